@@ -16,6 +16,7 @@ from PIL import Image, PngImagePlugin
 from bench.support import homes, report
 from indexd import config, daemon
 from indexd.fs.file_stamp import FileStamp, SettledFile
+from indexd.images.reader_client import ReaderClient
 from indexd.indexing.dispatcher import IndexDispatcher
 from indexd.indexing.stages.index_stage import ThumbnailTarget
 from indexd.ingest import IngestPipeline
@@ -26,6 +27,7 @@ from indexd.watch.root_context import RootContext
 from indexd.watch.service import scan_roots_once
 from indexd.worker.calls import ModelSpec, WorkerSettings
 from indexd.worker.fake_workers import FakeWorkers
+from indexd.worker.local_workers import LocalWorkers
 from indexd_schemas.settings import ROLES
 
 DISTINCT_IMAGES = 50
@@ -52,11 +54,17 @@ def main() -> None:
         sightings: list[ScannedFile] = []
 
         def read() -> None:
-            for path in paths:
-                rel = path.relative_to(output).as_posix().encode()
-                sightings.append(
-                    handler(SettledFile(root.id, root.path, rel, FileStamp.from_stat(path.stat()), "images"), context)
+            settled = [
+                SettledFile(
+                    root.id,
+                    root.path,
+                    path.relative_to(output).as_posix().encode(),
+                    FileStamp.from_stat(path.stat()),
+                    "images",
                 )
+                for path in paths
+            ]
+            sightings.extend(handler(settled, context))
 
         def record() -> None:
             for start in range(0, len(sightings), 256):
@@ -111,7 +119,11 @@ def _whole_rates(loaded: config.Config, count: int) -> tuple[float, float]:
         if recorded >= count:
             all_recorded.set()
 
-    intake = IngestPipeline(store, IngestContext(loaded.settings), on_recorded, lambda error: print(error))
+    workers = LocalWorkers(WorkerSettings({}, str(loaded.paths.cache)))
+    reader = ReaderClient(workers)
+    reader.read_batch([])  # a running daemon has its reader process already
+    context = IngestContext(loaded.settings, read_images=reader.read_batch)
+    intake = IngestPipeline(store, context, on_recorded, lambda error: print(error))
     roots = daemon.watched_roots(loaded, store)
     begin = time.perf_counter()
     intake.start()
@@ -126,6 +138,7 @@ def _whole_rates(loaded: config.Config, count: int) -> tuple[float, float]:
     everything = count / (time.perf_counter() - begin)
     layers.stop()
     intake.stop()
+    workers.stop(5.0)
     store.close()
     return metadata, everything
 

@@ -20,6 +20,7 @@ from indexd.config import Config
 from indexd.errors import IndexdError, SettingsError, StoreError
 from indexd.fs.private_files import make_private_folder
 from indexd.images import perceptual_hash
+from indexd.images.reader_client import ReaderClient
 from indexd.indexing.dispatcher import IndexDispatcher
 from indexd.indexing.stages import LAYERS, THUMBNAIL, attribute_stages, enabled_stages, stage_inputs
 from indexd.indexing.stages.index_stage import ThumbnailTarget
@@ -120,6 +121,7 @@ class Daemon:
     workers: LocalWorkers
     embedding_dispatcher: IndexDispatcher
     jobs: JobService
+    reader: ReaderClient
     ingest: IngestPipeline
     root_context: RootContext
     vector_cache: VectorCache
@@ -181,8 +183,12 @@ class Daemon:
         thumbnails = ThumbnailTarget(str(paths.thumbnails), config.settings.thumbnails.size_px)
         self.embedding_dispatcher = IndexDispatcher(self.store, self.workers, worker_settings, thumbnails, self.fail)
         self.jobs = JobService(self.store, config)
+        self.reader = ReaderClient(self.workers, config.settings.watch.max_image_mib << 20)
         self.ingest = IngestPipeline(
-            self.store, IngestContext(config.settings, self.jobs), self._on_recorded, self.fail
+            self.store,
+            IngestContext(config.settings, self.jobs, self.reader.read_batch),
+            self._on_recorded,
+            self.fail,
         )
         self.root_context = RootContext(
             indexed_files=self.store.files,
@@ -221,8 +227,10 @@ class Daemon:
         # Stopped in the reverse order.
         self._start(self.vector_cache)
         self._start(self.character_assigner)
-        self._start(self.ingest)
+        # The reader processes outlive the threads that wait for them.
         self._started.callback(lambda: self.workers.stop(DRAIN_SECONDS))
+        self.reader.start_processes()
+        self._start(self.ingest)
         self._start(self.embedding_dispatcher)
         self._start(self.notifier)
         self._start(self.runner)
@@ -277,11 +285,11 @@ class Daemon:
     def scan_once(self, *, models: bool) -> None:
         """Scan every root in the caller's thread and do what follows from it, without watching."""
         self.open()
+        self._started.callback(lambda: self.workers.stop(DRAIN_SECONDS))
         self._start(self.ingest)
         scan_roots_once(self.roots, self.root_context)
         self.ingest.drain()
         if models and self.failure is None:
-            self._started.callback(lambda: self.workers.stop(DRAIN_SECONDS))
             self._start(self.embedding_dispatcher)
             self.embedding_dispatcher.drain()
 

@@ -1,7 +1,8 @@
-"""Settled files in, recorded files out: a few reader threads, and one recorder that commits in batches.
+"""Settled files in, recorded files out: threads that have files read, and one recorder that commits in batches.
 
-Reading is I/O and hashing, which release the interpreter lock, so threads suffice; the decode worker decodes the pixels.
-The queues are bounded: a scan of a million files waits for the index instead of filling memory.
+Images are read by reader processes, a batch at a time; each thread keeps one of them busy. Job files have a queue and a
+thread of their own and never wait behind images. The queues are bounded: a scan of a million files waits for the index
+instead of filling memory.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from indexd.background.background_service import BackgroundService
 from indexd.background.backoff import Backoff
@@ -28,6 +31,8 @@ log = logging.getLogger(__name__)
 
 QUEUED_FILES_MAX = 2000
 BATCH_IMAGES = 256
+READ_BATCH_FILES = 16
+"""Files that one call to a reader process carries: a process that dies costs a second reading of so many."""
 RETRY_SECONDS = 10.0
 MAX_RETRY_SECONDS = 600.0
 RETRY_FILES_MAX = 10_000
@@ -50,18 +55,22 @@ class IngestPipeline:
         self._context = context
         self._on_recorded = on_recorded
         self._on_failure = on_failure
-        self._files: queue.Queue[SettledFile | None] = queue.Queue(QUEUED_FILES_MAX)
         self._scanned_files: queue.Queue[ScannedFile | None] = queue.Queue(2 * BATCH_IMAGES)
         self._stopping = threading.Event()
         self._has_failed = threading.Event()
-        self._retries = RetryQueue(RETRY_SECONDS, MAX_RETRY_SECONDS, RETRY_FILES_MAX)
-        self._retrying_threads: set[int] = set()
         self._reader_liveness = Liveness("reading", busy=self._is_reading)
         self._recorder_liveness = Liveness("recording", busy=lambda: bool(self._scanned_files.unfinished_tasks))
         self.thread_liveness = (self._reader_liveness, self._recorder_liveness)
+        self._queues = {
+            "images": FileQueue(READ_BATCH_FILES),
+            "jobs": FileQueue(1),
+        }
         self._readers = [
-            QueueWorker(f"read-{i}", self._read_next, self._on_thread_failure, self._reader_liveness)
-            for i in range(readers)
+            QueueWorker(name, partial(self._read_next, files), self._on_thread_failure, self._reader_liveness)
+            for files, name in (
+                *((self._queues["images"], f"read-{number}") for number in range(readers)),
+                (self._queues["jobs"], "read-jobs"),
+            )
         ]
         self._recorder = QueueWorker("record", self._record_next, self._on_thread_failure, self._recorder_liveness)
 
@@ -72,34 +81,32 @@ class IngestPipeline:
 
     def deliver(self, file: SettledFile) -> None:
         """Queue one file; blocks while the queue is full, and drops it once stopping (the next scan finds it again)."""
+        pending = self._queues[file.purpose].pending
         while not self._stopping.is_set():
             try:
-                self._files.put(file, timeout=0.5)
+                pending.put(file, timeout=0.5)
             except queue.Full:
                 continue
             return
 
     def pending_count(self) -> int:
         """How many files are queued or being read."""
-        return self._files.unfinished_tasks + len(self._retrying_threads)
+        return sum(files.unfinished_count() for files in self._queues.values())
 
     def drain(self) -> None:
         """Return when everything delivered so far is recorded, or the pipeline stops."""
-        for pending in (self._files, self._scanned_files):
+        for pending in self._all_queues():
             with pending.all_tasks_done:
                 pending.all_tasks_done.wait_for(lambda: not pending.unfinished_tasks or self._stopping.is_set())  # noqa: B023
 
     def stop(self) -> None:
         """Finish the files being read, record them, and end the threads; the next scan finds the files still queued."""
         self._stop_accepting()
-        while True:
-            try:
-                self._files.get_nowait()
-            except queue.Empty:
-                break
-            self._files.task_done()
+        for files in self._queues.values():
+            files.clear()
         for _ in self._readers:
-            self._files.put(None)
+            for files in self._queues.values():
+                files.pending.put(None)
         for reader in self._readers:
             reader.join()
         self._enqueue_for_recording(None)
@@ -112,9 +119,12 @@ class IngestPipeline:
 
     def _stop_accepting(self) -> None:
         self._stopping.set()
-        for pending in (self._files, self._scanned_files):
+        for pending in self._all_queues():
             with pending.all_tasks_done:
                 pending.all_tasks_done.notify_all()
+
+    def _all_queues(self) -> list[queue.Queue[Any]]:
+        return [*(files.pending for files in self._queues.values()), self._scanned_files]
 
     def _enqueue_for_recording(self, scanned: ScannedFile | None) -> None:
         """Queue it for the recorder. After a thread has failed it is dropped; the next scan finds it again."""
@@ -129,60 +139,69 @@ class IngestPipeline:
     def _is_reading(self) -> bool:
         return bool(self.pending_count())
 
-    def _read_next(self) -> bool:
-        """Read one file of the queue; False when it held the end mark."""
-        self._retry_one()
+    def _read_next(self, files: FileQueue) -> bool:
+        """Read one batch of a queue; False when it held the end mark."""
+        self._retry_one(files)
+        batch, is_last = files.take_batch()
         try:
-            file = self._files.get(timeout=self._retries.seconds_until_due())
-        except queue.Empty:
-            return True
-        if file is None:
-            return False
-        try:
-            self._read_and_enqueue(file)
+            self._read_and_enqueue(files, batch)
         finally:
-            self._files.task_done()
-        return True
+            for _ in range(len(batch) + is_last):
+                files.pending.task_done()
+        return not is_last
 
-    def _retry_one(self) -> None:
+    def _retry_one(self, files: FileQueue) -> None:
         """Read one file whose retry is due. Only one, so that the files of a slow share leave new files their turn."""
-        if self._stopping.is_set() or (file := self._retries.take_due()) is None:
+        if self._stopping.is_set() or (file := files.retries.take_due()) is None:
             return
-        self._retrying_threads.add(threading.get_ident())
-        try:
-            self._read_and_enqueue(file)
-        finally:
-            self._retrying_threads.discard(threading.get_ident())
+        with files.retrying():
+            self._read_and_enqueue(files, [file])
 
-    def _read_and_enqueue(self, file: SettledFile) -> None:
+    def _read_and_enqueue(self, files: FileQueue, batch: Sequence[SettledFile]) -> None:
+        if not batch:
+            return
         self._reader_liveness.beat()
-        scanned = self._read(file)
-        if scanned is not None:
+        for scanned in self._read(files, batch):
+            self._reader_liveness.beat()
             self._enqueue_for_recording(scanned)
 
-    def _read(self, file: SettledFile) -> ScannedFile | None:
-        handler = file_kinds.get(HANDLER_OF_PURPOSE[file.purpose])
+    def _read(self, files: FileQueue, batch: Sequence[SettledFile]) -> list[ScannedFile]:
+        """What was read of these files; files that are gone or that are tried again later are left out."""
+        handler = file_kinds.get(HANDLER_OF_PURPOSE[batch[0].purpose])
         if handler is None:
-            raise RuntimeError(f"no handler takes files of purpose {file.purpose}")
+            raise RuntimeError(f"no handler takes files of purpose {batch[0].purpose}")
         try:
-            scanned: ScannedFile | None = handler(file, self._context)
-        except FileNotFoundError:
-            log.debug("gone before it was read: %r", file.rel)
-            scanned = None
-        except (IndexdError, OSError) as error:
-            if file.purpose == "jobs" or is_transient(error):
-                self._schedule_retry(file, error)
-                return None
-            scanned = self._unreadable_file(file, str(error))
+            results: Sequence[ScannedFile | Exception | None] = handler(batch, self._context)
         except Exception as error:
-            log.exception("bug while reading %r; the file is recorded as unreadable and the others are read", file.rel)
-            scanned = self._unreadable_file(file, f"could not be read: {type(error).__name__}: {error}")
-        self._retries.reset_backoff(file)
-        return scanned
+            results = [error] * len(batch)
+        found = (self._resolve(files, file, result) for file, result in zip(batch, results, strict=True))
+        return [scanned for scanned in found if scanned is not None]
 
-    def _schedule_retry(self, file: SettledFile, error: Exception) -> None:
+    def _resolve(
+        self, files: FileQueue, file: SettledFile, result: ScannedFile | Exception | None
+    ) -> ScannedFile | None:
+        """What is recorded of one file."""
+        if isinstance(result, FileNotFoundError):
+            log.debug("gone before it was read: %r", file.rel)
+            result = None
+        elif isinstance(result, IndexdError | OSError):
+            if file.purpose == "jobs" or is_transient(result):
+                self._schedule_retry(files, file, result)
+                return None
+            result = self._unreadable_file(file, str(result))
+        elif isinstance(result, Exception):
+            log.error(
+                "bug while reading %r; the file is recorded as unreadable and the others are read",
+                file.rel,
+                exc_info=result,
+            )
+            result = self._unreadable_file(file, f"could not be read: {type(result).__name__}: {result}")
+        files.retries.reset_backoff(file)
+        return result
+
+    def _schedule_retry(self, files: FileQueue, file: SettledFile, error: Exception) -> None:
         # The file was delivered, so no scan delivers it again soon.
-        when = "soon" if self._retries.schedule(file) else "at the next scan of its folder"
+        when = "soon" if files.retries.schedule(file) else "at the next scan of its folder"
         log.error("%r cannot be read yet and is tried again %s: %s", file.rel, when, error)
 
     def _unreadable_file(self, file: SettledFile, text: str) -> ScannedFile | None:
@@ -246,6 +265,52 @@ class IngestPipeline:
         log.error("bug while recording %r; the file is recorded as unreadable", scanned.rel, exc_info=error)
         problem = f"could not be recorded: {type(error).__name__}: {error}"
         self._record_batch([replace(scanned, facts=None, problem=problem)])
+
+
+class FileQueue:
+    """The files of one purpose that wait to be read, and those that are tried again later."""
+
+    def __init__(self, batch_files: int) -> None:
+        self.pending: queue.Queue[SettledFile | None] = queue.Queue(QUEUED_FILES_MAX)
+        self.retries = RetryQueue(RETRY_SECONDS, MAX_RETRY_SECONDS, RETRY_FILES_MAX)
+        self._batch_files = batch_files
+        self._retrying_threads: set[int] = set()
+
+    def take_batch(self) -> tuple[list[SettledFile], bool]:
+        """The files that are there, at most one batch, and whether the end mark followed; none while a retry is due."""
+        batch: list[SettledFile] = []
+        try:
+            file = self.pending.get(timeout=self.retries.seconds_until_due())
+            while file is not None:
+                batch.append(file)
+                if len(batch) == self._batch_files:
+                    return batch, False
+                file = self.pending.get_nowait()
+        except queue.Empty:
+            return batch, False
+        return batch, True
+
+    def clear(self) -> None:
+        """Drop the files that wait."""
+        while True:
+            try:
+                self.pending.get_nowait()
+            except queue.Empty:
+                return
+            self.pending.task_done()
+
+    def unfinished_count(self) -> int:
+        """How many files are queued or being read."""
+        return self.pending.unfinished_tasks + len(self._retrying_threads)
+
+    @contextmanager
+    def retrying(self) -> Iterator[None]:
+        """While a file is read again, which is in no queue."""
+        self._retrying_threads.add(threading.get_ident())
+        try:
+            yield
+        finally:
+            self._retrying_threads.discard(threading.get_ident())
 
 
 class QueueWorker(BackgroundService):

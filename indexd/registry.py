@@ -14,7 +14,7 @@ import importlib
 import importlib.metadata
 import logging
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -30,10 +30,11 @@ ENTRY_POINT_GROUP = "indexd.handlers"
 
 @dataclass(frozen=True, slots=True)
 class IngestContext:
-    """What a file handler may use: the settings, and the `Jobs` facade where jobs are taken."""
+    """What a file handler may use: the settings, the `Jobs` facade, and ReaderClient.read_batch (None: in this process)."""
 
     settings: Settings
     jobs: Any = None
+    read_images: Callable[[Sequence[bytes]], list[Any]] | None = None
 
 
 class AlreadyRegistered(IndexdError):

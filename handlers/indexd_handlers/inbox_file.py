@@ -7,6 +7,7 @@ twice for one file is harmless. Files that are no job files, and those in the fo
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from indexd.fs.file_stamp import SettledFile
@@ -15,6 +16,8 @@ from indexd.registry import IngestContext, handles_file
 
 
 @handles_file("job")
-def admit_job_file(file: SettledFile, context: IngestContext) -> None:
-    """Hand the file to the `Jobs` facade."""
-    context.jobs.admit_file(Path(os.fsdecode(absolute(file.root, file.rel))))
+def admit_job_files(files: Sequence[SettledFile], context: IngestContext) -> list[None]:
+    """Admit the files one by one; a batch of job files has one file."""
+    for file in files:
+        context.jobs.admit_file(Path(os.fsdecode(absolute(file.root, file.rel))))
+    return [None] * len(files)

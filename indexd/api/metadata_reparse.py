@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from indexd.images.image_reader import PARSER_VERSION, parse_metadata
+from indexd.image_metadata.model import PARSER_VERSION
+from indexd.images.image_reader import parse_metadata
 from indexd.indexing.stages import text_layers_by_input
 from indexd.store.protocols import IndexStore
 from indexd_schemas.api.requests import ReparseRequest

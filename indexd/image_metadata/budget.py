@@ -33,6 +33,7 @@ class ReadBudget:
     chunks: int = CHUNK_COUNT_MAX
     directory_entries: int = DIRECTORY_ENTRIES_MAX
     json_values: int = JSON_VALUES_MAX
+    is_json_refused: bool = False
 
     def take_text(self, byte_count: int) -> bool:
         """One text of so many bytes."""
@@ -65,6 +66,7 @@ class ReadBudget:
         """A JSON text, by the number of its values."""
         count = text.count(",") + text.count("[") + text.count("{") + 1
         if count > self.json_values:
+            self.is_json_refused = True
             return False
         self.json_values -= count
         return True

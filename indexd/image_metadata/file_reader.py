@@ -6,13 +6,18 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
-from indexd.image_metadata import parse_metadata
-from indexd.image_metadata.byte_source import ByteSource, hash_and_open
-from indexd.image_metadata.containers.container_reader import read_container
+from indexd.image_metadata.byte_source import IN_MEMORY_BYTES_MAX, ByteSource, hash_and_open
+from indexd.image_metadata.containers.container_reader import (
+    HEAD_BYTES,
+    UNKNOWN_FORMAT,
+    detect_format,
+    read_container,
+)
 from indexd.image_metadata.containers.stealth_png import read_stealth_png
 from indexd.image_metadata.containers.text_collector import Container
 from indexd.image_metadata.errors import UnreadableImage
 from indexd.image_metadata.model import ImageFacts, ImageMetadata, RawChunk
+from indexd.image_metadata.parser import parse_metadata
 
 log = logging.getLogger(__name__)
 
@@ -28,11 +33,15 @@ def read_image(
     Raises UnreadableImage for files of other formats and for damaged headers, and OSError where the file cannot be read.
     A damaged text is reported in `metadata.problem`.
     """
-    content_hash, source = hash_and_open(file, size)
+    check_header(file, size)
     try:
-        container = read_container(source)
+        # Files that are not kept in memory are hashed after their header has been read: hashing takes seconds.
+        container = read_container(ByteSource(file, size)) if size > IN_MEMORY_BYTES_MAX else None
+        file.seek(0)
+        content_hash, source = hash_and_open(file, size)
+        container = container or read_container(source)
         metadata = _parse_texts(source, container, read_sidecars)
-    except (UnreadableImage, OSError):
+    except (UnreadableImage, OSError, MemoryError):
         raise
     except Exception as error:
         # A bug in a container reader costs one file, not the process.
@@ -47,6 +56,16 @@ def read_image(
         frame_count=container.frame_count,
         metadata=metadata,
     )
+
+
+def check_header(file: BinaryIO, size: int) -> None:
+    """Raise UnreadableImage unless the file begins like one of the supported formats. The file is left at its start."""
+    if size == 0:
+        raise UnreadableImage("the file is empty")
+    head = file.read(HEAD_BYTES)
+    file.seek(0)
+    if detect_format(head) is None:
+        raise UnreadableImage(UNKNOWN_FORMAT)
 
 
 def _parse_texts(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+PARSER_VERSION = 2
+"""Raise it when a reader gives better answers: images read by an older version can be read again from their texts."""
+
 
 @dataclass(frozen=True, slots=True)
 class RawChunk:

@@ -16,13 +16,10 @@ from typing import Any
 from indexd.image_metadata import coerce
 from indexd.image_metadata.budget import PROBLEM_CHARACTERS_MAX, ReadBudget, add_problem
 from indexd.image_metadata.errors import DuplicateReader
-from indexd.image_metadata.model import ImageMetadata, RawChunk
+from indexd.image_metadata.model import PARSER_VERSION, ImageMetadata, RawChunk
 from indexd.image_metadata.sanitize import sanitize
 
 log = logging.getLogger(__name__)
-
-PARSER_VERSION = 2
-"""Raise it when a reader gives better answers: images read by an older version can be read again from their texts."""
 
 WRAPPER_KEYS = ("exif:UserComment", "jpeg:comment", "stealth:parameters", "exif:ImageDescription", "gif:comment")
 """Where programs without named chunks (JPEG, WebP, stealth) put one JSON object with what PNG keeps in several chunks."""
@@ -65,7 +62,7 @@ class MetadataTexts:
     def __init__(self, chunks: Sequence[RawChunk], image_size: tuple[int, int] | None = None) -> None:
         self.chunks = tuple(chunks)
         self.image_size = image_size
-        self._budget = ReadBudget()
+        self.budget = ReadBudget()
         self._by_key: dict[str, str] = {}
         for chunk in self.chunks:
             self._by_key.setdefault(chunk.key, chunk.text)
@@ -94,7 +91,7 @@ class MetadataTexts:
 
     def parse(self, text: str) -> Any:
         """The JSON value of a part of a text, or None; not remembered."""
-        return coerce.parse_json(text, self._budget)
+        return coerce.parse_json(text, self.budget)
 
     def json_object(self, *keys: str) -> dict[str, Any]:
         """The first JSON object among the texts under these keys; empty where there is none."""
@@ -176,6 +173,8 @@ def parse_metadata(
             continue
         try:
             answer = reader.read(texts)
+        except MemoryError:
+            raise  # the file takes more than is allowed; the caller says so
         except Exception as error:
             # A bug in one reader costs one answer; the traceback is what repairs it.
             log.exception("the reader of %s failed", reader.name)
@@ -183,6 +182,8 @@ def parse_metadata(
             continue
         if answer is not None:
             found = answer if found is None else fill_gaps(found, answer)
+    if texts.budget.is_json_refused:
+        add_problem(all_problems, "a text of the file has more JSON values than are read")
     return replace(
         sanitize(found or ImageMetadata()),
         raw=texts.chunks,

@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
 from indexd.errors import NotAnImage
-from indexd.image_metadata import PARSER_VERSION, file_reader, parse_metadata
+from indexd.image_metadata import file_reader
 from indexd.image_metadata.errors import UnreadableImage
 from indexd.image_metadata.model import ImageFacts, RawChunk
+from indexd.image_metadata.parser import parse_metadata
 from indexd.images import recipe_reader
 
-__all__ = ["PARSER_VERSION", "parse_metadata", "read_image", "recipe_reader"]
+__all__ = ["parse_metadata", "read_image", "recipe_reader"]
 
 
 def read_image(

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from indexd.image_metadata.model import ImageFacts, ImageMetadata, RawChunk
 from indexd_schemas.recipe import Recipe
 from indexd_schemas.recipe_part import FileKey
 
@@ -253,6 +254,65 @@ class ImagesAnalysed:
     problems: Mapping[int, str] = field(default_factory=dict)
 
 
+READ_LANES = ("read-0", "read-1")
+"""The lanes whose processes read the headers and the metadata of new images."""
+READ_ON_DEMAND_LANE = "read-2"
+"""The lane that reads single images for jobs and commands, so that they do not wait behind new images."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadImages:
+    """Read hash, header and metadata of image files (paths), and of the sidecar files beside them.
+
+    `max_bytes`: larger files are refused without being read.
+    """
+
+    paths: tuple[bytes, ...]
+    lane: str = READ_ON_DEMAND_LANE
+    max_bytes: int = 2 << 30
+    with_sidecars: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFailure:
+    """Why a file was not read. `kind`: it is gone, it is not a readable image, or the system failed (`errno`)."""
+
+    kind: Literal["missing", "unreadable", "system"]
+    reason: str
+    errno: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ImagesRead:
+    """One result a file, in order."""
+
+    results: tuple[ImageFacts | ReadFailure, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTexts:
+    """The raw texts of one image as the index keeps them, and what could not be read of its file."""
+
+    chunks: tuple[RawChunk, ...]
+    problems: tuple[str, ...] = ()
+    image_size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParseTexts:
+    """Read the metadata of stored texts again, without the files."""
+
+    images: tuple[StoredTexts, ...]
+    lane: str = READ_ON_DEMAND_LANE
+
+
+@dataclass(frozen=True, slots=True)
+class TextsParsed:
+    """One result an image, in order. The texts themselves (`raw`) do not travel back."""
+
+    metadata: tuple[ImageMetadata, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class MakeThumbnails:
     """Decode each image once: write a thumbnail, compute the perceptual hash, read the text hidden in the pixels.
@@ -437,6 +497,8 @@ AnyCall = (
     | AnalyseImages
     | ClusterFaces
     | MakeThumbnails
+    | ParseTexts
+    | ReadImages
     | CompareImages
     | MakeControlMap
     | Render

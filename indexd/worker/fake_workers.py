@@ -22,6 +22,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from indexd.errors import CallCancelled, IndexdError, ModelUnavailable, raise_transient_if_present
+from indexd.images.read_images import parse_texts, read_images
 from indexd.worker import result_validation
 from indexd.worker.call_handle import CallHandle, LaneStatus, OnProgress
 from indexd.worker.calls import (
@@ -45,7 +46,9 @@ from indexd.worker.calls import (
     MakeThumbnails,
     ModelSpec,
     ModelVerified,
+    ParseTexts,
     Priority,
+    ReadImages,
     Render,
     Rendered,
     RunFunction,
@@ -220,6 +223,8 @@ class FakeWorkers:
                     {n: "cannot be read" for n, exists in there.items() if not exists},
                     {n: blake2b(jobs[n][1]).digest() for n, exists in there.items() if exists},
                 )
+            case ReadImages() | ParseTexts():
+                return read_images(call) if isinstance(call, ReadImages) else parse_texts(call)
             case CompareImages(pairs):
                 return ImagesCompared(tuple(self.same_image_verdict for _ in pairs))
             case VerifyModel(role):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from indexd.image_metadata.budget import PROBLEM_CHARACTERS_MAX, TEXTS_BYTES_MAX
+from indexd.image_metadata.coerce import TEXT_MAX
+from indexd.image_metadata.model import ImageFacts, ImageMetadata
 from indexd.worker.calls import (
     AnalyseImages,
     AnyCall,
@@ -24,13 +27,18 @@ from indexd.worker.calls import (
     ImageAttribute,
     ImagesAnalysed,
     ImagesCompared,
+    ImagesRead,
     MakeControlMap,
     MakeThumbnails,
     ModelVerified,
+    ParseTexts,
+    ReadFailure,
+    ReadImages,
     Render,
     Rendered,
     RunFunction,
     SelfTest,
+    TextsParsed,
     ThumbnailsMade,
     VerifyModel,
 )
@@ -42,6 +50,8 @@ RESULT_TYPES: Mapping[type, type] = {
     AnalyseImages: ImagesAnalysed,
     ClusterFaces: FacesClustered,
     MakeThumbnails: ThumbnailsMade,
+    ReadImages: ImagesRead,
+    ParseTexts: TextsParsed,
     CompareImages: ImagesCompared,
     MakeControlMap: ControlMapMade,
     Render: Rendered,
@@ -50,6 +60,8 @@ RESULT_TYPES: Mapping[type, type] = {
 """Call type -> result type."""
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _UNIT_LENGTH_TOLERANCE = 1e-2
+HASH_BYTES = 32
+SIDE_END = 1 << 32
 MAX_ATTRIBUTES = 1000
 MAX_ATTRIBUTE_CHARACTERS = 8192
 """Per image, and per key or value: a stage cannot fill the index."""
@@ -73,10 +85,43 @@ def find_result_error(call: AnyCall, result: Any) -> str | None:
             return _attributes_error(len(paths), result)
         case CompareImages(pairs), ImagesCompared(verdicts):
             return _count_error("verdicts", len(verdicts), len(pairs))
+        case ((ReadImages() | ParseTexts()), _):
+            return _reading_error(call, result)
         case MakeThumbnails(), ThumbnailsMade():
             return _thumbnails_error(call, result)
         case Render(), Rendered(png):
             return None if png.startswith(_PNG_SIGNATURE) else f"{len(png)} bytes that are no PNG"
+    return None
+
+
+def _reading_error(call: AnyCall, result: Any) -> str | None:
+    if isinstance(call, ParseTexts):
+        return _count_error("results", len(result.metadata), len(call.images)) or _metadata_error(result.metadata)
+    if isinstance(call, ReadImages) and len(result.results) != len(call.paths):
+        return _count_error("results", len(result.results), len(call.paths))
+    results: Sequence[Any] = result.results
+    facts = [one for one in results if isinstance(one, ImageFacts)]
+    if any(not isinstance(one, ImageFacts | ReadFailure) for one in results):
+        return "a result that is neither facts nor a failure"
+    if any(
+        len(one.content_hash) != HASH_BYTES or not 0 < one.width < SIDE_END or not 0 < one.height < SIDE_END
+        for one in facts
+    ):
+        return "facts with a hash or a size that no file has"
+    return _metadata_error([one.metadata for one in facts])
+
+
+def _metadata_error(metadata: Sequence[Any]) -> str | None:
+    """The reader bounds every field; this is the other side of the boundary, and a reader may be a broken process."""
+    for one in metadata:
+        if not isinstance(one, ImageMetadata):
+            return f"a {type(one).__name__} where ImageMetadata was wanted"
+        if one.problem is not None and len(one.problem) > PROBLEM_CHARACTERS_MAX:
+            return f"a problem of {len(one.problem)} characters"
+        if sum(len(chunk.text) for chunk in one.raw) > TEXTS_BYTES_MAX:
+            return "more text than is kept of one file"
+        if any(text is not None and len(text) > TEXT_MAX for text in (one.prompt, one.negative_prompt, one.raw_prompt)):
+            return "a prompt that is too long"
     return None
 
 

@@ -16,6 +16,8 @@ from indexd.worker.calls import (
     CLIP_H,
     FACES,
     GENERATOR,
+    READ_LANES,
+    READ_ON_DEMAND_LANE,
     AnalyseImages,
     AnyCall,
     ClusterFaces,
@@ -25,6 +27,8 @@ from indexd.worker.calls import (
     FindFaces,
     MakeControlMap,
     MakeThumbnails,
+    ParseTexts,
+    ReadImages,
     Render,
     RunFunction,
     SelfTest,
@@ -38,7 +42,7 @@ GPU = "card"
 CPU = "cpu"
 DECODE = "decode"
 CLUSTER = "cluster"
-TORCH_FREE_LANES = (DECODE, CLUSTER)
+TORCH_FREE_LANES = (DECODE, CLUSTER, *READ_LANES, READ_ON_DEMAND_LANE)
 
 
 def lane_of_device(device: str) -> str:
@@ -100,6 +104,8 @@ ROUTES: Mapping[type, Route] = MappingProxyType(
         MakeThumbnails: Route(
             lambda _call, _settings: DECODE, "indexd.images.decode:make_thumbnails", takes_session=False
         ),
+        ReadImages: Route(lambda call, _settings: call.lane, "indexd.images.read_images:read_images"),
+        ParseTexts: Route(lambda call, _settings: call.lane, "indexd.images.read_images:parse_texts"),
         CompareImages: Route(
             lambda _call, _settings: DECODE, "indexd.images.same_image:compare_images", takes_session=False
         ),

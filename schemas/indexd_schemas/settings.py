@@ -90,6 +90,13 @@ class WatchSettings(SettingsSection):
         "1h", description="Interval of the full comparison of every folder with the index.", examples=["1h"]
     )
     poll: Duration = Field("10s", description="Interval of scans in folders without events.", examples=["10s"])
+    max_image_mib: int = Field(
+        2048,
+        ge=1,
+        le=1 << 20,
+        description="Larger files are not read as images.",
+        examples=[2048],
+    )
     sweep: Duration = Field(
         "20s",
         description="Interval of the quick scan that compares only folder times, to find missed events.",

@@ -15,10 +15,10 @@ from hypothesis import example, given
 from hypothesis import strategies as some
 
 from indexd.errors import IndexdError, JobRefused, UsageError
-from indexd.image_metadata import parse_metadata
+from indexd.image_metadata import infotext
 from indexd.image_metadata.errors import UnreadableImage
-from indexd.image_metadata.formats import infotext
 from indexd.image_metadata.model import RawChunk
+from indexd.image_metadata.parser import parse_metadata
 from indexd.jobs.parsing import yaml_guard
 from indexd.jobs.parsing.validation import parse_job
 from indexd.prompts.composition import split_at_and

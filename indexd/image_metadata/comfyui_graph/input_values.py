@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from indexd.image_metadata import coerce
+from indexd.image_metadata import coerce, infotext
 from indexd.image_metadata.comfyui_graph.node_graph import GraphNode, NodeGraph, NodeLink
-from indexd.image_metadata.formats import infotext
 
 SETTINGS_INPUTS = ("noise", "guider", "sampler", "sigmas")
 SETTINGS_NODES_MAX = 40

@@ -11,6 +11,7 @@ SUPPORTED_FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")
 """Everything else stays closed: exotic decoders are where the memory bombs were seen."""
 
 HEAD_BYTES = 64
+UNKNOWN_FORMAT = "the content is none of PNG, JPEG, WebP, AVIF, GIF, BMP, TIFF"
 
 
 def detect_format(head: bytes) -> str | None:
@@ -47,5 +48,5 @@ def read_container(source: ByteSource) -> Container:
         raise UnreadableImage("the file is empty")
     name = detect_format(source.read_at(0, HEAD_BYTES))
     if name is None:
-        raise UnreadableImage("the content is none of PNG, JPEG, WebP, AVIF, GIF, BMP, TIFF")
+        raise UnreadableImage(UNKNOWN_FORMAT)
     return _READERS[name](source)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from indexd.image_metadata import coerce
-from indexd.image_metadata.formats import infotext, infotext_resources
+from indexd.image_metadata import coerce, infotext
+from indexd.image_metadata.formats import infotext_resources
 from indexd.image_metadata.model import ImageMetadata, SamplerPass
 from indexd.image_metadata.registry import MetadataTexts, register_reader
 

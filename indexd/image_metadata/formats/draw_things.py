@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from indexd.image_metadata import coerce
-from indexd.image_metadata.formats import infotext
+from indexd.image_metadata import coerce, infotext
 from indexd.image_metadata.model import ImageMetadata, MetadataLora
 from indexd.image_metadata.registry import MetadataTexts, register_reader
 from indexd.image_metadata.xmp import find_xmp_property

@@ -8,8 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from indexd.image_metadata import coerce
-from indexd.image_metadata.formats import infotext
+from indexd.image_metadata import coerce, infotext
 from indexd.image_metadata.model import ControlUse, DetailerUse, EmbeddingUse, MetadataLora, ResourceUse
 
 _CONTROL = re.compile(r"ControlNet(?: \d+)?")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 
-from indexd.image_metadata import coerce
-from indexd.image_metadata.formats import infotext
+from indexd.image_metadata import coerce, infotext
 from indexd.image_metadata.model import ImageMetadata
 from indexd.image_metadata.registry import MetadataTexts, register_reader
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import re
 
-from indexd.image_metadata import coerce
-from indexd.image_metadata.formats import infotext
+from indexd.image_metadata import coerce, infotext
 from indexd.image_metadata.model import ImageMetadata, SamplerPass
 from indexd.image_metadata.registry import MetadataTexts, register_reader
 

@@ -13,8 +13,9 @@ import sys
 import threading
 from collections.abc import Callable
 
+from indexd.images.read_limits import limit_memory
 from indexd.reproducibility import set_reproducible_environment
-from indexd.worker.calls import WorkerSettings
+from indexd.worker.calls import READ_LANES, READ_ON_DEMAND_LANE, WorkerSettings
 from indexd.worker.protocol import LogMessage
 from indexd.worker.routing import CPU, DECODE, TORCH_FREE_LANES
 
@@ -36,6 +37,7 @@ OFFLINE_ENVIRONMENT = {
 LIBRARY_FOLDER_VARIABLES = ("YOLO_CONFIG_DIR", "MPLCONFIGDIR")
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _PR_SET_PDEATHSIG = 1
+_READER_LANES = (*READ_LANES, READ_ON_DEMAND_LANE)
 
 
 def prepare_process(lane: str, settings: WorkerSettings) -> None:
@@ -53,9 +55,12 @@ def prepare_process(lane: str, settings: WorkerSettings) -> None:
     # ultralytics and matplotlib, which it imports, would write their settings into the user's home.
     for name in LIBRARY_FOLDER_VARIABLES:
         os.environ[name] = os.path.join(settings.cache_folder, "libraries")
-    threads = 1 if lane == DECODE else settings.threads
+    threads = 1 if lane == DECODE or lane in _READER_LANES else settings.threads
     if threads:
         os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
+    if lane in _READER_LANES:
+        importlib.import_module("indexd.images.read_images")  # its code is not counted
+        limit_memory()
     if lane not in TORCH_FREE_LANES:
         _use_thread_lock_in_tqdm()
     if lane == CPU:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import logging
+import math
 import os
 import threading
 import time
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from indexd.errors import CallCancelled
 from indexd.worker import protocol
-from indexd.worker.calls import CallProgress, ModelSpec, Priority, WorkerSettings
+from indexd.worker.calls import READ_LANES, READ_ON_DEMAND_LANE, CallProgress, ModelSpec, Priority, WorkerSettings
 from indexd.worker.child.bootstrap import forward_logs, prepare_process
 from indexd.worker.child.worker_session import WorkerSession
 from indexd.worker.routing import CPU, DECODE, serve
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-IDLE_EXIT_SECONDS = {DECODE: 30.0}
-"""How long a lane stays without models and calls. A start costs the decode lane 0.2 s and the others seconds, but those
-hold the card; they leave as soon as their models have."""
+IDLE_EXIT_SECONDS = {DECODE: 30.0, READ_LANES[0]: math.inf, READ_LANES[1]: 30.0, READ_ON_DEMAND_LANE: 30.0}
+"""How long a lane stays without models and calls. A start costs a lane without torch 0.3 s: the first reader stays, so that
+no new image waits for one. The other lanes hold the GPU and leave when their models have left."""
 DEFAULT_IDLE_EXIT_SECONDS = 1.0
 
 BUSY_KEEP_ALIVE_SECONDS = 5.0
@@ -156,7 +157,8 @@ class CallServer:
             if self._pool.idle_seconds(now):
                 expiry = self._pool.next_expiry()
                 return None if expiry is None else max(0.001, expiry - now)
-        return self._idle_since + IDLE_EXIT_SECONDS.get(self.lane, DEFAULT_IDLE_EXIT_SECONDS) - now
+        seconds = IDLE_EXIT_SECONDS.get(self.lane, DEFAULT_IDLE_EXIT_SECONDS)
+        return None if math.isinf(seconds) else self._idle_since + seconds - now
 
     def _serve(self, message: protocol.RunCall) -> None:
         self.send(protocol.CallStarted(message.number))

@@ -30,8 +30,8 @@ from indexd.store.sqlite.store import Store
 from indexd.worker.calls import AnalyseImages, ImageAttribute, ImagesAnalysed
 from indexd.worker.local_workers import LocalWorkers
 from indexd.worker.session import CallSession
-from indexd_handlers.image_file import scan_image
 from indexd_schemas.api.requests import ImageSelector
+from tests.support.scanning import scan_image
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (20, 20, 210)}
 

@@ -15,8 +15,8 @@ from indexd.api.local import LocalOperations
 from indexd.api.metadata_reparse import reparse_metadata
 from indexd.api.operations.library import reparse
 from indexd.config import read_config
-from indexd.image_metadata.model import ImageMetadata, MetadataLora, RawChunk
-from indexd.images.image_reader import PARSER_VERSION, parse_metadata
+from indexd.image_metadata.model import PARSER_VERSION, ImageMetadata, MetadataLora, RawChunk
+from indexd.images.image_reader import parse_metadata
 from indexd.store.sqlite.library.image_writer import METADATA_LOST
 from indexd.store.sqlite.store import Store
 from indexd_schemas.api.requests import ReparseRequest

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from indexd.image_metadata import parse_metadata
 from indexd.image_metadata.model import CharacterPrompt, ControlUse, ImageMetadata, MetadataLora, RawChunk
+from indexd.image_metadata.parser import parse_metadata
 
 
 def read(**texts: Any) -> ImageMetadata:

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from indexd.image_metadata import parse_metadata
-from indexd.image_metadata.formats import infotext
+from indexd.image_metadata import infotext
 from indexd.image_metadata.model import ControlUse, ImageMetadata, MetadataLora, RawChunk
+from indexd.image_metadata.parser import parse_metadata
 
 LINE = "Steps: 20, Sampler: Euler a, Schedule type: Karras, CFG scale: 7, Seed: 5, Size: 512x768, Model: some"
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from indexd.image_metadata import parse_metadata
 from indexd.image_metadata.model import ImageMetadata, MetadataLora, RawChunk
+from indexd.image_metadata.parser import parse_metadata
 from tests.unit.image_metadata.test_comfyui import SAMPLER, Nodes, api, base, read
 from tests.unit.image_metadata.test_workflow import Flow, plain
 

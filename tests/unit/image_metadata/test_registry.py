@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from indexd import image_metadata as package
-from indexd.image_metadata import coerce, parse_metadata, registered_readers, registry
+from indexd.image_metadata import coerce, registry
 from indexd.image_metadata.errors import DuplicateReader
-from indexd.image_metadata.model import ImageMetadata, RawChunk
+from indexd.image_metadata.model import PARSER_VERSION, ImageMetadata, RawChunk
+from indexd.image_metadata.parser import formats, parse_metadata, registered_readers
 from indexd.image_metadata.redact import redact_secrets
 from indexd.image_metadata.sanitize import LIST_ITEMS_MAX
 from tests.support.paths import DOCS
@@ -24,18 +24,18 @@ FORMATS = DOCS / "formats.md"
 
 def readers_of_the_package() -> list[registry.FormatReader]:
     """The registered readers without those that other packages add (indexd.images.recipe_reader)."""
-    return [one for one in registered_readers() if one.read.__module__.startswith(f"{package.__name__}.")]
+    return [one for one in registered_readers() if one.read.__module__.startswith("indexd.image_metadata.")]
 
 
 def test_every_format_module_is_imported_and_registers_one_reader() -> None:
     with_reader = {
         file.stem
-        for file in (Path(package.__path__[0]) / "formats").glob("*.py")
+        for file in Path(formats.__path__[0]).glob("*.py")
         if re.search(r"^@register_reader\(", file.read_text("utf-8"), re.MULTILINE)
     }
     registered = {reader.read.__module__.rsplit(".", 1)[1] for reader in readers_of_the_package()}
     assert registered == with_reader
-    assert registered <= set(package.__all__)
+    assert registered <= set(formats.__all__)
     assert len({reader.rank for reader in registered_readers()}) == len(registered_readers())
 
 
@@ -129,7 +129,7 @@ def test_what_comes_out_can_be_stored() -> None:
     answer = parse_metadata([RawChunk("png:parameters", "utf-8", text)])
     assert answer.prompt == "half ? a pair"
     assert (answer.steps, answer.seed) == (None, "3")
-    assert answer.parser_version == registry.PARSER_VERSION
+    assert answer.parser_version == PARSER_VERSION
     assert answer.raw[0].text == text
 
 

@@ -24,8 +24,8 @@ from indexd.indexing.stages.thumbnail import THUMBNAIL, ThumbnailStage
 from indexd.registry import IngestContext
 from indexd.store.sqlite.store import Store
 from indexd.worker.calls import MakeThumbnails, WorkerSettings
-from indexd_handlers.image_file import scan_image
 from indexd_schemas.settings import Settings
+from tests.support.scanning import scan_image
 from tests.unit.image_metadata.writers import SIGNATURE, chunk, facts, text
 
 WORDS = "a duck, テスト\nNegative prompt: a goose\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: 5"

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from indexd.image_metadata import parse_metadata
 from indexd.image_metadata.model import (
     CharacterPrompt,
     ControlUse,
@@ -20,6 +19,7 @@ from indexd.image_metadata.model import (
     RawChunk,
     ResourceUse,
 )
+from indexd.image_metadata.parser import parse_metadata
 from indexd_schemas.jobs.stages import DetailRecipe, HiresRecipe, UpscaleRecipe
 from indexd_schemas.recipe import EmbeddingRef, Recipe, RecipeVariation
 from indexd_schemas.recipe_part import ModelRef

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from indexd.image_metadata import parse_metadata
 from indexd.image_metadata.model import ImageMetadata, RawChunk
+from indexd.image_metadata.parser import parse_metadata
 
 
 class Flow:

@@ -17,8 +17,8 @@ from indexd.images import fooocus_log, sidecar_texts
 from indexd.registry import IngestContext
 from indexd.store.sqlite.store import Store
 from indexd.watch import sidecar_names
-from indexd_handlers.image_file import scan_image
 from indexd_schemas.settings import Settings
+from tests.support.scanning import scan_image
 from tests.unit.image_metadata.writers import png, text
 
 INFOTEXT = "a duck\nNegative prompt: a goose\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: 5"

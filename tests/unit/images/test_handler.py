@@ -10,8 +10,9 @@ import pytest
 from indexd.fs.file_stamp import FileStamp, SettledFile
 from indexd.registry import IngestContext, file_kinds
 from indexd.store.records import ScannedFile
-from indexd_handlers.image_file import scan_image
+from indexd_handlers.image_file import scan_images
 from indexd_schemas.settings import Settings
+from tests.support.scanning import scan_image
 from tests.unit.image_metadata.writers import png, text
 
 INFOTEXT = "a duck\nNegative prompt: a goose\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: 5"
@@ -24,7 +25,7 @@ def sight(root: Path, name: str | bytes) -> ScannedFile:
 
 
 def test_it_is_the_handler_of_images() -> None:
-    assert file_kinds.get("image") is scan_image
+    assert file_kinds.get("image") is scan_images
 
 
 def test_a_picture_has_facts_and_the_stages_it_needs(tmp_path: Path) -> None:
@@ -34,7 +35,7 @@ def test_a_picture_has_facts_and_the_stages_it_needs(tmp_path: Path) -> None:
     assert sighting.facts is not None
     assert (sighting.root_id, sighting.rel, sighting.problem) == (3, b"sub/a.png", None)
     assert sighting.facts.metadata.prompt == "a duck"
-    assert sighting.stages == ("thumbnail", "bge_prompt", "bge_negative", "clip_l", "clip_g", "clip_h")
+    assert sighting.stages == ("thumbnail", "clip_h", "bge_prompt", "bge_negative", "clip_l", "clip_g")
     (tmp_path / "plain.png").write_bytes(png())
     assert sight(tmp_path, "plain.png").stages == ("thumbnail", "clip_h")
 

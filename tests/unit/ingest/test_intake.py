@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -49,8 +49,17 @@ def _file(store: Store, number: int, purpose: str = "images") -> SettledFile:
 
 
 def _handle(monkeypatch: pytest.MonkeyPatch, kind: str, handler: Callable[..., ScannedFile | None]) -> None:
+    def handle_batch(files: Sequence[SettledFile], context: IngestContext) -> list[ScannedFile | Exception | None]:
+        results: list[ScannedFile | Exception | None] = []
+        for file in files:
+            try:
+                results.append(handler(file, context))
+            except Exception as error:
+                results.append(error)
+        return results
+
     registry.file_kinds.fill()
-    monkeypatch.setitem(registry.file_kinds._handlers, kind, handler)
+    monkeypatch.setitem(registry.file_kinds._handlers, kind, handle_batch)
 
 
 def _no_picture(file: SettledFile, _context: IngestContext) -> ScannedFile:

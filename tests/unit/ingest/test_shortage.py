@@ -21,9 +21,9 @@ from indexd.ingest import IngestPipeline
 from indexd.registry import IngestContext
 from indexd.store.records import IngestResult
 from indexd.store.sqlite.store import Store
-from indexd_handlers.image_file import scan_image
 from indexd_schemas.settings import Settings
 from tests.support.handle_shortage import HandleShortage, refuse_each
+from tests.support.scanning import scan_image
 
 TEXT = "a lighthouse\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 64x64"
 WAIT_SECONDS = 30.0

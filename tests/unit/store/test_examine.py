@@ -9,7 +9,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from indexd.image_metadata import PARSER_VERSION
+from indexd.image_metadata.model import PARSER_VERSION
 from indexd.store.sqlite.database import PAGE_BYTES, suspect_marker
 from indexd.store.sqlite.recovery import index_check as examine_module
 from indexd.store.sqlite.recovery.backup import load_vector_extension

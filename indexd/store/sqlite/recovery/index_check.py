@@ -17,9 +17,9 @@ from indexd.errors import IndexDamaged, NotRegularFile, StoreError
 from indexd.fs.file_stamp import FileStamp
 from indexd.fs.paths import absolute
 from indexd.fs.safe_open import open_regular
-from indexd.image_metadata import PARSER_VERSION
 from indexd.image_metadata.byte_source import hash_and_open
 from indexd.image_metadata.errors import UnreadableImage
+from indexd.image_metadata.model import PARSER_VERSION
 from indexd.store.records import VectorKey
 from indexd.store.sqlite.adapters import display_path
 from indexd.store.sqlite.database import BUSY_TIMEOUT_MS, Connection, suspect_marker, translate_errors

@@ -1,0 +1,110 @@
+"""Reads image files in a reader process: whatever is wrong with one of them costs that file its metadata and no more."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import BinaryIO, Protocol, TypeVar
+
+from indexd.errors import NotAnImage, NotRegularFile, is_transient_os_error
+from indexd.fs.paths import display
+from indexd.fs.safe_open import open_regular
+from indexd.image_metadata.model import ImageFacts, ImageMetadata
+from indexd.images.image_reader import parse_metadata, read_image
+from indexd.images.read_limits import MEMORY_BYTES, CpuLimitReached, cpu_limit, cpu_seconds_for
+from indexd.images.sidecar_texts import read_sidecars
+from indexd.worker.calls import ImagesRead, ParseTexts, ReadFailure, ReadImages, StoredTexts, TextsParsed
+
+SPARSE_BYTES_MIN = 64 << 20
+SPARSE_RATIO = 64
+"""A file that stores less than one part in so many of what it states is mostly holes; no image compresses like that."""
+
+T = TypeVar("T")
+
+
+class ReadSession(Protocol):
+    """What the surroundings of a call offer; see indexd.worker.session."""
+
+    def poll(self) -> None: ...
+
+    def progress(self, stage: str, done: int, total: int) -> None: ...
+
+
+def read_images(call: ReadImages, session: ReadSession | None = None) -> ImagesRead:
+    """Read each file of the call. Running it twice is harmless. Raises CallCancelled between two files."""
+    results = []
+    for number, path in enumerate(call.paths):
+        if session is not None and number:
+            session.poll()
+            session.progress("read", number, len(call.paths))
+        results.append(_read_file(call, path))
+    return ImagesRead(tuple(results))
+
+
+def parse_texts(call: ParseTexts, session: ReadSession | None = None) -> TextsParsed:
+    """Parse the stored texts of each image of the call. Raises CallCancelled between two images."""
+    found = []
+    for stored in call.images:
+        if session is not None:
+            session.poll()
+        found.append(_parse(stored))
+    return TextsParsed(tuple(found))
+
+
+def _read_file(call: ReadImages, path: bytes) -> ImageFacts | ReadFailure:
+    try:
+        with open_regular(path) as file:
+            status = os.fstat(file.fileno())
+            _check_size(status, call.max_bytes)
+            return _within_limits(status.st_size, lambda: _read(call, path, file, status.st_size))
+    except (NotAnImage, NotRegularFile) as error:
+        return ReadFailure("unreadable", str(error))
+    except FileNotFoundError:
+        return ReadFailure("missing", "it is gone")
+    except OSError as error:
+        if is_transient_os_error(error):
+            return ReadFailure("system", error.strerror or str(error), error.errno or 0)
+        return ReadFailure("unreadable", f"cannot be read: {error.strerror or error}")
+
+
+def _read(call: ReadImages, path: bytes, file: BinaryIO, size: int) -> ImageFacts:
+    if not call.with_sidecars:
+        return read_image(file, size, display(path))
+    return read_image(file, size, display(path), lambda: read_sidecars(path))
+
+
+def _check_size(status: os.stat_result, max_bytes: int) -> None:
+    """Refuse files by their size alone: hashing a terabyte of holes takes hours."""
+    size = status.st_size
+    if size > max_bytes:
+        raise NotAnImage(f"is {size / (1 << 20):.0f} MiB large; [watch] max_image_mib allows {max_bytes >> 20} MiB")
+    stored = getattr(status, "st_blocks", None)
+    if stored is not None and size >= SPARSE_BYTES_MIN and stored * 512 * SPARSE_RATIO < size:
+        raise NotAnImage(f"is sparse: of its {size >> 20} MiB only {stored * 512 >> 20} MiB are stored")
+
+
+def _parse(stored: StoredTexts) -> ImageMetadata:
+    length = sum(len(chunk.text) for chunk in stored.chunks)
+    try:
+        metadata = _within_limits(length, lambda: parse_metadata(stored.chunks, stored.problems, stored.image_size))
+    except NotAnImage as error:
+        return ImageMetadata(problem=str(error))
+    return dataclasses.replace(metadata, raw=())
+
+
+def _within_limits(byte_count: int, work: Callable[[], T]) -> T:
+    """The result of `work`. Raises NotAnImage where it takes more memory or processor time than a file may take."""
+    seconds = cpu_seconds_for(byte_count)
+    # Signals reach the main thread only; a reader process serves there, tests and tools may not.
+    is_main = threading.current_thread() is threading.main_thread()
+    limit: AbstractContextManager[None] = cpu_limit(seconds) if is_main else nullcontext()
+    try:
+        with limit:
+            return work()
+    except CpuLimitReached:
+        raise NotAnImage(f"reading it takes more than {seconds:.0f} s of processor time") from None
+    except MemoryError:
+        raise NotAnImage(f"reading it takes more than {MEMORY_BYTES >> 20} MiB of memory") from None
