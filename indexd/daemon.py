@@ -12,6 +12,7 @@ from typing import Protocol
 
 from indexd import model_roles
 from indexd.api.context import DaemonContext
+from indexd.api.event_buffer import EventBuffer
 from indexd.api.http.server import ApiServer
 from indexd.api.local import LocalOperations
 from indexd.characters.clustering_service import ClusteringService
@@ -317,6 +318,7 @@ class Daemon:
             on_model_verified=self.embedding_dispatcher.mark_role_working,
             clusterer=self.clusterer,
             thread_liveness=self.thread_liveness,
+            events=EventBuffer(self.store.watch_changes),
         )
 
     def _on_recorded(self, recorded: list[IngestResult]) -> None:

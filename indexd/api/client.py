@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import os
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from email.message import Message
 from typing import Any, cast
@@ -16,6 +17,7 @@ from urllib.parse import unquote
 from pydantic import BaseModel, ValidationError
 
 from indexd import errors
+from indexd.api.event_stream import EventStream, StreamedEvent, parse_events
 from indexd.api.http.listen import host_header
 from indexd.api.http.token import TcpEndpoint
 from indexd.api.image_bytes import ImageBytes
@@ -82,6 +84,8 @@ class RemoteOperations(Operations):
     def carry_out(self, operation: Operation[Any, ResponseT], request: ApiRequest) -> ResponseT:
         """See Operations."""
         target, body = operation.encode(request)
+        if operation.response_type is EventStream:
+            return cast("ResponseT", self._open_stream(target, operation.timeout_seconds))
         status, headers, content = self._exchange(operation.method, target, body, operation.timeout_seconds)
         if status != 200:
             error = _parse_error(status, content)
@@ -92,15 +96,29 @@ class RemoteOperations(Operations):
     def close(self) -> None:
         """Every request has its own connection; nothing stays open."""
 
+    def _open_stream(self, target: str, timeout: float | None) -> RemoteEventStream:
+        connection = _Connection(self._address, timeout)
+        try:
+            connection.request("GET", target, None, self._headers())
+            response = connection.getresponse()
+            error = None if response.status == 200 else _parse_error(response.status, response.read())
+        except (OSError, http.client.HTTPException) as failure:
+            error = DaemonNotRunning(f"the daemon closed the connection before it answered ({_reason(failure)})")
+        if error is not None:
+            connection.close()
+            raise error
+        return RemoteEventStream(connection, response)
+
+    def _headers(self) -> dict[str, str]:
+        token = self._address.token
+        return {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+
     def _exchange(
         self, method: str, target: str, body: bytes | None, timeout: float | None
     ) -> tuple[int, Message, bytes]:
-        headers = {"Content-Type": "application/json"}
-        if self._address.token is not None:
-            headers["Authorization"] = f"Bearer {self._address.token}"
         connection = _Connection(self._address, timeout)
         try:
-            connection.request(method, target, body, headers)
+            connection.request(method, target, body, self._headers())
             response = connection.getresponse()
             return response.status, response.headers, response.read()
         except TimeoutError:
@@ -111,6 +129,24 @@ class RemoteOperations(Operations):
             raise DaemonNotRunning(f"the daemon closed the connection before it answered ({_reason(error)})") from None
         finally:
             connection.close()
+
+
+class RemoteEventStream(EventStream):
+    """The events of the daemon. Iteration raises DaemonNotRunning when the connection breaks."""
+
+    def __init__(self, connection: _Connection, response: http.client.HTTPResponse) -> None:
+        self._connection = connection
+        self._response = response
+
+    def __iter__(self) -> Iterator[StreamedEvent]:
+        try:
+            yield from parse_events(self._response)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise DaemonNotRunning(f"the event stream broke off ({_reason(error)})") from None
+
+    def close(self) -> None:
+        """See EventStream."""
+        self._connection.close()
 
 
 def _parse_response(expected: Any, headers: Message, content: bytes) -> BaseModel | ImageBytes | str:

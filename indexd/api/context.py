@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from indexd.errors import DaemonNotRunning
 
 if TYPE_CHECKING:
+    from indexd.api.event_buffer import EventBuffer
     from indexd.characters.clustering_service import ClusteringService
     from indexd.config import Config
     from indexd.liveness import Liveness
@@ -78,6 +79,7 @@ class DaemonContext:
     on_model_verified: Callable[[str], None] = lambda _role: None
     clusterer: ClusteringService | None = None
     thread_liveness: Callable[[], Sequence[Liveness]] = tuple
+    events: EventBuffer | None = None
 
 
 class OperationContext:

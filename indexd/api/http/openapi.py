@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from indexd.api.event_stream import EventStream
 from indexd.api.image_bytes import ImageBytes
 from indexd.api.operations.registry import Access, Operation
 from indexd_schemas.api.responses import ErrorResponse
@@ -96,7 +97,7 @@ def operations_table(operations: Iterable[Operation[Any, Any]]) -> str:
             f"`{name}`" if field.is_required() else f"[`{name}`]"
             for name, field in operation.request_type.model_fields.items()
         )
-        response = {ImageBytes: "the image", str: "text"}.get(
+        response = {ImageBytes: "the image", EventStream: "`ChangeEvent` stream", str: "text"}.get(
             operation.response_type, f"`{operation.response_type.__name__}`"
         )
         lines.append(f"| `{operation.method} {operation.path}` | {fields} | {response} | {operation.summary} |")

@@ -14,11 +14,13 @@ from urllib.parse import quote
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
+from indexd.api.event_buffer import BufferedEventStream
 from indexd.api.http.openapi import openapi_json
 from indexd.api.http.security import AccessPolicy, BearerToken, Loopback, Router
+from indexd.api.http.sse import SseStreams
 from indexd.api.image_bytes import ImageBytes
 from indexd.api.operations.registry import Access, Operation, Operations
 from indexd.errors import DaemonNotRunning, IndexdError, JobRefused, NothingFound, UsageError
@@ -45,14 +47,18 @@ class RawResponse:
 
 
 def make_routers(
-    operations: Operations, registered: Sequence[Operation[Any, Any]], pool: Executor, token: str | None
+    operations: Operations,
+    registered: Sequence[Operation[Any, Any]],
+    pool: Executor,
+    streams: SseStreams,
+    token: str | None,
 ) -> list[Router]:
     """The routers of all operations; the last one also answers paths that do not exist. Operations block: they run in `pool`."""
     bearer = BearerToken(token)
     policies: dict[Access, AccessPolicy] = {Access.LOOPBACK: Loopback(otherwise=bearer), Access.TOKEN: bearer}
     by_access: dict[Access, list[BaseRoute]] = {access: [] for access in policies}
     for operation in registered:
-        endpoint = _endpoint(operations, operation, pool)
+        endpoint = _endpoint(operations, operation, pool, streams)
         by_access[operation.access].append(Route(operation.path, endpoint, methods=[operation.method]))
     document = openapi_json(registered)
     by_access[Access.TOKEN].append(Route("/v1/openapi.json", _constant(document), methods=["GET"]))
@@ -76,16 +82,14 @@ def _constant(content: bytes) -> Callable[..., object]:
     return endpoint
 
 
-def _endpoint(operations: Operations, operation: Operation[Any, Any], pool: Executor) -> Callable[..., object]:
+def _endpoint(
+    operations: Operations, operation: Operation[Any, Any], pool: Executor, streams: SseStreams
+) -> Callable[..., object]:
     async def endpoint(request: Request) -> Response:
-        work = functools.partial(
-            _carry_out,
-            operations,
-            operation,
-            request.path_params,
-            request.query_params.multi_items(),
-            await request.body(),
-        )
+        query = request.query_params.multi_items()
+        if "last-event-id" in request.headers and "last_event_id" in operation.request_type.model_fields:
+            query.append(("last_event_id", request.headers["last-event-id"]))
+        work = functools.partial(_carry_out, operations, operation, request.path_params, query, await request.body())
         try:
             if operation.needs_index:
                 answer = await asyncio.get_running_loop().run_in_executor(pool, work)
@@ -95,6 +99,11 @@ def _endpoint(operations: Operations, operation: Operation[Any, Any], pool: Exec
             # The daemon stops and the grace period is over. The client gets a sentence, the log no traceback.
             text = "the daemon is stopping and did not finish this request; repeat it when the daemon runs again"
             answer = _error_response(503, "DaemonNotRunning", text)
+        if isinstance(answer, BufferedEventStream):
+            if streams.is_full:
+                answer = _error_response(503, "IndexdError", "too many event streams are open; close one of them")
+            else:
+                return StreamingResponse(streams.serve(answer), media_type=operation.media_type)
         return Response(answer.content, answer.status, answer.headers, answer.media_type)
 
     return endpoint
@@ -106,7 +115,7 @@ def _carry_out(
     path: Mapping[str, str],
     query: list[tuple[str, str]],
     body: bytes,
-) -> RawResponse:
+) -> RawResponse | BufferedEventStream:
     try:
         result = operations.call(operation, operation.decode(path, query, body))
         status = operation.status(result)
@@ -114,6 +123,8 @@ def _carry_out(
             # RFC 6266, RFC 5987: percent-encoded, so that no file name can end the header or begin another.
             disposition = f"inline; filename*=UTF-8''{quote(result.name, safe='')}"
             return RawResponse(result.data, result.media_type, status, {"content-disposition": disposition})
+        if isinstance(result, BufferedEventStream):
+            return result
         content = result if isinstance(result, str) else result.model_dump_json()
         return RawResponse(content.encode(), operation.media_type, status)
     except IndexdError as error:

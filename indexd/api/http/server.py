@@ -14,6 +14,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from indexd.api.http.listen import ApiListener, open_listener
 from indexd.api.http.routes import make_routers
 from indexd.api.http.security import MAX_HEAD_BYTES, LimitedHttpProtocol, RequestLimits, SecurityMiddleware
+from indexd.api.http.sse import SseStreams
 from indexd.api.operations.registry import Operations, all_operations
 from indexd.config import Config
 from indexd.liveness import Liveness
@@ -60,6 +61,7 @@ class ApiServer:
         self._config = config
         self._operations = operations
         self._on_failure = on_failure
+        self._streams = SseStreams()
         self._ready = threading.Event()
         self._listener: ApiListener | None = None
         self._server: _EventDrivenServer | None = None
@@ -86,7 +88,8 @@ class ApiServer:
         else:
             limits = RequestLimits(rate=self._config.settings.api.requests_per_second)
             protocol = LimitedHttpProtocol
-        routers = make_routers(self._operations, all_operations(), pool, self._listener.token)
+        self._streams = SseStreams()
+        routers = make_routers(self._operations, all_operations(), pool, self._streams, self._listener.token)
         settings = uvicorn.Config(
             SecurityMiddleware(routers, self._listener.hosts, limits),
             loop="asyncio",
@@ -113,6 +116,8 @@ class ApiServer:
         server, thread, listener = self._server, self._thread, self._listener
         self._server = self._thread = None
         if server is not None:
+            # First, so that no stream makes the others wait for the grace period.
+            server.call_soon(self._streams.close)
             server.end_loop()
         if thread is not None:
             thread.join()

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from indexd.api.context import OperationContext
+from indexd.api.event_stream import HEARTBEAT_SECONDS, EventStream
 from indexd.api.operations.registry import Access, operation
+from indexd.errors import IndexdError
 from indexd_schemas.api.output import DaemonStatus
-from indexd_schemas.api.requests import NoParameters
+from indexd_schemas.api.requests import EventsRequest, NoParameters
 from indexd_schemas.api.responses import Health, Readiness
+
+# A client that hears nothing for so long, not even a heartbeat, has lost the daemon.
+EVENTS_TIMEOUT_SECONDS = 3 * HEARTBEAT_SECONDS
 
 
 @operation("GET", "/health", access=Access.LOOPBACK, needs_index=False)
@@ -29,6 +34,15 @@ def metrics(context: OperationContext, _: NoParameters) -> str:
     from indexd.api.metrics import render_metrics
 
     return render_metrics(context.store, context.config, context.daemon)
+
+
+@operation("GET", "/v1/events", timeout_seconds=EVENTS_TIMEOUT_SECONDS, media_type="text/event-stream")
+def events(context: OperationContext, request: EventsRequest) -> EventStream:
+    """Stream changes of images, annotations, jobs and status as server-sent events."""
+    daemon = context.require_daemon("the event stream")
+    if daemon.events is None:
+        raise IndexdError("this daemon records no events")
+    return daemon.events.open(request.last_event_id)
 
 
 @operation("GET", "/v1/status")

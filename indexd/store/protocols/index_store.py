@@ -22,6 +22,7 @@ from indexd.store.protocols.images import (
 from indexd.store.protocols.index_tasks import IndexTaskRepository
 from indexd.store.protocols.jobs import JobRepository
 from indexd.store.protocols.vectors import BulkReaderRepository, VectorRepository
+from indexd.store.records import StoreChanges
 
 
 class IndexStore(Protocol):
@@ -107,6 +108,13 @@ class IndexStore(Protocol):
 
     def set_damage_listener(self, notify: Callable[[IndexDamaged], None]) -> None:
         """Call `notify`, in the thread that met it, when part of the index cannot be read."""
+        ...
+
+    def watch_changes(self, listener: Callable[[StoreChanges], None]) -> Callable[[], None]:
+        """Call `listener`, in the writing thread, after every commit that changed images, annotations, jobs or events.
+
+        Returns the function that unsubscribes it.
+        """
         ...
 
     def guard_files(self) -> None:

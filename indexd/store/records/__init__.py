@@ -1,6 +1,7 @@
 """The records that the repositories take and return: plain data, without a connection."""
 
 from indexd.store.records.annotations import AnnotationSet, ExportedAnnotations, FaceLabel, ImportResult, LabelVerdict
+from indexd.store.records.changes import StoreChanges
 from indexd.store.records.faces import (
     CharacterRow,
     ClusteringResult,
@@ -88,6 +89,7 @@ __all__ = [
     "ScannedFile",
     "StageInput",
     "Stars",
+    "StoreChanges",
     "TextColumn",
     "ValueCount",
     "VectorKey",

@@ -14,6 +14,8 @@ import apsw
 import sqlite_vec
 
 from indexd.errors import IndexDamaged, StorageFull, StoreError, StoreUnavailable
+from indexd.store.records import StoreChanges
+from indexd.store.sqlite.change_feed import ChangeFeed
 
 BUSY_TIMEOUT_MS = 10_000
 # Half-precision vectors of 1024 numbers are 2 KiB: pages of 4 KiB hold one and waste the rest, these hold seven.
@@ -67,6 +69,7 @@ class Database:
         self.is_index = False
         self.on_damage: Callable[[IndexDamaged], None] | None = None
         self._file_identities: dict[Path, tuple[int, int]] = {}
+        self.change_feed = ChangeFeed()
         with translate_errors(path):
             self._writer = self._connect(writing=not read_only)
 
@@ -110,11 +113,20 @@ class Database:
             try:
                 yield cast("Connection", connection)
                 connection.execute("COMMIT")
+                report_changes = self.change_feed.on_commit()
             except BaseException:
+                self.change_feed.on_rollback()
                 # Some errors (disk full, I/O) have rolled back already, and then ROLLBACK would be an error itself.
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+        report_changes()
+
+    def watch_changes(self, listener: Callable[[StoreChanges], None]) -> Callable[[], None]:
+        """Call `listener` after every commit that changed something; see ChangeFeed. Returns the function that ends it."""
+        with self._write_lock:
+            self.change_feed.install(self._open_writer())
+        return self.change_feed.committed.subscribe(listener)
 
     @contextmanager
     def outside_transaction(self) -> Iterator[Connection]:

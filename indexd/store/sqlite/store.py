@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 from indexd.errors import IndexDamaged
-from indexd.store.records import FacesChanged
+from indexd.store.records import FacesChanged, StoreChanges
 from indexd.store.sqlite.annotations.annotations import Annotations
 from indexd.store.sqlite.annotations.exchange import AnnotationExchange
 from indexd.store.sqlite.database import Database
@@ -93,6 +93,13 @@ class Store:
     def set_damage_listener(self, notify: Callable[[IndexDamaged], None]) -> None:
         """Have `tell` called, in the thread that met it, when a page of the index cannot be read."""
         self._database.on_damage = notify
+
+    def watch_changes(self, listener: Callable[[StoreChanges], None]) -> Callable[[], None]:
+        """Call `listener`, in the writing thread, after every commit that changed images, annotations, jobs or events.
+
+        Returns the function that unsubscribes it.
+        """
+        return self._database.watch_changes(listener)
 
     def guard_files(self) -> None:
         """From now on refuse writes when a file of the index is deleted or replaced; see `lost_files` and `rescue`."""

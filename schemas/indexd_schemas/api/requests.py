@@ -125,6 +125,12 @@ class VerifyModelRequest(ApiRequest):
     role: str = Field(min_length=1, max_length=100)
 
 
+class EventsRequest(ApiRequest):
+    """Events after the one with this id; a browser sends it as the header Last-Event-ID. None = events from now on."""
+
+    last_event_id: str | None = Field(None, max_length=100)
+
+
 class ControlMapRequest(ApiRequest):
     """Make a control map of the image at a path; width and height together, None = the image's own size."""
 

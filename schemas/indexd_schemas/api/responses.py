@@ -1,6 +1,8 @@
-"""Answers of the local door and of single commands that are no document of their own in `output.py`."""
+"""Responses of the HTTP API and of single commands that are not in `output.py`."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 from pydantic import Field
 
@@ -113,20 +115,39 @@ class ReparseReport(OutputDocument):
 
 
 class Health(OutputDocument):
-    """What `GET /health` answers: the process is there and its door is served."""
+    """The response of `GET /health`: the process and its HTTP server run."""
 
     alive: bool = True
 
 
 class Readiness(OutputDocument):
-    """What `GET /ready` answers: the index is open, every folder that is there was compared once, all queues move."""
+    """The response of `GET /ready`: the index answers, every online folder was scanned once, all queues move."""
 
     ready: bool
     reasons: list[str] = Field(default_factory=list)
 
 
+class ChangeEvent(OutputDocument):
+    """One event of `GET /v1/events`: the ids of images or jobs that changed.
+
+    `status.changed` has the text that the daemon recorded instead. `reset`: events were missed, so read everything again.
+    """
+
+    kind: Literal[
+        "image.added",
+        "image.changed",
+        "image.removed",
+        "annotation.changed",
+        "job.changed",
+        "status.changed",
+        "reset",
+    ]
+    ids: list[int] = Field(default_factory=list)
+    text: str | None = None
+
+
 class ErrorResponse(OutputDocument):
-    """What the local door answers instead of a document: `kind` is the name of the error's class."""
+    """The response to a failed request: `kind` is the name of the error's class."""
 
     kind: str
     text: str

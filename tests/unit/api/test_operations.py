@@ -12,6 +12,7 @@ from pydantic import Field
 from indexd.api.client import RemoteOperations
 from indexd.api.connect import find_daemon
 from indexd.api.context import OperationContext
+from indexd.api.event_stream import EventStream
 from indexd.api.http.openapi import openapi_json, operations_table
 from indexd.api.http.server import ApiServer
 from indexd.api.image_bytes import ImageBytes
@@ -131,10 +132,10 @@ def test_a_wrong_parameter_is_refused_by_name(
     assert (status, part in json.loads(content)["text"]) == (400, True)
 
 
-def test_a_request_survives_the_way_over_http() -> None:
+def test_every_operation_has_types_that_http_can_carry() -> None:
     for one in all_operations():
         assert set(one.path_parameters) <= set(one.request_type.model_fields)
-        assert issubclass(one.response_type, OutputDocument | ImageBytes | str)
+        assert issubclass(one.response_type, OutputDocument | ImageBytes | EventStream | str)
 
 
 def test_a_second_operation_of_one_path_or_name_is_refused(toy: Operation[ToyRequest, ToyResult]) -> None:
