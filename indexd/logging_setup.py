@@ -20,16 +20,16 @@ from indexd_schemas.settings import LogSettings
 _PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 
 
-# File names and errors of libraries are quoted; none of them may move the cursor of whoever reads the log.
+# The log quotes file names and library errors, which must not control the reader's terminal.
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: at (seconds since the epoch), level, room, text, and the traceback where there is one."""
+    """One JSON object a line: at (seconds since the epoch), level, logger, text, and the traceback of an exception."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line of one record."""
-        line = {"at": record.created, "level": record.levelname, "room": record.name, "text": record.getMessage()}
+        line = {"at": record.created, "level": record.levelname, "logger": record.name, "text": record.getMessage()}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False)
@@ -44,13 +44,13 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line of one record, and those of its traceback."""
-        room = record.name.removeprefix("indexd.").split(".")[0]
+        package = record.name.removeprefix("indexd.").split(".")[0]
         text = _CONTROL_CHARACTERS.sub(lambda sign: f"\\x{ord(sign[0]):02x}", record.getMessage())
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
         if not self._time_format:
-            return f"{room}: {text}"
-        return f"{time.strftime(self._time_format, time.localtime(record.created))} {record.levelname.lower():7} {room}: {text}"
+            return f"{package}: {text}"
+        return f"{time.strftime(self._time_format, time.localtime(record.created))} {record.levelname.lower():7} {package}: {text}"
 
 
 class JournalFormatter(logging.Formatter):

@@ -1,4 +1,4 @@
-"""The clock: times of files decide what has changed, so a clock that jumped is worth knowing of."""
+"""The clock: file times show what changed, so a wrong clock matters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TIMEDATECTL_TIMEOUT_SECONDS = 10
 
 
 def check_clock(config: Config, now: float | None = None) -> Iterator[DoctorFinding]:
-    """Whether something that was written earlier is dated later than now, and whether the system sets the clock."""
+    """Whether something has a time in the future, and whether the system synchronises the clock."""
     now = time.time() if now is None else now
     places = config.paths
     ahead = []
@@ -29,14 +29,14 @@ def check_clock(config: Config, now: float | None = None) -> Iterator[DoctorFind
     if ahead:
         yield warning("clock", "; ".join(ahead), "set the clock; `indexd scan` then compares every folder")
     elif is_synchronised() is False:
-        text = "the system does not set its clock by the network"
+        text = "the clock is not synchronised"
         yield warning("clock", text, "sudo timedatectl set-ntp true")
     else:
         yield ok("clock", time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(now)))
 
 
 def is_synchronised() -> bool | None:
-    """Whether the clock is set by the network; None where nobody can say."""
+    """Whether the clock is synchronised by the network; None if unknown."""
     if shutil.which("timedatectl") is None:
         return None
     command = ["timedatectl", "show", "--property=NTPSynchronized", "--value"]

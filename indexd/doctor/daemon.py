@@ -1,4 +1,4 @@
-"""The running daemon, and who else could come in by its door."""
+"""The running daemon, and who can access its API."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GROUP_AND_OTHERS_MASK = stat.S_IRWXG | stat.S_IRWXO
 
 
 def check_daemon(config: Config) -> Iterator[DoctorFinding]:
-    """Whether the daemon answers, is of this version, and keeps its workers alive."""
+    """Whether the daemon answers, has this version, and keeps its workers alive."""
     remote = find_daemon(config)
     if remote is None:
         yield warning("daemon", "it is not running", "start it with `indexd run` or `indexd service start`")
@@ -36,13 +36,11 @@ def check_daemon(config: Config) -> Iterator[DoctorFinding]:
             yield warning("folder", f"{root.path} is offline: {root.reason}", "put the right folder in its place again")
     deaths = sum(worker.deaths for worker in status.workers)
     if deaths:
-        yield warning(
-            "workers", f"{deaths} died since the daemon started", "the daemon's log and `indexd status` say why"
-        )
+        yield warning("workers", f"{deaths} died since the daemon started", "see the daemon's log and `indexd status`")
 
 
 def check_api_access(config: Config) -> Iterator[DoctorFinding]:
-    """Whether the socket, or the file of the token, is this user's alone."""
+    """Whether only this user can access the socket or the token file."""
     api = config.settings.api
     if not uses_unix_socket(config) and api.token_file:
         try:
@@ -51,28 +49,28 @@ def check_api_access(config: Config) -> Iterator[DoctorFinding]:
             yield failed("token", str(error), "the daemon does not start with it")
     if api.allow_remote:
         where = f"{api.address}: other machines may ask with the token, and nothing is encrypted"
-        yield warning("door", where, "put a TLS proxy or a tunnel before it, or leave `[api] address` out")
+        yield warning("api access", where, "use a TLS proxy or a tunnel, or remove `[api] address`")
     if os.name == "nt":
-        yield ok("door", "the token lies in the folder of this user")
+        yield ok("api access", "the token is in a folder of this user")
         return
     path = config.paths.socket if uses_unix_socket(config) else config.paths.token
     try:
         found = path.lstat()
     except FileNotFoundError:
-        yield ok("door", f"{path} is made when the daemon starts, for this user alone")
+        yield ok("api access", f"the daemon creates {path} at its start, only for this user")
         return
     if found.st_uid != os.geteuid():
-        yield failed("door", f"{path} belongs to another user", "stop the daemon of that user, or set another --home")
+        yield failed("api access", f"{path} belongs to another user", "stop that user's daemon, or set another --home")
     elif stat.S_IMODE(found.st_mode) & GROUP_AND_OTHERS_MASK:
         text = f"{path} has mode {stat.S_IMODE(found.st_mode):04o}: other users can come in"
-        yield failed("door", text, f"chmod 600 {path}", partial(_restrict_to_owner, path))
+        yield failed("api access", text, f"chmod 600 {path}", partial(_restrict_to_owner, path))
     elif (folder := path.parent.stat()).st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not folder.st_mode & stat.S_ISVTX:
         cure = f"chmod go-w {path.parent}"
         yield failed(
-            "door", f"others may put files into {path.parent}", cure, partial(_remove_others_write, path.parent)
+            "api access", f"other users can write to {path.parent}", cure, partial(_remove_others_write, path.parent)
         )
     else:
-        yield ok("door", f"{path} is for this user alone")
+        yield ok("api access", f"only this user can open {path}")
 
 
 def _restrict_to_owner(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Our own folders: there, writable, with room, on a disk that keeps what it is told."""
+"""Folders of indexd: existing, writable, with free space, on a reliable disk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MIN_FREE_INODES = 10_000
 
 
 def check_data_folders(config: Config) -> Iterator[DoctorFinding]:
-    """Whether the folders can be written and have room, and what file system the index is on."""
+    """Whether the folders are writable and have free space, and the file system of the index."""
     places = config.paths
     folders = {
         "home": places.home,
@@ -41,31 +41,31 @@ def _check_folder(name: str, folder: Path, *, has_run: bool) -> DoctorFinding:
     free = shutil.disk_usage(existing).free
     if free < MIN_FREE_BYTES:
         return warning(
-            name, f"only {free >> 20} MiB are free at {folder}", "make room; jobs pause when the disk is full"
+            name, f"only {free >> 20} MiB are free at {folder}", "free space; jobs pause when the disk is full"
         )
     if hasattr(os, "statvfs"):
         found = os.statvfs(existing)
-        # File systems that make inodes as they need them say 0 of 0.
+        # File systems with dynamic inodes report 0 of 0.
         if found.f_files and found.f_favail < MIN_FREE_INODES:
-            text = f"only {found.f_favail} more files can be made on the disk of {folder}"
+            text = f"only {found.f_favail} more files fit on the disk of {folder}"
             return warning(name, text, "remove files, or move the folder to a disk with more inodes")
     if has_run and not folder.exists() and name in ("inbox", "output"):
-        # Only below a folder that is there: else its disk may not be mounted, and the folder would be made in its place.
+        # Only inside an existing folder: otherwise its disk may be unmounted, and indexd would write to the mount point.
         fix = partial(_create_folder, folder) if folder.parent.is_dir() else None
-        return warning(name, f"{folder} is gone", "mount its disk, or `indexd doctor --fix` makes it anew", fix)
+        return warning(name, f"{folder} is gone", "mount its disk, or let `indexd doctor --fix` create it", fix)
     return ok(name, str(folder) if folder.exists() else f"{folder} (will be made)")
 
 
 def _create_folder(folder: Path) -> str:
     folder.mkdir()
-    return f"made {folder}"
+    return f"created {folder}"
 
 
 def _check_file_system(folder: Path) -> DoctorFinding:
     existing = next(part for part in (folder, *folder.parents) if part.exists())
     network = network_filesystem(existing)
     if network is not None:
-        text = f"the index would lie on {network} ({folder}), where its locks cannot be trusted"
+        text = f"the index would be on {network} ({folder}), where locks are unreliable"
         return failed("file system", text, "set [paths] index to a local disk")
     return ok(
         "file system", f"the index is on a local disk ({find_mount(os.fsencode(existing)).name or 'kind unknown'})"

@@ -1,4 +1,4 @@
-"""The graphics card: asked of the driver, and of torch in a process of its own, because the daemon's side never loads it."""
+"""The GPU, according to the driver, and to torch in a separate process."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _TORCH_SCRIPT = """
 import json, torch
 there = torch.cuda.is_available()
 print(json.dumps({"version": torch.__version__, "built_for": torch.version.cuda or getattr(torch.version, "hip", None),
-                  "cards": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if there else []}))
+                  "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if there else []}))
 """
 
 
 def check_gpu(config: Config) -> Iterator[DoctorFinding]:
-    """Whether driver and torch agree on a card, where there is one or the settings ask for it."""
+    """Whether driver and torch agree on a GPU, if one exists or the settings require it."""
     wanted = sorted(role for role in ROLES if config.settings.models.role(role).device.startswith("cuda"))
     driver = Path("/proc/driver/nvidia/gpus").is_dir() or shutil.which("nvidia-smi") is not None
     if not driver and not wanted:
-        yield ok("card", "none found; models run on the CPU")
+        yield ok("gpu", "none found; models run on the CPU")
     elif not driver:
-        text = f"the settings ask for cuda ({', '.join(wanted)}), and there is no driver"
-        yield failed("card", text, 'install the driver, or set device = "auto"')
+        text = f"the settings require cuda ({', '.join(wanted)}), but there is no driver"
+        yield failed("gpu", text, 'install the driver, or set device = "auto"')
     else:
         yield from check_driver(wanted)
 
@@ -40,40 +40,38 @@ def check_gpu(config: Config) -> Iterator[DoctorFinding]:
 def check_driver(
     wanted: list[str], run_command: Callable[[Sequence[str], float], str] | None = None
 ) -> Iterator[DoctorFinding]:
-    """What driver and torch say. `ask` runs a command within so many seconds and raises OSError with the problem."""
+    """State of driver and torch. `run_command` runs a command within a time limit and raises OSError."""
     run_command = run_command or _run_command
     try:
-        cards = [line.strip() for line in run_command(_SMI_COMMAND, SMI_TIMEOUT_SECONDS).splitlines() if line.strip()]
+        gpus = [line.strip() for line in run_command(_SMI_COMMAND, SMI_TIMEOUT_SECONDS).splitlines() if line.strip()]
     except OSError as error:
         yield failed(
             "driver", f"the driver does not answer: {error}", "restart the machine, or install the driver again"
         )
         return
-    yield ok("driver", "; ".join(cards) or "it answers, and sees no card")
+    yield ok("driver", "; ".join(gpus) or "it answers, and sees no GPU")
     try:
         torch = json.loads(run_command((sys.executable, "-c", _TORCH_SCRIPT), TORCH_TIMEOUT_SECONDS).splitlines()[-1])
     except (OSError, ValueError, IndexError) as error:
-        yield warning("card", f"torch could not be asked: {error}", "`indexd models verify` says more")
+        yield warning("gpu", f"torch does not answer: {error}", "run `indexd models verify`")
         return
-    if torch["cards"]:
-        yield ok("card", f"torch {torch['version']} sees {', '.join(torch['cards'])}")
+    if torch["gpus"]:
+        yield ok("gpu", f"torch {torch['version']} sees {', '.join(torch['gpus'])}")
     elif torch["built_for"] is None:
-        text = f"torch {torch['version']} is a build for the CPU alone"
+        text = f"torch {torch['version']} is a CPU-only build"
         report = failed if wanted else warning
-        yield report("card", text, "install the build for your card: pip install torch torchvision (see pytorch.org)")
+        yield report("gpu", text, "install the build for your GPU: pip install torch torchvision (see pytorch.org)")
     else:
-        text = (
-            f"torch {torch['version']} is built for {torch['built_for']} and sees no card: the driver is too old for it"
-        )
+        text = f"torch {torch['version']} is built for {torch['built_for']} and sees no GPU: the driver is too old"
         report = failed if wanted else warning
-        yield report("card", text, "update the driver")
+        yield report("gpu", text, "update the driver")
 
 
 def _run_command(command: Sequence[str], seconds: float) -> str:
     try:
         done = subprocess.run(list(command), capture_output=True, text=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired:
-        raise OSError(f"no answer of {command[0]} within {seconds:g} s") from None
+        raise OSError(f"{command[0]} did not answer within {seconds:g} s") from None
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines()
         raise OSError(said[-1] if said else f"{command[0]} ended with {done.returncode}")

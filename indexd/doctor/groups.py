@@ -1,4 +1,4 @@
-"""Every group of checks, in the order in which one would look; adding one is a file beside this and a line here."""
+"""All groups of checks in display order. Adding one: a module in this folder and a line here."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ CheckGroup = Callable[[Config], Iterator[DoctorFinding]]
 
 GROUPS: dict[str, CheckGroup] = {
     "settings": installation.check_settings,
-    "places": data_folders.check_data_folders,
+    "data folders": data_folders.check_data_folders,
     "index": index.check_index_health,
     "backups": index.check_backups,
     "daemon": daemon.check_daemon,
-    "door": daemon.check_api_access,
+    "api access": daemon.check_api_access,
     "service": service.check_service,
     "folders": watched_folders.check_watched_folders,
     "job files": inbox.check_inbox,
     "watch limits": watched_folders.check_watch_limits,
     "models": models.check_models,
     "loras": loras.check_loras,
-    "card": gpu.check_gpu,
+    "gpu": gpu.check_gpu,
     "clock": clock.check_clock,
     "leftovers": leftovers.check_leftovers,
 }
@@ -48,13 +48,13 @@ GROUPS: dict[str, CheckGroup] = {
 def run_checks(
     home: Path | None, *, fix: bool = False, on_group: Callable[[str], object] = lambda _: None
 ) -> Iterator[DoctorCheck]:
-    """Every check; those that need settings are left out when the settings cannot be read. With `fix`, cured ones too."""
+    """Run every check; without valid settings, only those that need none. `fix` applies fixes."""
     for finding in installation.check_packages():
         yield finding.check
     try:
         config = read_config(home)
     except IndexdError as error:
-        yield failed("settings", str(error), "correct the file; `indexd config sample` prints every option").check
+        yield failed("settings", str(error), "correct the file; `indexd config sample` lists every option").check
         return
     for name, group in GROUPS.items():
         on_group(name)
@@ -63,11 +63,11 @@ def run_checks(
 
 
 def _run_group(name: str, group: CheckGroup, config: Config) -> Iterator[DoctorFinding]:
-    """A check that itself breaks is a finding and does not hide the others."""
+    """Turn an exception inside a check into a finding, so that it hides no other checks."""
     try:
         yield from group(config)
     except (IndexdError, OSError) as error:
-        yield failed(name, str(error), "see the text; `indexd status` and the daemon's log may say more")
+        yield failed(name, str(error), "see the text, `indexd status` and the daemon's log")
 
 
 def _apply_fix(finding: DoctorFinding) -> DoctorCheck:

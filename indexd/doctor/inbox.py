@@ -1,4 +1,4 @@
-"""The inbox: what lies there under the name of a job and is none, because links, pipes and folders are never opened."""
+"""The inbox: links, pipes and folders with the name of a job file, which indexd never opens."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ MAX_NAMED = 3
 
 
 def check_inbox(config: Config) -> Iterator[DoctorFinding]:
-    """Whether everything that is named like a job file is a file."""
+    """Whether everything with the name of a job file is a file."""
     inbox = config.paths.inbox
-    if not inbox.is_dir():  # the places are looked at elsewhere
+    if not inbox.is_dir():  # data_folders.py checks folders
         return
     with os.scandir(inbox) as entries:
         named = sorted(
@@ -28,7 +28,7 @@ def check_inbox(config: Config) -> Iterator[DoctorFinding]:
         if (kind := special_file_kind(entry.stat(follow_symlinks=False).st_mode))
     ]
     if not odd:
-        yield ok("job files", f"nothing but files lies in {inbox} under the name of one")
+        yield ok("job files", f"every job file name in {inbox} belongs to a file")
         return
     more = f", and {len(odd) - MAX_NAMED} more" if len(odd) > MAX_NAMED else ""
     yield warning(

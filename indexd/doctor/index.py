@@ -1,4 +1,4 @@
-"""The index: does it open, can it be trusted, does a sample of it agree with the disk, and is there a backup of late."""
+"""The index: it opens, passes its checks, agrees with a sample of the disk, and has a recent backup."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LATE_BACKUP_SECONDS = 3 * 86400.0
 
 
 def check_index_health(config: Config) -> Iterator[DoctorFinding]:
-    """Whether the index opens and is whole where it was looked at; what was set aside; why the queue waits."""
+    """Whether the index opens and its samples are intact; failed index tasks; why the queue waits."""
     path = config.paths.index
     if not path.exists():
         yield ok("index", f"{path} will be made at the first start")
@@ -25,9 +25,7 @@ def check_index_health(config: Config) -> Iterator[DoctorFinding]:
     try:
         store = Store.open(path, read_only=True)
     except IndexdError as error:
-        yield failed(
-            "index", str(error), "see the text; `indexd check` says more, and `indexd backup --list` what there is"
-        )
+        yield failed("index", str(error), "see the text, `indexd check` and `indexd backup --list`")
         return
     try:
         yield ok("index", f"{store.images.count()} pictures in {path}")
@@ -36,9 +34,9 @@ def check_index_health(config: Config) -> Iterator[DoctorFinding]:
         }
         if set_aside:
             words = ", ".join(f"{count} {stage}" for stage, count in sorted(set_aside.items()))
-            yield warning("work", f"set aside after several attempts: {words}", "`indexd explain FILE` says why")
+            yield warning("index tasks", f"failed after several attempts: {words}", "run `indexd explain FILE`")
         if (reason := store.jobs.pause_reason()) is not None:
-            yield warning("queue", f"paused: {reason}", "remove the cause; the queue goes on by itself")
+            yield warning("queue", f"paused: {reason}", "remove the cause; the queue resumes by itself")
     finally:
         store.close()
     for found in check_index(path, full=False):
@@ -47,7 +45,7 @@ def check_index_health(config: Config) -> Iterator[DoctorFinding]:
 
 
 def check_backups(config: Config) -> Iterator[DoctorFinding]:
-    """Whether there is a backup of late."""
+    """Whether there is a recent backup."""
     folder = config.paths.backups
     newest = next(iter(list_backups(folder)), None)
     if newest is not None and not is_backup_overdue(folder, time.time(), LATE_BACKUP_SECONDS):

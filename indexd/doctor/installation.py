@@ -1,4 +1,4 @@
-"""The program itself: Python, packages, settings."""
+"""The installation: Python, packages, settings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WORKER_PACKAGES = (
 
 
 def check_packages() -> Iterator[DoctorFinding]:
-    """Whether Python is new enough and what the two halves import is installed (looked up, not imported)."""
+    """Whether Python is new enough and all packages are installed (without importing them)."""
     version = ".".join(map(str, sys.version_info[:3]))
     yield ok("python", f"{version} at {sys.executable}")
     for half, names, bad in (("daemon", DAEMON_PACKAGES, failed), ("worker", WORKER_PACKAGES, warning)):
@@ -36,9 +36,9 @@ def check_packages() -> Iterator[DoctorFinding]:
 
 
 def check_settings(config: Config) -> Iterator[DoctorFinding]:
-    """Whether there is a settings file (that it is valid is known by now)."""
+    """Whether a settings file exists; its validity is already known."""
     file = config.paths.settings_file
     if file.exists():
         yield ok("settings", str(file))
     else:
-        yield warning("settings", f"there is no file at {file}; defaults are in force", "run `indexd init`")
+        yield warning("settings", f"there is no file at {file}; defaults apply", "run `indexd init`")

@@ -1,4 +1,4 @@
-"""Unfinished files of ours that a killed process left behind: found by the names that only we give."""
+"""Temporary files that a killed process of indexd left, recognised by their names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from indexd.config import Config
 from indexd.doctor.finding import DoctorFinding, ok, warning
 from indexd.jobs.files.folders import ACCEPTED, TEMP_NAME
 
-# Younger ones may be in the making.
+# Younger files may still be written.
 MIN_AGE_SECONDS = 3600.0
 SEARCH_TIMEOUT_SECONDS = 5.0
 MAX_NAMED = 3
@@ -24,7 +24,7 @@ _THUMBNAIL_PARTIAL = re.compile(r"[0-9a-f]{16,}\.part")
 
 
 def check_leftovers(config: Config) -> Iterator[DoctorFinding]:
-    """Every unfinished file that is older than an hour; the cure takes them away."""
+    """Every temporary file older than an hour; the fix removes them."""
     places = config.paths
     where = (
         (places.output, _IMAGE_PARTIAL, True),
@@ -38,7 +38,7 @@ def check_leftovers(config: Config) -> Iterator[DoctorFinding]:
     until = time.monotonic() + SEARCH_TIMEOUT_SECONDS
     found = sorted({path for folder, name, deep in where for path in _unfinished(folder, name, deep, until)})
     if not found:
-        yield ok("leftovers", "no unfinished files of ours")
+        yield ok("leftovers", "no temporary files of killed processes")
         return
     named = ", ".join(map(str, found[:MAX_NAMED])) + (
         f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""

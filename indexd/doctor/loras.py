@@ -1,4 +1,4 @@
-"""The LoRA registry: whether it can be read, and whether the files that it names are there."""
+"""The LoRA registry: it is readable, and its files exist."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from indexd.jobs.loras.registry import list_loras
 
 
 def check_loras(config: Config) -> Iterator[DoctorFinding]:
-    """One line for all of them; nothing where there are none."""
+    """One line for the registry; nothing without a registry."""
     try:
         found = list_loras(config)
     except IndexdError as error:
@@ -20,7 +20,7 @@ def check_loras(config: Config) -> Iterator[DoctorFinding]:
     gone = [lora.name for lora in found.loras if lora.path is None]
     if gone:
         text = f"{len(gone)} registered LoRAs have no file, the first is {gone[0]}"
-        yield warning("loras", text, f"put the file into a LoRA folder, or take the entry out of {found.registry}")
+        yield warning("loras", text, f"put the file into a LoRA folder, or remove the entry from {found.registry}")
     elif found.loras:
         registered = sum(lora.registered is not None for lora in found.loras)
         yield ok("loras", f"{len(found.loras)}, of which {registered} registered in {found.registry}")

@@ -1,4 +1,4 @@
-"""The models: which roles are on, whether their files are whole, and whether the daemon could load them."""
+"""The models: which roles are on, whether their files are complete, and whether the daemon could load them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from indexd.model_roles import role_states
 from indexd.worker.calls import FACES
 from indexd_schemas.api.output import RoleState
 
-# The format's own limit for its head.
+# Header limit of the format.
 MAX_HEADER_BYTES = 100_000_000
 _WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth")
 
 
 def check_models(config: Config) -> Iterator[DoctorFinding]:
-    """Each role. A model that lies there and could not be loaded is known to the running daemon, which tried."""
+    """Each role. The running daemon knows which existing models it could not load."""
     remote = find_daemon(config)
     states = role_states(config) if remote is None else remote.call(fetch_status).roles
     there = {state.role: state for state in role_states(config)}
@@ -31,9 +31,9 @@ def check_models(config: Config) -> Iterator[DoctorFinding]:
         name = f"model {state.role}"
         if not there[state.role].on:
             reason, _, cure = there[state.role].detail.partition("; ")
-            yield warning(name, f"off, because {reason}", cure or "its work waits meanwhile")
+            yield warning(name, f"off, because {reason}", cure or "its index tasks wait")
         elif problem := next(filter(None, map(find_broken_file, _model_paths(config, there[state.role]))), None):
-            yield failed(name, problem, "copy or fetch it again")
+            yield failed(name, problem, "copy or download it again")
         elif not state.on:
             yield failed(
                 name, f"it could not be loaded: {state.detail}", f"`indexd models verify {state.role}` tries again"
@@ -43,18 +43,17 @@ def check_models(config: Config) -> Iterator[DoctorFinding]:
 
 
 def _model_paths(config: Config, state: RoleState) -> list[Path]:
-    """What the role is made of; that of the faces is said with more than its paths."""
+    """Files of the role; faces report more than their paths."""
     if state.role == FACES:
         return [Path(detector.path) for detector in config.settings.faces.detectors]
     return [Path(state.detail)]
 
 
 def find_broken_file(model: Path) -> str | None:
-    """What is wrong with the weight files of a model, looked at from outside; None when nothing is seen.
+    """Problem of a model's weight files seen from outside; None when there is none.
 
-    A .safetensors file begins with the length of its head (8 bytes, little endian) and the head as JSON, which names where
-    the last tensor ends; torch writes a .pt as a ZIP archive, whose list of contents comes last: so a download that broke
-    off is seen without reading the rest.
+    A .safetensors file starts with the length of its header (8 bytes, little endian) and the JSON header, which states where the last
+    tensor ends. A .pt file is a ZIP archive with its directory at the end. So a truncated download shows without reading the rest.
     """
     files = sorted(file for file in model.rglob("*") if file.suffix in _WEIGHT_SUFFIXES) if model.is_dir() else [model]
     for file in files:

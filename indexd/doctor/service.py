@@ -1,4 +1,4 @@
-"""The service: is it installed, and is what is installed what would be installed now?"""
+"""The service: whether it is installed, and up to date."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from indexd.service.service_spec import SERVICE_NAME, ServiceManager, build_serv
 
 
 def check_service(config: Config) -> Iterator[DoctorFinding]:
-    """How the service of this user stands, and that of the system where one is installed for this user."""
-    # The settings lie in the home where one is used, and in the usual place of settings where none is.
+    """State of this user's service, and of a system service for this user."""
+    # With --home the settings are in the home, else in the standard location.
     home = config.paths.home if config.paths.settings_file.parent == config.paths.home else None
     order = build_service_spec(config, home)
     found = []
@@ -23,23 +23,23 @@ def check_service(config: Config) -> Iterator[DoctorFinding]:
         try:
             standing = manager.status(order)
         except (IndexdError, OSError) as error:
-            yield warning("service", f"it cannot be looked at: {error}", "`indexd service status` may say more")
+            yield warning("service", f"its state is unknown: {error}", "run `indexd service status`")
             continue
         if standing.installed:
             found.append(scope)
             if standing.current:
                 yield ok("service", standing.detail)
             else:
-                yield warning("service", standing.detail, f"indexd service install --{scope} brings it up to date")
+                yield warning("service", standing.detail, f"update it: indexd service install --{scope}")
     if not found:
-        yield ok("service", "not installed; `indexd service install` has the system keep the daemon running")
+        yield ok("service", "not installed; `indexd service install` keeps the daemon running")
     elif len(found) > 1:
-        text = "installed twice, for the user and for the system: only one of them can hold the index"
+        text = "installed twice, as user and as system service: only one can hold the index"
         yield warning("service", text, "indexd service uninstall --user, or --system")
 
 
 def available_managers(user: str, platform: str = sys.platform) -> dict[str, ServiceManager]:
-    """What could keep the daemon running here, by the option that names it."""
+    """Service managers on this machine, by option name."""
     if platform == "win32":
         from indexd.service.windows_task import WindowsTask
 

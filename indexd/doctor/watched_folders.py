@@ -1,4 +1,4 @@
-"""The watched folders: there, readable, on what kind of disk, and whether the system lets us watch so many."""
+"""The watched folders: existing, readable, their file systems, and the system's watch limits."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from indexd.fs.mounts import find_mount
 from indexd.watch.roots import watched_folders
 
 INOTIFY_LIMITS = Path("/proc/sys/fs/inotify")
-# Other programs of the same user (an editor, a desktop's indexer) want some as well.
+# Other programs of the same user (editors, desktop search) need watches too.
 RESERVED_WATCHES = 8192
 MIN_INSTANCES = 64
 COUNT_TIMEOUT_SECONDS = 5.0
 
 
 def check_watched_folders(config: Config) -> Iterator[DoctorFinding]:
-    """Whether the watched folders are there and can be read, and how changes in them are noticed."""
+    """Whether the watched folders exist and are readable, and how indexd notices changes in them."""
     if not config.settings.roots:
         yield warning(
             "folders", "only the output folder is watched", f"add [[roots]] tables to {config.paths.settings_file}"
@@ -29,7 +29,7 @@ def check_watched_folders(config: Config) -> Iterator[DoctorFinding]:
         path = Path(root.path)
         mount = find_mount(os.fsencode(path))
         if not path.is_dir():
-            yield warning("folder", f"{path} is not there", "mount it, or correct its [[roots]] path")
+            yield warning("folder", f"{path} does not exist", "mount it, or correct its [[roots]] path")
         elif not os.access(path, os.R_OK | os.X_OK):
             yield failed("folder", f"{path} cannot be read", "change its mode, or run indexd as its owner")
         elif mount.is_remote and root.mode == "native":
@@ -42,7 +42,7 @@ def check_watched_folders(config: Config) -> Iterator[DoctorFinding]:
 
 
 def check_watch_limits(config: Config) -> Iterator[DoctorFinding]:
-    """Whether Linux lets one user watch as many folders as there are."""
+    """Whether the inotify limits suffice for all folders."""
     if not INOTIFY_LIMITS.exists():
         return
     watches = int((INOTIFY_LIMITS / "max_user_watches").read_text())
@@ -51,17 +51,19 @@ def check_watch_limits(config: Config) -> Iterator[DoctorFinding]:
     counted = f"{count} folders are" if whole else f"more than {count} folders are"
     if count + RESERVED_WATCHES > watches:
         wanted = max(524_288, 2 * (count + RESERVED_WATCHES))
-        cure = f"sudo sysctl fs.inotify.max_user_watches={wanted} (for good: in /etc/sysctl.d); else folders are polled"
+        cure = (
+            f"sudo sysctl fs.inotify.max_user_watches={wanted} (permanently: in /etc/sysctl.d); else folders are polled"
+        )
         yield warning("watch limits", f"{counted} to be watched, and one user may watch {watches}", cure)
     elif instances < MIN_INSTANCES:
         cure = "sudo sysctl fs.inotify.max_user_instances=512"
-        yield warning("watch limits", f"one user may open {instances} watchers, and a desktop takes many", cure)
+        yield warning("watch limits", f"a user may open {instances} watchers, and a desktop needs many", cure)
     else:
         yield ok("watch limits", f"{counted} to be watched, one user may watch {watches}")
 
 
 def count_folders(roots: list[bytes], seconds: float = COUNT_TIMEOUT_SECONDS) -> tuple[int, bool]:
-    """How many folders there are, and whether there was time to count them all. Mounts without events are not counted."""
+    """Number of folders, and whether the count finished in time. Excludes mounts without events."""
     end, count = time.monotonic() + seconds, 0
     waiting = [root for root in roots if os.path.isdir(root) and not find_mount(root).is_remote]
     while waiting:

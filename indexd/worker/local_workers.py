@@ -60,7 +60,7 @@ class LocalWorkers:
         return lane.submit(call, priority, on_progress, timeout_seconds)
 
     def status(self) -> list[LaneStatus]:
-        """Every lane that was ever used, the card first."""
+        """Every lane used so far, the GPU first."""
         with self._lock:
             lanes = list(self._lanes.items())
         lanes.sort(key=lambda lane: (_LANE_ORDER.index(lane[0]) if lane[0] in _LANE_ORDER else 0, lane[0]))

@@ -38,7 +38,7 @@ from indexd.worker.calls import (
 from indexd.worker.session import CallSession, RenderSession
 from indexd_schemas.control_types import CONTROL_TYPES
 
-GPU = "card"
+GPU = "gpu"
 CPU = "cpu"
 DECODE = "decode"
 CLUSTER = "cluster"

@@ -51,7 +51,7 @@ def _published(home: Path) -> int:
 
 def _kill_the_worker(status: DaemonStatus | None) -> bool:
     for worker in status.workers if status else ():
-        if worker.pid and worker.alive and worker.lane == "card":
+        if worker.pid and worker.alive and worker.lane == "gpu":
             os.kill(worker.pid, signal.SIGKILL)
             return True
     return False

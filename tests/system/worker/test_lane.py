@@ -81,9 +81,9 @@ def test_a_call_is_answered_from_another_process(workers: LocalWorkers) -> None:
 
 
 def test_lanes_are_processes_of_their_own(workers: LocalWorkers) -> None:
-    for lane in ("decode", "cpu", "card"):
+    for lane in ("decode", "cpu", "gpu"):
         workers.submit(SelfTest("echo", lane=lane)).result(WAIT)
-    assert [status.lane for status in workers.status()] == ["card", "cpu", "decode"]
+    assert [status.lane for status in workers.status()] == ["gpu", "cpu", "decode"]
 
 
 def test_progress_is_told_in_order(workers: LocalWorkers) -> None:

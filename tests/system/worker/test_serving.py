@@ -72,7 +72,7 @@ def test_embedding_and_rendering_share_the_card_process(
     first = workers.submit(render(tiny_models)).result(WAIT)
     assert first.png.startswith(b"\x89PNG")
     assert workers.submit(render(tiny_models)).result(WAIT).png == first.png
-    (lane,) = [status for status in workers.status() if status.lane == "card"]
+    (lane,) = [status for status in workers.status() if status.lane == "gpu"]
     assert {"clip_h", "generator"} <= set(lane.models)
 
 
@@ -113,7 +113,7 @@ def test_questions_on_the_cpu_neither_wake_nor_wait_for_the_card(
     plain = workers.submit(EmbedText("bge", ("a fox",))).result(WAIT)
     assert asked.identity == plain.identity
     lanes = {status.lane: status for status in workers.status()}
-    assert lanes["cpu"].pid != lanes["card"].pid
+    assert lanes["cpu"].pid != lanes["gpu"].pid
 
 
 def test_a_lane_leaves_when_its_models_have_outlived_their_keep_alive(workers: LocalWorkers) -> None:
@@ -157,7 +157,7 @@ def test_a_killed_card_process_is_replaced_and_gives_the_same_picture(
     begun, listener = in_hand()
     call = workers.submit(render(tiny_models, steps=MANY_STEPS), on_progress=listener)
     assert begun.wait(WAIT)
-    (pid,) = [status.pid for status in workers.status() if status.lane == "card"]
+    (pid,) = [status.pid for status in workers.status() if status.lane == "gpu"]
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     with pytest.raises(WorkerDied):

@@ -102,7 +102,7 @@ class Working:
         return handle
 
     def status(self) -> list[LaneStatus]:
-        return [LaneStatus("card", 42, True, 1, 2, 0, {"generator": 3.0})]
+        return [LaneStatus("gpu", 42, True, 1, 2, 0, {"generator": 3.0})]
 
     def stop(self, deadline: float) -> None:
         raise AssertionError("the daemon's workers are not ours to stop")
@@ -294,7 +294,7 @@ def test_status_within_the_daemon(within: LocalOperations) -> None:
     assert found.running
     assert found.pid == os.getpid()
     assert (found.roots[0].mode, found.roots[0].pending, found.roots[0].lost_events) == ("native", 3, 4)
-    assert (found.workers[0].lane, found.workers[0].deaths, found.workers[0].models) == ("card", 1, {"generator": 3.0})
+    assert (found.workers[0].lane, found.workers[0].deaths, found.workers[0].models) == ("gpu", 1, {"generator": 3.0})
 
 
 def test_what_needs_the_daemon_says_so(alone: LocalOperations, library: SampleLibrary) -> None:

@@ -101,11 +101,11 @@ def test_the_numbers_of_the_daemon(config: Config, library: SampleLibrary) -> No
     told = samples(LocalOperations(config, library.store, live).call(metrics))
     assert told["indexd_start_time_seconds"] == 1.5
     assert told['indexd_thread_silent_seconds{thread="jobs"}'] == 7
-    assert told['indexd_worker_up{lane="card"}'] == 1
-    assert told['indexd_worker_calls{lane="card",state="waiting"}'] == 2
-    assert told['indexd_worker_calls{lane="card",state="running"}'] == 0
-    assert told['indexd_worker_deaths_total{lane="card"}'] == 1
-    assert told['indexd_worker_model_idle_seconds{lane="card",role="generator"}'] == 3
+    assert told['indexd_worker_up{lane="gpu"}'] == 1
+    assert told['indexd_worker_calls{lane="gpu",state="waiting"}'] == 2
+    assert told['indexd_worker_calls{lane="gpu",state="running"}'] == 0
+    assert told['indexd_worker_deaths_total{lane="gpu"}'] == 1
+    assert told['indexd_worker_model_idle_seconds{lane="gpu",role="generator"}'] == 3
     assert told['indexd_root_online{path="/pi\\"c\\n\\\\",purpose="images"}'] == 1
     assert told['indexd_root_lost_events_total{path="/pi\\"c\\n\\\\"}'] == 4
 

@@ -41,7 +41,7 @@ def test_lines_for_people(indexd: Indexd) -> None:
 
 def test_all_is_well(indexd: Indexd, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody's machine is that well in the tests, so some groups stay out."""
-    wanted = {name: groups.GROUPS[name] for name in ("places", "index", "door", "clock", "leftovers")}
+    wanted = {name: groups.GROUPS[name] for name in ("data folders", "index", "api access", "clock", "leftovers")}
     monkeypatch.setattr(groups, "GROUPS", wanted)
     assert {check.state for check in found(indexd, 0).values()} == {"ok"}
 
@@ -76,7 +76,7 @@ def test_work_that_was_set_aside_is_named(indexd: Indexd, library: SampleLibrary
         store.index_tasks.mark_failed("clip_h", image_id, "poison", retry_at=None)
         store.jobs.pause("the disk is full")
     by_name = found(indexd, 1)
-    assert "1 clip_h" in by_name["work"].detail
+    assert "1 clip_h" in by_name["index tasks"].detail
     assert "the disk is full" in by_name["queue"].detail
 
 

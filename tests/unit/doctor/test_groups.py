@@ -23,6 +23,7 @@ from indexd.service.service_spec import build_service_spec
 from indexd.service.systemd import Systemd
 from indexd.store.sqlite.store import Store
 from indexd_schemas.api.output import DoctorCheck
+from tests.unit.cli.conftest import home as home
 
 
 @pytest.fixture
@@ -49,12 +50,12 @@ def test_an_open_socket_is_found_and_closed(home: Path, config: Config) -> None:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(config.paths.socket))
     config.paths.socket.chmod(0o666)
-    assert checks(home)["door"].state == "failed"
+    assert checks(home)["api access"].state == "failed"
     assert config.paths.socket.stat().st_mode & 0o777 == 0o666, "nothing is changed without --fix"
-    fixed = checks(home, fix=True)["door"]
+    fixed = checks(home, fix=True)["api access"]
     assert (fixed.state, fixed.fixed, fixed.cure) == ("ok", True, None)
     assert config.paths.socket.stat().st_mode & 0o777 == 0o600
-    assert checks(home)["door"].state == "ok"
+    assert checks(home)["api access"].state == "ok"
     listener.close()
 
 
@@ -70,7 +71,7 @@ def test_a_token_that_others_can_read_and_a_folder_that_others_can_write(home: P
     assert tcp.paths.token.stat().st_mode & 0o777 == 0o600
     home.chmod(0o777)
     (finding,) = daemon.check_api_access(tcp)
-    assert "others may put files" in finding.check.detail
+    assert "other users can write" in finding.check.detail
     assert finding.fix is not None
     finding.fix()
     assert home.stat().st_mode & 0o777 == 0o755
@@ -157,7 +158,7 @@ def test_room_on_the_disk(config: Config, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(data_folders, "MIN_FREE_BYTES", 0)
     monkeypatch.setattr(data_folders, "MIN_FREE_INODES", 1 << 62)
     if os.statvfs(config.paths.home).f_files:
-        assert "more files can be made" in by_name(data_folders.check_data_folders(config))["output"].check.detail
+        assert "more files fit" in by_name(data_folders.check_data_folders(config))["output"].check.detail
 
 
 def test_an_index_on_a_network_is_refused(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,10 +248,10 @@ def test_the_detectors_of_faces_are_looked_at_too(home: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("torch", "wanted", "state", "said"),
     [
-        ({"version": "2.15", "built_for": "12.8", "cards": ["RTX"]}, [], "ok", "sees RTX"),
-        ({"version": "2.15", "built_for": None, "cards": []}, [], "warning", "for the CPU alone"),
-        ({"version": "2.15", "built_for": None, "cards": []}, ["generator"], "failed", "for the CPU alone"),
-        ({"version": "2.15", "built_for": "13.0", "cards": []}, ["generator"], "failed", "too old"),
+        ({"version": "2.15", "built_for": "12.8", "gpus": ["RTX"]}, [], "ok", "sees RTX"),
+        ({"version": "2.15", "built_for": None, "gpus": []}, [], "warning", "CPU-only"),
+        ({"version": "2.15", "built_for": None, "gpus": []}, ["generator"], "failed", "CPU-only"),
+        ({"version": "2.15", "built_for": "13.0", "gpus": []}, ["generator"], "failed", "too old"),
     ],
 )
 def test_driver_and_torch_are_asked(torch: dict[str, object], wanted: list[str], state: str, said: str) -> None:
@@ -259,8 +260,8 @@ def test_driver_and_torch_are_asked(torch: dict[str, object], wanted: list[str],
 
     found = by_name(gpu.check_driver(wanted, ask))
     assert found["driver"].check.detail == "RTX, 570.1, 24576 MiB, 512 MiB"
-    assert found["card"].check.state == state
-    assert said in found["card"].check.detail
+    assert found["gpu"].check.state == state
+    assert said in found["gpu"].check.detail
 
 
 def test_a_driver_that_does_not_answer_and_a_torch_that_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,10 +270,10 @@ def test_a_driver_that_does_not_answer_and_a_torch_that_breaks(monkeypatch: pyte
     )
     assert found.check.state == "failed"
     assert "no" in found.check.detail
-    with pytest.raises(OSError, match="no answer"):
+    with pytest.raises(OSError, match="did not answer"):
         gpu._run_command((sys.executable, "-c", "import time; time.sleep(9)"), 0.1)
     found = by_name(gpu.check_driver([], lambda command, seconds: "" if command[0] == "nvidia-smi" else "no json"))[
-        "card"
+        "gpu"
     ]
     assert found.check.state == "warning"
 
@@ -309,7 +310,7 @@ def test_a_unit_that_is_old_is_found(config: Config, tmp_path: Path, monkeypatch
     manager.install(build_service_spec(config, tmp_path), Installer(lambda _line: None, run=Host()), now=False)
     monkeypatch.setattr(service, "available_managers", lambda _user: {"user": manager})
     found = by_name(service.check_service(config))["service"].check
-    assert (found.state, found.cure) == ("warning", "indexd service install --user brings it up to date")
+    assert (found.state, found.cure) == ("warning", "update it: indexd service install --user")
     manager.install(order, Installer(lambda _line: None, run=Host()), now=False)
     assert by_name(service.check_service(config))["service"].check.state == "ok"
     monkeypatch.setattr(service, "available_managers", lambda _user: {"user": manager, "system": manager})
@@ -345,9 +346,9 @@ def test_a_check_that_breaks_hides_no_other(home: Path, monkeypatch: pytest.Monk
     def look(_config: Config) -> Iterator[DoctorFinding]:
         raise StoreError("odd")
 
-    monkeypatch.setitem(GROUPS, "door", look)
+    monkeypatch.setitem(GROUPS, "api access", look)
     found = checks(home)
-    assert found["door"].detail == "odd"
+    assert found["api access"].detail == "odd"
     assert "leftovers" in found
 
 
@@ -362,5 +363,5 @@ def test_a_token_that_others_could_read_and_a_door_for_other_machines_are_named(
     (tmp_path / "token").chmod(0o644)
     api = {"listen": "tcp", "address": "0.0.0.0", "allow_remote": True, "token_file": str(tmp_path / "token")}
     found = [finding.check for finding in daemon.check_api_access(read_config(tmp_path, {"api": api}))]
-    assert [(check.name, check.state) for check in found[:2]] == [("token", "failed"), ("door", "warning")]
+    assert [(check.name, check.state) for check in found[:2]] == [("token", "failed"), ("api access", "warning")]
     assert "other users could read" in found[0].detail

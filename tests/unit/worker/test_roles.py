@@ -92,16 +92,16 @@ def spec(role: str, device: str = "auto", query_device: str = "") -> ModelSpec:
 @pytest.mark.parametrize(
     ("device", "query_device", "as_query", "lane"),
     [
-        ("auto", "", False, "card"),
-        ("auto", "", True, "card"),
-        ("auto", "cpu", False, "card"),
+        ("auto", "", False, "gpu"),
+        ("auto", "", True, "gpu"),
+        ("auto", "cpu", False, "gpu"),
         ("auto", "cpu", True, "cpu"),
         ("cuda", "cpu", True, "cpu"),
-        ("cuda:0", "", True, "card"),
+        ("cuda:0", "", True, "gpu"),
         ("cuda:1", "", False, "cuda:1"),
         ("cuda:1", "cpu", True, "cpu"),
         ("cpu", "", False, "cpu"),
-        ("cpu", "cuda", True, "card"),
+        ("cpu", "cuda", True, "gpu"),
     ],
 )
 def test_texts_go_where_their_role_says(device: str, query_device: str, as_query: bool, lane: str) -> None:
@@ -156,7 +156,7 @@ def test_faces_need_a_detector_and_what_embeds_them(tmp_path: Path) -> None:
 def test_every_call_has_its_lane() -> None:
     settings = WorkerSettings({"clip_h": spec("clip_h", "cpu"), "generator": spec("generator", "cuda:1")}, "")
     assert lane_of_call(EmbedImages("clip_h", ()), settings) == "cpu"
-    assert lane_of_call(EmbedImages("unknown", ()), settings) == "card"
+    assert lane_of_call(EmbedImages("unknown", ()), settings) == "gpu"
     assert lane_of_call(FindFaces(()), settings) == lane_of_call(VerifyModel("faces"), settings) == "cpu"
     assert lane_of_call(VerifyModel("clip_h"), settings) == "cpu"
     assert lane_of_call(render_call(), settings) == "cuda:1"
