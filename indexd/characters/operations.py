@@ -124,12 +124,12 @@ def _correction_result(store: IndexStore, number: int, made: list[int]) -> Corre
     return CorrectionResult(number=number, text=store.corrections.describe(number), made=made)
 
 
-def correction_log(store: IndexStore, limit: int) -> CorrectionLog:
-    """See Operations."""
+def correction_log(store: IndexStore, limit: int, before: int | None = None) -> CorrectionLog:
+    """The newest corrections with a number below `before`."""
     return CorrectionLog(
         corrections=[
             LoggedCorrection(number=row.id, at=row.at, kind=row.kind, text=row.text, undone_at=row.undone_at)
-            for row in store.corrections.history(limit)
+            for row in store.corrections.history(limit, before=before)
         ]
     )
 

@@ -49,9 +49,14 @@ def correct(context: OperationContext, request: CorrectionRequest) -> Correction
 @operation("GET", "/v1/characters/corrections")
 def list_corrections(context: OperationContext, request: CorrectionLogRequest) -> CorrectionLog:
     """List corrections, the newest first."""
+    from indexd.api.cursors import decode_cursor, encode_cursor
     from indexd.characters.operations import correction_log
 
-    return correction_log(context.store, request.limit)
+    before = None if request.cursor is None else decode_cursor("corrections", request.cursor)[0]
+    log = correction_log(context.store, request.limit, before)
+    if len(log.corrections) < request.limit:
+        return log
+    return log.model_copy(update={"next": encode_cursor("corrections", log.corrections[-1].number)})
 
 
 @operation("POST", "/v1/characters/suggest")

@@ -16,7 +16,9 @@ from indexd_schemas.api.requests import ImageId, ImageSelector, SearchRequest
 @operation("POST", "/v1/query")
 def query(context: OperationContext, request: SearchRequest) -> SearchResults:
     """Search images, best match first."""
-    return context.search.query(request)
+    from indexd.api.cursors import search_page
+
+    return search_page(context.search, request, context.store.images.newest_id())
 
 
 @operation("GET", "/v1/image")

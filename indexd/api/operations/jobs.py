@@ -17,9 +17,13 @@ if TYPE_CHECKING:
 @operation("GET", "/v1/jobs")
 def list_jobs(context: OperationContext, request: JobListRequest) -> JobList:
     """List the newest jobs, in some states or in all."""
+    from indexd.api.cursors import decode_cursor, encode_cursor
     from indexd.api.job_serialization import serialize_job
 
-    return JobList(jobs=[serialize_job(row) for row in context.store.jobs.list(request.states or None, request.limit)])
+    before = None if request.cursor is None else decode_cursor("jobs", request.cursor)[0]
+    rows = context.store.jobs.list(request.states or None, request.limit, before=before)
+    more = encode_cursor("jobs", rows[-1].id) if len(rows) == request.limit else None
+    return JobList(jobs=[serialize_job(row) for row in rows], next=more)
 
 
 @operation("GET", "/v1/job")

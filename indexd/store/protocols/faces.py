@@ -224,8 +224,8 @@ class CorrectionRepository(Protocol):
         """These characters are not the same, and are never suggested to be."""
         ...
 
-    def history(self, limit: int) -> list[CorrectionRow]:
-        """The latest corrections, newest first."""
+    def history(self, limit: int, *, before: int | None = None) -> list[CorrectionRow]:
+        """The latest corrections, newest first; only those with an id below `before`."""
         ...
 
     def describe(self, number: int) -> str:

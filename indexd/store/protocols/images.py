@@ -101,6 +101,10 @@ class ImageRepository(Protocol):
         """Store why the pixels cannot be decoded; None if they can."""
         ...
 
+    def newest_id(self) -> int:
+        """The highest id of an image; 0 when there is none."""
+        ...
+
     def count(self) -> int:
         """How many images there are, those without a present file included."""
         ...

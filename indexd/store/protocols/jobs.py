@@ -139,6 +139,6 @@ class JobRepository(JobOutputRepository, Protocol):
         """Why the queue is paused; None if it is not."""
         ...
 
-    def list(self, states: Collection[str] | None = None, limit: int = 100) -> JobRows:
-        """The newest jobs of these states (None = all), newest first."""
+    def list(self, states: Collection[str] | None = None, limit: int = 100, *, before: int | None = None) -> JobRows:
+        """The newest jobs of these states (None = all), newest first; only those with an id below `before`."""
         ...

@@ -146,6 +146,7 @@ class CorrectionLog(OutputDocument):
     """What `indexd characters undo --list --json` prints, the newest first."""
 
     corrections: list[LoggedCorrection]
+    next: str | None = Field(default=None, description="The cursor of the next page; null on the last one.")
 
 
 class SuggestedSplit(Contract):

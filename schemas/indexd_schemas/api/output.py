@@ -237,6 +237,7 @@ class SearchResults(OutputDocument):
     best_score: float | None = None
     left_out: int = 0
     notes: list[str] = Field(default_factory=list)
+    next: str | None = Field(default=None, description="The cursor of the next page; null on the last one.")
 
 
 class ShownImage(OutputDocument):
@@ -377,6 +378,7 @@ class JobList(OutputDocument):
     """What `indexd jobs list --json` prints."""
 
     jobs: list[JobSummary]
+    next: str | None = Field(default=None, description="The cursor of the next page; null on the last one.")
 
 
 class ShownJob(OutputDocument):

@@ -75,6 +75,7 @@ class SearchRequest(ApiRequest):
     min_score: float | None = Field(None, allow_inf_nan=False)
     everything: bool = False
     explain: bool = False
+    cursor: CursorText = None
 
 
 class RateRequest(ApiRequest):

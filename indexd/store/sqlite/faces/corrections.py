@@ -215,10 +215,11 @@ class Corrections(CorrectionRepository):
                 before,
             )
 
-    def history(self, limit: int) -> list[CorrectionRow]:
+    def history(self, limit: int, *, before: int | None = None) -> list[CorrectionRow]:
         with self._database.read() as connection:
             rows = connection.execute(
-                "SELECT id, at, kind, text, undone_at FROM correction ORDER BY id DESC LIMIT ?", (limit,)
+                "SELECT id, at, kind, text, undone_at FROM correction WHERE id < coalesce(?, id + 1) ORDER BY id DESC LIMIT ?",
+                (before, limit),
             )
             return [CorrectionRow(*row) for row in rows]
 

@@ -168,6 +168,11 @@ class Images(ImageRepository):
         with self._database.write() as connection:
             connection.execute("UPDATE image SET decode_problem = ? WHERE id = ?", (utf8_text(text), image_id))
 
+    def newest_id(self) -> int:
+        with self._database.read() as connection:
+            newest: int = connection.execute("SELECT coalesce(max(id), 0) FROM image").fetchone()[0]
+        return newest
+
     def count(self) -> int:
         with self._database.read() as connection:
             return image_count(connection)

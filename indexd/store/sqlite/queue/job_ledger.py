@@ -253,18 +253,21 @@ class JobLedger(JobRepository):
         with self._database.read() as connection:
             return _read_pause_reason(connection)
 
-    def list(self, states: Collection[str] | None = None, limit: int = 100) -> JobRows:
+    def list(self, states: Collection[str] | None = None, limit: int = 100, *, before: int | None = None) -> JobRows:
+        older = "id < coalesce(?, id + 1)"
         if states is None:
-            return self._select("ORDER BY id DESC LIMIT ?", (limit,))
-        wanted = json.dumps(sorted(states))
-        return self._select("WHERE state IN (SELECT value FROM json_each(?)) ORDER BY id DESC LIMIT ?", (wanted, limit))
+            return self._select(f"WHERE {older} ORDER BY id DESC LIMIT ?", (before, limit))
+        of_states = "state IN (SELECT value FROM json_each(?))"
+        return self._select(
+            f"WHERE {older} AND {of_states} ORDER BY id DESC LIMIT ?", (before, json.dumps(sorted(states)), limit)
+        )
 
-    def _select(self, rest: str, bound: tuple[str | int, ...] = ()) -> JobRows:
+    def _select(self, rest: str, bound: tuple[str | int | None, ...] = ()) -> JobRows:
         with self._database.read() as connection:
             return _read_jobs(connection, rest, bound)
 
 
-def _read_jobs(connection: Connection, rest: str, bound: tuple[str | int, ...]) -> JobRows:
+def _read_jobs(connection: Connection, rest: str, bound: tuple[str | int | None, ...]) -> JobRows:
     rows: list[RawJob] = connection.execute(f"SELECT {_JOB_COLUMNS} FROM job {rest}", bound).fetchall()
     counts: dict[int, dict[str, int]] = {}
     for job_id, state, count in connection.execute(
