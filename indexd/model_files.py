@@ -39,7 +39,7 @@ class UnknownModel(IndexdError):
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """A checkpoint (file or diffusers folder) or a LoRA file, and the name by which jobs and pictures call it."""
+    """A checkpoint (file or diffusers folder) or a LoRA file, and its name in jobs and images."""
 
     name: str
     path: Path
@@ -57,9 +57,9 @@ class ModelFolders:
         marker_file: str = "",
         section: str = "generate",
     ) -> None:
-        """`suffixes` are the endings of single files; `fixed` are more files or folders that are always known.
+        """`suffixes` are the endings of single files; `extra_files` are files or folders that are always known.
 
-        A folder with a file called `whole` is one model; `-name` = a folder with a file of that name holds none at all.
+        A folder with a file called `marker_file` is one model; `-name` = a folder with a file of that name has none.
         """
         self._noun = noun
         self._folders = [Path(folder) for folder in folders]

@@ -22,7 +22,7 @@ def downloaded_model_folder(config: Config, hub: str) -> Path:
 
 
 def worker_settings(config: Config) -> WorkerSettings:
-    """What every worker is told: each role that names a model, whether that lies on disk yet or not."""
+    """The settings of every worker: each role that names a model, whether that is on disk yet or not."""
     specs = {role: _model_spec(config, role) for role in (*ROLES, *config.settings.stages)}
     generate = config.settings.generate
     return WorkerSettings(
@@ -45,7 +45,7 @@ def aesthetic_head_path(config: Config) -> Path | None:
 
 
 def clip_h_dimension(config: Config) -> int | None:
-    """The length of clip_h's vectors, as its folder states it; None where that cannot be told."""
+    """The length of clip_h's vectors, as its folder states it; None where it cannot be read."""
     spec = _model_spec(config, CLIP_H)
     try:
         stated = json.loads((Path(spec.path) / "open_clip_config.json").read_text("utf-8")) if spec else {}
@@ -55,7 +55,7 @@ def clip_h_dimension(config: Config) -> int | None:
 
 
 def require_role(config: Config, role: str) -> None:
-    """Raises ModelOff with the reason when the role is off."""
+    """Raises ModelUnavailable with the reason when the role is off."""
     problem = role_problem(worker_settings(config), role)
     if problem is not None:
         raise ModelUnavailable(role, problem)

@@ -208,7 +208,7 @@ def _denoise_whole(
         return denoise.denoise(task, conditioning, denoise.DenoiseStart(draw(), rng), hooks=hooks)
     path = file_path(call, "image", recipe.input.hash)
     source = task.model.encode_image(load_fitted_source(path, recipe.input, recipe.width, recipe.height), rng)
-    start = denoise.DenoiseStart(draw(), rng, source, recipe.input.denoise)
+    start = denoise.DenoiseStart(draw(), rng, source, recipe.input.denoise, step_counting=recipe.step_counting)
     return denoise.denoise(task, conditioning, start, hooks=hooks)
 
 
@@ -221,7 +221,8 @@ def _denoise_inpaint(
     draw = partial(draw_noise, task.model, *canvas.image.size, rng, task.recipe.variation)
     mask = canvas.latent_mask(task)
     noise, source = prepare_masked_latents(task, source, mask, rng, draw)
-    start = denoise.DenoiseStart(noise, rng, source, task.recipe.input.denoise, mask)
+    denoise_share, counting = task.recipe.input.denoise, task.recipe.step_counting
+    start = denoise.DenoiseStart(noise, rng, source, denoise_share, mask, counting)
     return denoise.denoise(task, conditioning, start, hooks=hooks)
 
 

@@ -15,7 +15,7 @@ _SIDE_PX = 64
 
 
 def verify_generator(session: RenderSession) -> ModelVerified:
-    """Raises what `render` raises: ModelOff, RenderFailed, OutOfMemory."""
+    """Raises what `render` raises: ModelUnavailable, RenderFailed, OutOfMemory."""
     spec = session.spec(GENERATOR)
     path = Path(spec.path)
     recipe = Recipe(

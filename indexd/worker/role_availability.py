@@ -15,7 +15,7 @@ NO_MODEL_REASON = "no model is set for it; name one under [models.{role}] in the
 
 
 def role_problem(settings: WorkerSettings, role: str) -> str | None:
-    """Why `role` is off, as the end of the sentence "… is off, because …"; None = nothing speaks against it."""
+    """Why `role` is off, as the end of the sentence "… is off, because …"; None = it is on."""
     if role == FACES:
         return _faces_problem(settings)
     spec = settings.models.get(role)

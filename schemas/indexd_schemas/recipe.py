@@ -27,6 +27,7 @@ from indexd_schemas.limits import (
 )
 from indexd_schemas.lora_blocks import block_factors
 from indexd_schemas.recipe_part import AnyStageRecipe, FileKey, ModelRef, RecipePart, StageRecipe
+from indexd_schemas.samplers import StepCounting
 
 RecipeKind = Literal["txt2img", "img2img", "inpaint", "upscale", "refine"]
 FINISHED_IMAGE_KINDS: tuple[RecipeKind, ...] = ("upscale", "refine")
@@ -162,6 +163,7 @@ class Recipe(RecipePart):
     width: int = Field(ge=1)
     height: int = Field(ge=1)
     steps: Steps
+    step_counting: StepCounting = "taken"
     cfg: Cfg
     cfg_rescale: Share = 0.0
     sampler: str

@@ -10,6 +10,10 @@ import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
+
+StepCounting = Literal["taken", "a1111_img2img"]
+"""What `steps` means in a pass that starts from an image: all are taken, or A1111's part of them (docs/samplers.md)."""
 
 
 class UnknownSampler(ValueError):

@@ -128,9 +128,9 @@ def _read_config(path: Path) -> dict[str, Any] | None:
 
 def _build_net(weights: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> Any:
     kind = ControlNetUnionModel if _UNION_KEY in weights else ControlNetModel
-    given = {key: value for key, value in config.items() if not key.startswith("_")}
+    arguments = {key: value for key, value in config.items() if not key.startswith("_")}
     with torch.device("meta"):
-        net = kind.from_config(given)
+        net = kind.from_config(arguments)
     missing, unknown = net.load_state_dict(weights, strict=False, assign=True)
     if missing or unknown:
         raise ValueError(

@@ -1,7 +1,7 @@
-"""The controls and references of one render: their models held, their maps made, and what they add to a pass.
+"""The controls and references of one render: their models leased, their maps built, and what they add to each pass.
 
-`guided` opens them for a render. Every pass of it, whatever its size, asks `influences_for` and gives the answer to
-`denoise`: a pass that left it out would fail where there are references, because the UNet waits for them.
+`attach_image_conditioning` opens them for a render. Every pass takes its hooks from `hooks_for_pass`, because the UNet fails
+without them while IP-Adapters are installed.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ class _LoadedControl:
 
 @dataclass(frozen=True, slots=True)
 class ImageConditioning:
-    """What a task has been given besides words. `controls` leaves out those of strength 0, `references` of weight 0.
+    """The controls and references of a task, without those of strength or weight 0.
 
-    `whole` is the size of the picture that passes make parts of; None = the recipe's.
+    `full_size` is the size of the image of which passes render parts; None = the recipe's.
     """
 
     controls: tuple[_LoadedControl, ...]
@@ -67,9 +67,9 @@ class ImageConditioning:
 
 @contextmanager
 def attach_image_conditioning(call: Render, task: DenoiseTask) -> Iterator[DenoiseTask]:
-    """The task with its guides, whose recipe has their hashes; models are given back when the block is left.
+    """The task with its controls and references, whose recipe has their hashes; leases end with the context.
 
-    Raises RenderFailed with the control or reference that cannot be used, OutOfMemory, ModelOff.
+    Raises RenderFailed with the control or reference that cannot be used, OutOfMemory, ModelUnavailable.
     """
     recipe = task.recipe
     with ExitStack() as leases:
@@ -84,46 +84,46 @@ def attach_image_conditioning(call: Render, task: DenoiseTask) -> Iterator[Denoi
                 ),
             }
         )
-        guides = ImageConditioning(
+        conditioning = ImageConditioning(
             tuple(one for one in controls if one.control_ref.strength),
             tuple(one for one in references if one.weight),
         )
-        leases.enter_context(install_ip_adapters(_sdxl_model(task).pipeline.unet, guides.references))
-        yield dataclasses.replace(task, recipe=complete, image_conditioning=guides)
+        leases.enter_context(install_ip_adapters(_sdxl_model(task).pipeline.unet, conditioning.references))
+        yield dataclasses.replace(task, recipe=complete, image_conditioning=conditioning)
 
 
 def hooks_for_pass(task: DenoiseTask, size: tuple[int, int], box: Box | None = None) -> tuple[UnetHook, ...]:
-    """What bears on a pass of `size` (width, height) in pixels, both multiples of 8.
+    """The hooks of a pass of `size` (width, height) in pixels, both multiples of 8.
 
-    `box` is the part of the picture that the pass makes (a tile, a face), as shares of it; None = all of it, with maps
-    made in that size. Of a part, the maps of the whole picture's size are cut out, so that neighbours go by the same map.
+    `box` is the part of the image that the pass renders (a tile, a face), as shares of it; None = all of it, with maps in that
+    size. For a part, the maps are built in the size of the whole image and cropped, so that neighbours follow the same map.
     """
-    guides: ImageConditioning | None = task.image_conditioning
-    if guides is None:
+    conditioning: ImageConditioning | None = task.image_conditioning
+    if conditioning is None:
         return ()
-    influences: list[UnetHook] = []
+    hooks: list[UnetHook] = []
     unions: dict[int, tuple[LoadedControlNet, list[ControlInput]]] = {}
-    for one in guides.controls:
-        steered = _build_control_input(task, one, size, box)
+    for one in conditioning.controls:
+        control_input = _build_control_input(task, one, size, box)
         if one.model.union_type_count:
-            unions.setdefault(id(one.model), (one.model, []))[1].append(steered)
+            unions.setdefault(id(one.model), (one.model, []))[1].append(control_input)
         else:
-            influences.append(ControlNetHook(one.model.net, steered))
-    influences += [ControlNetUnionHook(model.net, controls) for model, controls in unions.values()]
-    if guides.references:
-        influences.append(IPAdapterHook(guides.references))
-    return tuple(influences)
+            hooks.append(ControlNetHook(one.model.net, control_input))
+    hooks += [ControlNetUnionHook(model.net, controls) for model, controls in unions.values()]
+    if conditioning.references:
+        hooks.append(IPAdapterHook(conditioning.references))
+    return tuple(hooks)
 
 
 def with_full_size(task: DenoiseTask, size: tuple[int, int]) -> DenoiseTask:
-    """The task of a picture of `size` of which the recipe's size is only a part, enlarged or shrunk."""
+    """The task of an image of `size`, of which the recipe's size is only a scaled part."""
     if task.image_conditioning is None:
         return task
     return dataclasses.replace(task, image_conditioning=dataclasses.replace(task.image_conditioning, full_size=size))
 
 
 def relative_box(box: tuple[int, int, int, int], size: tuple[int, int]) -> Box:
-    """The part of a picture of `size` between left, top, right and bottom in pixels, for `influences_for`."""
+    """The part of an image of `size` between left, top, right and bottom in pixels, for `hooks_for_pass`."""
     left, top, right, bottom = box
     width, height = size
     return left / width, top / height, (right - left) / width, (bottom - top) / height
@@ -151,7 +151,7 @@ def _load_control(call: Render, task: DenoiseTask, control_ref: ControlRef, leas
         raise RenderFailed(f"ControlNet {name} is a union of {', '.join(known)}; it has no {control_ref.type}")
     method = None
     if control_ref.preprocess:
-        with _naming_image(f"the picture {control_ref.image_name} of control {control_ref.type}"):
+        with _naming_image(f"the image {control_ref.image_name} of control {control_ref.type}"):
             method = map_method(_map_spec(control_ref, image_path, None), session) or None
     if None not in (control_ref.map, method) and control_ref.map != method:
         raise RenderFailed(
@@ -171,10 +171,10 @@ def _load_reference(call: Render, task: DenoiseTask, reference_ref: ReferenceRef
     adapter = leases.enter_context(lease_ip_adapter(session, _sdxl_model(task), name, path))
     check_hash("IP-Adapter", name, reference_ref.model.hash, adapter.hash)
     encoder = leases.enter_context(lease_image_encoder(session, _sdxl_model(task), name, path, adapter))
-    with _naming_image(f"the reference picture {reference_ref.image_name}"):
-        picture = _load_image(image_path, reference_ref.image, None)
-    given, nothing = session.pool.run_with_eviction(partial(encoder.embed, picture, adapter.is_plain))
-    return ImageReference(adapter, given, nothing, reference_ref.weight)
+    with _naming_image(f"the reference image {reference_ref.image_name}"):
+        image = _load_image(image_path, reference_ref.image, None)
+    embedding, empty = session.pool.run_with_eviction(partial(encoder.embed, image, adapter.is_plain))
+    return ImageReference(adapter, embedding, empty, reference_ref.weight)
 
 
 def _map_spec(control_ref: ControlRef, image_path: bytes, size: tuple[int, int] | None) -> ControlMapSpec:
@@ -193,17 +193,17 @@ def _build_control_input(
         else (task.image_conditioning and task.image_conditioning.full_size) or (task.recipe.width, task.recipe.height)
     )
     wanted, model = control.control_ref, _sdxl_model(task)
-    with _naming_image(f"the picture {wanted.image_name} of control {wanted.type}"):
+    with _naming_image(f"the image {wanted.image_name} of control {wanted.type}"):
         if wanted.preprocess:
-            picture = build_control_map(_map_spec(wanted, control.image_path, whole), task.session, wanted.image).image
+            image = build_control_map(_map_spec(wanted, control.image_path, whole), task.session, wanted.image).image
         else:
-            picture = _load_image(control.image_path, wanted.image, whole)
+            image = _load_image(control.image_path, wanted.image, whole)
     if box is not None:
         left, top = box[0] * whole[0], box[1] * whole[1]
         part = (left, top, left + box[2] * whole[0], top + box[3] * whole[1])
-        picture = picture.resize(size, Image.Resampling.LANCZOS, box=part)
+        image = image.resize(size, Image.Resampling.LANCZOS, box=part)
     processor = model.pipeline.image_processor
-    pixels: torch.Tensor = processor.pil_to_numpy(picture)
+    pixels: torch.Tensor = processor.pil_to_numpy(image)
     pixels = processor.numpy_to_pt(pixels).to(model.device, model.latent_dtype)
     index = find_control_type(wanted.type).union_index or 0
     return ControlInput(pixels, wanted.strength, wanted.start, wanted.end, index)
@@ -217,7 +217,7 @@ def _load_image(path: bytes, content: str, size: tuple[int, int] | None) -> Imag
 
 @contextmanager
 def _naming_image(image: str) -> Iterator[None]:
-    """What is wrong with a picture, said with its name."""
+    """Errors of reading an image become RenderFailed with its name."""
     try:
         yield
     except (NotAnImage, NotRegularFile, OSError) as error:

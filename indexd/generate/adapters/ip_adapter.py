@@ -1,4 +1,4 @@
-"""Pictures that IP-Adapters go by: adapters and image encoders from disk, and the UNet's attention while they work.
+"""IP-Adapters: adapters and image encoders from disk, and the UNet's attention processors while they are installed.
 
 The UNet is shared by all renders. Its attention processors are exchanged for the time of one render and put back, the
 very same objects, so that the base is what it was bit for bit.
@@ -40,7 +40,7 @@ _ENCODER_FOLDER = "image_encoder"
 class IPAdapter:
     """A loaded IP-Adapter: for each cross attention its keys and values, and what makes tokens of an embedding.
 
-    `width` is the length of the vectors that it takes; `plain` says that it takes one vector a picture, not one a patch.
+    `width` is the length of the vectors that it takes; `is_plain`: it takes one vector an image, not one a patch.
     """
 
     attention: Mapping[str, tuple[torch.nn.Module, torch.nn.Module]]
@@ -59,21 +59,21 @@ class ClipImageEncoder:
     processor: Any
 
     def embed(self, image: Image.Image, is_plain: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        """The embedding of an RGB picture and that of none (1, 1, …), as IP-Adapters were trained."""
+        """The embedding of an RGB image and that of no image (1, 1, …), as IP-Adapters were trained."""
         pixels = self.processor(image, return_tensors="pt").pixel_values.to(self.model.device, self.model.dtype)
         with torch.no_grad():
             if is_plain:
                 vector = self.model(pixels).image_embeds
                 return vector[None], torch.zeros_like(vector)[None]
-            given, nothing = (
+            embedding, empty = (
                 self.model(each, output_hidden_states=True).hidden_states[-2] for each in (pixels, pixels * 0)
             )
-        return given[None], nothing[None]
+        return embedding[None], empty[None]
 
 
 @dataclass(frozen=True, slots=True)
 class ImageReference:
-    """One picture in the sight of one adapter."""
+    """One image, embedded for one adapter."""
 
     adapter: IPAdapter
     embedding: torch.Tensor
@@ -83,7 +83,7 @@ class ImageReference:
 
 @dataclass(frozen=True, slots=True)
 class IPAdapterHook:
-    """Tells the UNet the pictures; the negative side is told none."""
+    """Adds the image embeddings to the UNet's call; the negative row gets the empty ones."""
 
     references: Sequence[ImageReference]
 
@@ -97,9 +97,9 @@ class IPAdapterHook:
 
 @contextmanager
 def install_ip_adapters(unet: Any, references: Sequence[ImageReference]) -> Iterator[None]:
-    """The UNet looks at the references until the block is left; without any nothing is touched.
+    """Install the adapters in the UNet's attention until the context is left; without references empty changes.
 
-    While it does, every evaluation needs their embeddings (`ReferenceInfluence`).
+    While they are installed, every evaluation needs their embeddings (`IPAdapterHook`).
     """
     if not references:
         yield
@@ -112,7 +112,7 @@ def install_ip_adapters(unet: Any, references: Sequence[ImageReference]) -> Iter
         unet.config.encoder_hid_dim_type = "ip_image_proj"
         yield
     finally:
-        # In this order: while a resampler (IP-Adapter Plus) hangs there, its own attention is counted as the UNet's.
+        # In this order: while a resampler (IP-Adapter Plus) is attached, diffusers counts its attention as the UNet's.
         unet.encoder_hid_proj = projection
         unet.set_attn_processor(before)
         unet.config.encoder_hid_dim_type = kind

@@ -198,7 +198,7 @@ def _set_layer_weights(layer: Any, active: ActiveWeights, block: str) -> None:
 
 
 def _inject(model: torch.nn.Module, adapter: str, pairs: Mapping[LoraTarget, LoraMatrices]) -> int:
-    """Put the matrices beside the layers of `model`; answers how many bytes they take."""
+    """Put the matrices beside the layers of `model`; returns how many bytes they take."""
     # One rank for all, the matrices' own do not matter to it: a pattern of ranks costs peft a search over all modules for
     # each module.
     config = LoraConfig(r=1, lora_alpha=1, target_modules=[target.module for target in pairs], bias="none")

@@ -20,8 +20,8 @@ from indexd.generate.diffusion.tiling import Tiling
 from indexd.generate.sampling.inpaint_mask import InpaintMask
 from indexd.generate.sampling.sampler_functions import SAMPLER_FUNCTIONS
 from indexd.generate.sampling.sampling_run import SamplingRun
-from indexd.generate.sampling.sigma_schedules import StepCounting, build_pass_sigmas
-from indexd_schemas.samplers import effective_schedule
+from indexd.generate.sampling.sigma_schedules import build_pass_sigmas
+from indexd_schemas.samplers import StepCounting, effective_schedule
 
 STAGE = "denoise"
 # Samplers that take no schedule choose their own levels; only the two ends of this one matter to them.

@@ -1,9 +1,9 @@
-"""A part of a picture made anew: the canvas that is worked on, its mask, and how the work is put back.
+"""Inpainting: the canvas that is denoised, its mask, and how the result is pasted back.
 
-As A1111 has it (modules/processing.py, StableDiffusionProcessingImg2Img): the mask is blurred in pixels; the sampler
-keeps the latents outside it; at the end the picture is laid over the source through the blurred mask, so that every
-pixel where that is 0 is the source's own. `only_masked` works on the part around the mask alone, enlarged or shrunk to the
-recipe's size and put back scaled. `fill` follows modules/masking.py (blurred colours from around the mask).
+As in A1111 (modules/processing.py, StableDiffusionProcessingImg2Img): the mask is blurred in pixels, the sampler keeps the
+latents outside it, and at the end the result is pasted over the source through the blurred mask, so that every pixel where that
+is 0 is the source's own. `only_masked` works on the part around the mask alone, scaled to the recipe's size and back. `fill`
+follows modules/masking.py (blurred colours from around the mask).
 """
 
 from __future__ import annotations
@@ -33,11 +33,10 @@ CropBox = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class InpaintCanvas:
-    """What is worked on.
+    """The source, and the part of it that is denoised.
 
-    `whole` and `whole_mask` are the source and its blurred mask; `part` (left, top, right, bottom) is what of them is in
-    `picture` and `mask`, which have the sides of the work, multiples of 8. `padded` = they were not scaled to it but
-    continued at their right and lower edge.
+    `source_mask` is the blurred mask at the source's size; `crop_box` (left, top, right, bottom) is the part that `image` and
+    `mask` show, whose sides are multiples of 8. `is_padded`: they were not scaled but extended at their right and lower edge.
     """
 
     source: Image.Image
@@ -48,7 +47,7 @@ class InpaintCanvas:
     is_padded: bool
 
     def latent_mask(self, task: DenoiseTask) -> torch.Tensor:
-        """(1, 1, h / 8, w / 8): 1 where most of a latent's pixels are made anew, or any where no latent has most."""
+        """(1, 1, h / 8, w / 8): 1 where the mask covers at least half of a latent's pixels, or any of them where no latent has half."""
         scale = task.model.pixels_per_latent
         pixels = np.asarray(self.mask, np.float32) / 255
         height, width = (side // scale for side in pixels.shape)
@@ -57,7 +56,7 @@ class InpaintCanvas:
         return torch.from_numpy(chosen.astype(np.float32))[None, None].to(task.model.device)
 
     def paste_into_source(self, rendered: Image.Image) -> Image.Image:
-        """The whole picture with the work in its place: outside the blurred mask exactly the source."""
+        """The source with the rendered part pasted in: outside the blurred mask exactly the source."""
         left, top, right, bottom = self.crop_box
         size = (right - left, bottom - top)
         fitted = rendered.crop((0, 0, *size)) if self.is_padded else rendered.resize(size, Image.Resampling.LANCZOS)
@@ -68,36 +67,38 @@ class InpaintCanvas:
 
 def build_canvas(call: Render, recipe: Recipe, session: RenderSession) -> tuple[InpaintCanvas, Recipe]:
     """The canvas of an inpaint recipe, and the recipe with the box of its region. Raises RenderFailed."""
-    wanted, source = recipe.mask, recipe.input
-    assert wanted is not None  # the recipe's validator requires both for this kind
+    mask_ref, source = recipe.mask, recipe.input
+    assert mask_ref is not None  # the recipe's validator requires both for this kind
     assert source is not None
     path = file_path(call, "image", source.hash)
     whole = load_source(path, source)
-    if wanted.hash is None and wanted.box is None:
-        wanted = wanted.model_copy(update={"box": _detect_region(wanted, source.name, os.fsencode(path), session)})
-    mask = _load_mask(call, wanted, whole.size)
-    if not wanted.only_masked and whole.size != (recipe.width, recipe.height):
+    if mask_ref.hash is None and mask_ref.box is None:
+        mask_ref = mask_ref.model_copy(
+            update={"box": _detect_region(mask_ref, source.name, os.fsencode(path), session)}
+        )
+    mask = _load_mask(call, mask_ref, whole.size)
+    if not mask_ref.only_masked and whole.size != (recipe.width, recipe.height):
         # Both in the same way, so that the mask stays where it was; bilinear, because Lanczos rings beyond its edge.
         whole = ImageOps.fit(whole, (recipe.width, recipe.height), Image.Resampling.LANCZOS)
         mask = ImageOps.fit(mask, (recipe.width, recipe.height), Image.Resampling.BILINEAR)
     bounds = mask.getbbox()
     if bounds is None:
-        raise RenderFailed("the mask covers nothing of the picture; white is what is made anew")
+        raise RenderFailed("the mask is empty: it covers no part of the image; white is what is rendered anew")
     part: CropBox = (0, 0, *whole.size)
     work = (_round_up(whole.width), _round_up(whole.height))
-    if wanted.only_masked:
+    if mask_ref.only_masked:
         work = (recipe.width, recipe.height)
-        part = _crop_around(bounds, wanted.only_masked_padding, whole.size, work)
-    picture, small = whole.crop(part), mask.crop(part)
-    if wanted.only_masked:
-        picture = picture.resize(work, Image.Resampling.LANCZOS)
+        part = _crop_around(bounds, mask_ref.only_masked_padding, whole.size, work)
+    image, small = whole.crop(part), mask.crop(part)
+    if mask_ref.only_masked:
+        image = image.resize(work, Image.Resampling.LANCZOS)
         small = small.resize(work, Image.Resampling.BILINEAR)
     elif work != whole.size:
-        picture, small = _pad_edges(picture, work), _pad_edges(small, work)
-    if wanted.content == "fill":
-        picture = fill_masked(picture, small)
-    canvas = InpaintCanvas(whole, mask, part, picture, small, is_padded=not wanted.only_masked)
-    return canvas, recipe.model_copy(update={"mask": wanted})
+        image, small = _pad_edges(image, work), _pad_edges(small, work)
+    if mask_ref.content == "fill":
+        image = fill_masked(image, small)
+    canvas = InpaintCanvas(whole, mask, part, image, small, is_padded=not mask_ref.only_masked)
+    return canvas, recipe.model_copy(update={"mask": mask_ref})
 
 
 def prepare_masked_latents(
@@ -107,7 +108,7 @@ def prepare_masked_latents(
     rng: torch.Generator,
     draw_unit_noise: Callable[[], torch.Tensor],
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Unit noise, and the latents to start from: with `masked_content: noise` noise of its own lies under the mask."""
+    """Unit noise, and the latents to start from: with `masked_content: noise`, noise replaces the latents under the mask."""
     drawn = draw_unit_noise()
     if task.recipe.mask is None or task.recipe.mask.content != "noise":
         return drawn, latents
@@ -117,7 +118,7 @@ def prepare_masked_latents(
 
 
 def fill_masked(image: Image.Image, mask: Image.Image) -> Image.Image:
-    """The picture with the colours from around the mask drawn into it, the finer the nearer to its edge."""
+    """The image with the colours around the mask blurred into it, more finely towards its edge."""
     known = np.float32(1) - np.asarray(mask, np.float32)[..., None] / np.float32(255)
     colours = np.asarray(image, np.float32)
     result = _blur_known(colours, known, max(image.size))[0]
@@ -151,7 +152,7 @@ def _load_mask(call: Render, mask_ref: MaskRef, size: tuple[int, int]) -> Image.
         drawn = load_verified_image(path, "mask", mask_ref.name or path.name, mask_ref.hash).convert("L")
         drawn = drawn if drawn.size == size else drawn.resize(size, Image.Resampling.BILINEAR)
     else:
-        assert mask_ref.box is not None  # looked for where the recipe has none
+        assert mask_ref.box is not None  # `build_canvas` detects it where the recipe has none
         drawn = _box_mask(mask_ref.box, mask_ref.padding, size)
     if mask_ref.invert:
         drawn = ImageOps.invert(drawn)
@@ -174,7 +175,7 @@ def _detect_region(
     """The box of a region that the detectors find now."""
     found = find_faces(FindFaces((path,)), session)
     if found.problems:
-        raise RenderFailed(f"the source picture {name} cannot be looked at: {found.problems[0]}")
+        raise RenderFailed(f"the source image {name} cannot be read: {found.problems[0]}")
     kind = (mask_ref.region or "").casefold()
     of_kind = [one for one in found.regions[0] if one.kind.casefold() == kind]
     of_kind.sort(key=lambda one: -one.width * one.height)
@@ -185,7 +186,7 @@ def _detect_region(
 
 
 def _crop_around(bounds: CropBox, padding: int, size: tuple[int, int], work_size: tuple[int, int]) -> CropBox:
-    """The part around the mask with room, of the work's shape where the picture is large enough for that."""
+    """The part around the mask with padding, in the aspect ratio of the work size where the image is large enough."""
     left, top = max(0, bounds[0] - padding), max(0, bounds[1] - padding)
     right, bottom = min(size[0], bounds[2] + padding), min(size[1], bounds[3] + padding)
     width, height = right - left, bottom - top
@@ -207,7 +208,7 @@ def _round_up(side: int) -> int:
 
 
 def _pad_edges(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The picture at its pixels, its last column and row repeated up to `size`."""
+    """The image with its last column and row repeated up to `size`."""
     values = np.asarray(image)
     more = [(0, size[1] - values.shape[0]), (0, size[0] - values.shape[1])] + [(0, 0)] * (values.ndim - 2)
     return Image.fromarray(np.pad(values, more, "edge"))

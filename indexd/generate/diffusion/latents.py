@@ -18,9 +18,9 @@ _NEARLY_EQUAL = 0.9995
 
 
 def seeded_generator(seed: int) -> torch.Generator:
-    """The source of all chance of one picture, for seeds 0 .. 2**64 - 1.
+    """The source of all randomness of one image, for seeds 0 .. 2**64 - 1.
 
-    On the CPU, so that a seed means the same on every card.
+    On the CPU, so that a seed means the same on every GPU.
     """
     return torch.Generator("cpu").manual_seed(seed)
 
@@ -56,19 +56,19 @@ def slerp_noise(first: torch.Tensor, second: torch.Tensor, share: float) -> torc
 
 
 def load_fitted_source(path: Path, source_ref: InputRef, width: int, height: int) -> Image.Image:
-    """The source of img2img in the wanted size: scaled to cover it and cropped to the middle. Raises what `whole_picture` does."""
+    """The source of img2img in this size: scaled to cover it and cropped to the middle. Raises RenderFailed."""
     return ImageOps.fit(load_source(path, source_ref), (width, height), Image.Resampling.LANCZOS)
 
 
 def load_source(path: Path, source_ref: InputRef) -> Image.Image:
-    """The source picture. Raises what `opened_picture` does."""
-    return load_verified_image(path, "source picture", source_ref.name, source_ref.hash)
+    """The source image. Raises RenderFailed."""
+    return load_verified_image(path, "source image", source_ref.name, source_ref.hash)
 
 
 def load_verified_image(path: Path, what: str, name: str, content_hash: str) -> Image.Image:
-    """The picture (`what` it is, for sentences) as RGB, turned upright, transparency over white.
+    """The image as RGB, rotated by its EXIF orientation, transparency over white. `what` names it in errors.
 
-    Raises RenderFailed when it cannot be read or is not the picture of that hash.
+    Raises RenderFailed when it cannot be read or is not the image of that hash.
     """
     if not path.is_file():
         raise RenderFailed(f"the {what} {name} is not there any more, or is no regular file")

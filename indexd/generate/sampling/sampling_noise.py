@@ -1,6 +1,6 @@
-"""The noise of one picture while it is sampled: all of it follows from the picture's own generator.
+"""The noise of one image while it is sampled: all of it comes from the image's own generator.
 
-Drawn on the CPU in float32 and then moved, so that a seed means the same on every card and a picture never depends on
+Drawn on the CPU in float32 and then moved, so that a seed means the same on every GPU and an image never depends on
 what else is being made.
 """
 
@@ -26,7 +26,7 @@ class SamplerNoise(Protocol):
 
 
 class IndependentNoise:
-    """New noise for every step, one after the other from the picture's generator."""
+    """New noise for every step, drawn one after the other from the image's generator."""
 
     def __init__(self, rng: torch.Generator, like: torch.Tensor) -> None:
         self._rng = rng
@@ -39,10 +39,10 @@ class IndependentNoise:
 
 
 class BrownianNoise:
-    """Noise that belongs together: increments of one Brownian motion over the noise levels `low` .. `high`.
+    """Correlated noise: increments of one Brownian motion over the noise levels `low` .. `high`.
 
-    Two overlapping steps see the same path, and another number of steps walks the same path more finely: with more steps
-    a picture of an SDE sampler changes little. The path is fixed by its ends and halved again and again: the middle of a
+    Two overlapping steps use the same path, and another number of steps samples the same path more finely: with more steps
+    an image of an SDE sampler changes little. The path is fixed by its ends and halved again and again: the middle of a
     stretch is drawn from a seed of its own, given the two ends (Lévy's construction; the "virtual Brownian tree" of
     Li et al., arXiv 2001.01328). Levels are rounded to 65 536 equal stretches of their logarithm, and an increment is
     divided by the rounded length, so that its variance is exactly 1.
@@ -109,8 +109,8 @@ class BrownianNoise:
         return self._cache[cell]
 
     def _draw(self, cell: int) -> torch.Tensor:
-        chance = torch.Generator("cpu").manual_seed(_splitmix64(self._entropy, cell))
-        return torch.randn(self._like.shape, generator=chance, dtype=torch.float32)
+        generator = torch.Generator("cpu").manual_seed(_splitmix64(self._entropy, cell))
+        return torch.randn(self._like.shape, generator=generator, dtype=torch.float32)
 
 
 class _TensorFactory(Protocol):

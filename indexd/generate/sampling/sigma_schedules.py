@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 from scipy.stats import beta as beta_distribution  # type: ignore[import-untyped]
 
 from indexd.generate.sampling.noise_levels import FloatArray, NoiseLevels
+from indexd_schemas.samplers import StepCounting
 
 ScheduleFunction = Callable[[NoiseLevels, int], FloatArray]
 
@@ -35,8 +35,6 @@ _ENDS_ABOVE_ZERO = ("kl_optimal_a1111",)
 # ComfyUI and A1111 take a denoise from here on for the whole.
 _WHOLE_DENOISE = 0.9999
 _A1111_MAX_DENOISE = 0.999
-
-StepCounting = Literal["taken", "a1111_img2img"]
 
 
 def build_sigmas(

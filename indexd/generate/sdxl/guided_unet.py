@@ -68,7 +68,7 @@ class GuidedUnet:
     def with_negative(
         self, latents: torch.Tensor, timestep: torch.Tensor, position: StepPosition
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The guided answer and the one for the negative text alone (None where the run is not guided)."""
+        """The guided output and the one for the negative text alone (None where the run is not guided)."""
         texts = self.conditioning.at_step(position)
         call = self._build_call(texts, latents, timestep, position)
         for hook in self.hooks:
@@ -108,7 +108,7 @@ class GuidedUnet:
         if call.image_embeds:
             added["image_embeds"] = call.image_embeds
         with torch.no_grad():
-            answer: torch.Tensor = self.unet(
+            output: torch.Tensor = self.unet(
                 call.latents,
                 call.timestep,
                 encoder_hidden_states=call.hidden,
@@ -118,7 +118,7 @@ class GuidedUnet:
                 mid_block_additional_residual=call.mid_residual,
                 return_dict=False,
             )[0]
-        return answer
+        return output
 
     def _cfg_embedding(self, call: UnetCall) -> torch.Tensor | None:
         """cfg as sines and cosines for a UNet that was distilled with it (section 4 of arXiv 2210.03142)."""

@@ -131,7 +131,7 @@ class TextEncoders:
     def _encode_chunks(
         self, index: int, chunks: Sequence[PromptChunk], length: int, options: _EncodingOptions
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Hidden states of all chunks and the first element of the encoder's answer (the pooled vector of the second)."""
+        """Hidden states of all chunks and the first element of the encoder's output (the pooled vector of the second)."""
         tokenizer, encoder = self._pairs[index]
         hidden: list[torch.Tensor] = []
         first: torch.Tensor | None = None
@@ -139,13 +139,13 @@ class TextEncoders:
             # One chunk at a time: a chunk's numbers must not depend on how many others there are.
             ids = torch.tensor([chunk.token_ids(tokenizer)], device=encoder.device)
             with torch.no_grad(), substitute_vectors(encoder, index, chunk.embeddings, options.embeddings):
-                answer = encoder(ids, output_hidden_states=True)
-            if options.layer >= len(answer.hidden_states):
+                output = encoder(ids, output_hidden_states=True)
+            if options.layer >= len(output.hidden_states):
                 raise RenderFailed(
-                    f"clip_skip {options.layer} is deeper than a text encoder's {len(answer.hidden_states) - 1} layers"
+                    f"clip_skip {options.layer} is deeper than a text encoder's {len(output.hidden_states) - 1} layers"
                 )
-            hidden.append(apply_emphasis(answer.hidden_states[-options.layer], chunk.token_weights(tokenizer)))
-            first = answer[0] if first is None else first
+            hidden.append(apply_emphasis(output.hidden_states[-options.layer], chunk.token_weights(tokenizer)))
+            first = output[0] if first is None else first
         assert first is not None
         return torch.cat(hidden, dim=1), first
 

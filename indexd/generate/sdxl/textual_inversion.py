@@ -120,10 +120,10 @@ def substitute_vectors(
         yield
         return
 
-    def replace(_module: torch.nn.Module, _given: Any, answer: torch.Tensor) -> torch.Tensor:
-        changed = answer.clone()
+    def replace(_module: torch.nn.Module, _given: Any, output: torch.Tensor) -> torch.Tensor:
+        changed = output.clone()
         for start, name in starts:
-            vectors = embeddings.by_word[name].vectors[index].to(device=answer.device, dtype=answer.dtype)
+            vectors = embeddings.by_word[name].vectors[index].to(device=output.device, dtype=output.dtype)
             changed[:, 1 + start : 1 + start + vectors.shape[0]] = vectors
         return changed
 

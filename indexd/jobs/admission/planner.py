@@ -115,6 +115,7 @@ class JobPlanner:
                     width=width,
                     height=height,
                     steps=job.steps,
+                    step_counting=job.step_counting if image is not None else "taken",
                     cfg=job.cfg,
                     cfg_rescale=job.cfg_rescale,
                     sampler=sampler.sampler,

@@ -62,6 +62,8 @@ def _set_kind(job: JobFile, made: ImageMetadata, source: str | None) -> None:
     changed = made.denoise is not None and made.denoise < 1 and len(made.passes) < 2
     if made.input_hash is not None and source is not None:
         job.keys |= {"kind": "img2img", "input": source, "denoise": made.denoise}
+        if made.generator in A1111_PROGRAMS:
+            job.keys["step_counting"] = "a1111_img2img"
         return
     job.keys["kind"] = "txt2img"
     if made.input_hash is not None:

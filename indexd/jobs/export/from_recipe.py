@@ -43,6 +43,7 @@ def job_keys(recipe: Recipe, paths: Mapping[str, str] = MappingProxyType({})) ->
         "width": recipe.width,
         "height": recipe.height,
         "steps": recipe.steps,
+        "step_counting": None if recipe.step_counting == "taken" else recipe.step_counting,
         "cfg": recipe.cfg,
         "cfg_rescale": recipe.cfg_rescale,
         "sampler": recipe.sampler,

@@ -33,6 +33,7 @@ from indexd_schemas.limits import (
     Steps,
 )
 from indexd_schemas.recipe import PromptSyntax
+from indexd_schemas.samplers import StepCounting
 
 MAX_IMAGES = 100_000
 PRIORITIES: Mapping[str, int] = {"low": -10, "normal": 0, "high": 10}
@@ -292,6 +293,11 @@ class RenderOptions(JobPart):
         None, description="Width x height, instead of `width` and `height`.", examples=["832x1216"]
     )
     steps: Steps = Field(30, description="Denoising steps.", examples=[30])
+    step_counting: StepCounting = Field(
+        "taken",
+        description="`steps` in img2img and inpaint: taken = all run; a1111_img2img = about steps * denoise run, as in A1111.",
+        examples=["a1111_img2img"],
+    )
     cfg: Cfg = Field(7.0, description="Guidance scale: how strictly the image follows the prompt.", examples=[6.5])
     cfg_rescale: Share = Field(
         0.0,

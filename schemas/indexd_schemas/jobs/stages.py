@@ -64,7 +64,7 @@ class PassOptions(JobPart):
     )
     steps: Steps | None = Field(
         None,
-        description="Steps of a full run; `denoise` runs the last part of them. Default: the image's.",
+        description="Steps of this stage; all of them run. Default: the image's.",
         examples=[20],
     )
     cfg: Cfg | None = Field(None, description="Guidance scale of this stage. Default: the image's.", examples=[5.0])

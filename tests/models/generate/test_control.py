@@ -263,7 +263,7 @@ def test_what_does_not_fit_is_said(
         steered(studio, control(picture, tmp_path / "gone.safetensors"))
     entry, files = control(picture, tiny_guides.canny)
     wrong = {**files, FileKey("image", "0" * 64): picture}
-    with pytest.raises(RenderFailed, match=r"the picture shapes\.png of control canny is not the one"):
+    with pytest.raises(RenderFailed, match=r"the image shapes\.png of control canny is not the one"):
         steered(studio, ({**entry, "image": "0" * 64}, wrong))
     with pytest.raises(RenderFailed, match=r"the canny image shapes\.png has no file"):
         steered(studio, ({**entry, "image": "0" * 64}, files))

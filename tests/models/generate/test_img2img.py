@@ -63,6 +63,11 @@ def test_every_sampler_starts_from_a_picture(studio: Any, source: Path, sampler:
     assert studio(kind="img2img", source=source, input=named(source), sampler=sampler, steps=6).png == made.png
 
 
+def test_a_recipe_can_count_steps_as_a1111_does(studio: Any, source: Path) -> None:
+    studio(kind="img2img", source=source, input=named(source, 0.5), steps=6, step_counting="a1111_img2img")
+    assert studio.steps_seen() == [(done, 4) for done in range(1, 5)]
+
+
 def test_denoise_zero_takes_no_step(studio: Any, look: Any, source: Path) -> None:
     one = look(studio(kind="img2img", source=source, input=named(source, 0.0), prompt="a cat"))
     other = look(studio(kind="img2img", source=source, input=named(source, 0.0), prompt="a dog"))

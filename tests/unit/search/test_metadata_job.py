@@ -60,6 +60,19 @@ def test_a_foreign_recipe_becomes_a_job() -> None:
     ]
 
 
+def test_a_recipe_of_a1111_gets_its_definitions_and_one_of_comfyui_does_not() -> None:
+    sampling = {"sampler": "Euler", "schedule": "Beta", "steps": 20, "denoise": 0.5, "input_hash": "ab" * 32}
+    jobs = {
+        program: loaded(made(ImageMetadata(**A1111 | sampling | {"generator": program}), source="source.png"))
+        for program in ("a1111", "forge", "comfyui")
+    }
+    assert {program: (job.schedule, job.step_counting) for program, job in jobs.items()} == {
+        "a1111": ("beta_a1111", "a1111_img2img"),
+        "forge": ("beta_a1111", "a1111_img2img"),
+        "comfyui": ("beta", "taken"),
+    }
+
+
 def test_our_own_img2img_finds_its_source_again() -> None:
     metadata = ImageMetadata(generator="indexd", prompt="x", seed="1", denoise=0.4, input_hash="ab" * 32)
     job = loaded(made(metadata, source="/pictures/source.png"))
@@ -115,7 +128,7 @@ def test_a_picture_of_a_picture_that_does_not_say_which() -> None:
         ({"clip_skip": 20}, "clip_skip: 20: "),
         ({"gen_width": 8, "gen_height": 64}, "width: 8: "),
         ({"sampler": "quantum leap"}, "sampler: quantum leap: there is no sampler"),
-        ({"sampler": "PLMS", "schedule": "karras"}, "sampler: PLMS with karras: sampler plms has no schedule"),
+        ({"sampler": "Restart", "schedule": "beta"}, "sampler: Restart with beta: sampler restart has no schedule"),
         ({"sampler": None, "schedule": "karras"}, "schedule: karras, of a sampler that is not stated"),
         ({"loras": (MetadataLora("good", 1.0), MetadataLora("bad", 99.0))}, 'loras: {"name": "bad"'),
         ({"model_name": "m" * 500}, "model: mmm"),

@@ -1,4 +1,4 @@
-"""Samplers whose step forgets what was before: DDPM and LCM."""
+"""One-step samplers without memory: DDPM and LCM."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def ddpm(run: SolverRun) -> Iterator[torch.Tensor]:
 
 
 def lcm(run: SolverRun) -> Iterator[torch.Tensor]:
-    """Latent consistency (Luo et al., arXiv 2310.04378): straight to the clean picture, and noise of the next level."""
+    """Latent consistency (Luo et al., arXiv 2310.04378): straight to the clean latents, and noise of the next level."""
     x = run.latents
     for sigma, target in run.sigma_pairs():
         x = run.model(x, sigma)

@@ -23,7 +23,7 @@ def dpm_2(run: SolverRun) -> Iterator[torch.Tensor]:
 
 
 def dpm_2_ancestral(run: SolverRun) -> Iterator[torch.Tensor]:
-    """The same further down than asked, and back up with new noise."""
+    """The same to a lower level than the target, and back up with new noise."""
     x = run.latents
     for sigma, target in run.sigma_pairs():
         down, up = ancestral_step(sigma, target)

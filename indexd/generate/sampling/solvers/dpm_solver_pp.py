@@ -1,7 +1,7 @@
-"""DPM-Solver++ (Lu et al., arXiv 2211.01095): exponential integrators on the clean picture, and their SDE forms.
+"""DPM-Solver++ (Lu et al., arXiv 2211.01095): exponential integrators on the clean latents, and their SDE forms.
 
 h is the step in lambda = -log sigma. The SDE forms add noise as k-diffusion does: a step of length h (1 + eta) with the
-noise of what was gone too far; here eta = 1.
+noise of the excess; here eta = 1.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from indexd.generate.sampling.solver_run import SolverRun, ancestral_step, log_s
 
 
 def _exponential_step(x: torch.Tensor, clean: torch.Tensor, sigma: float, target: float) -> torch.Tensor:
-    """The exponential Euler step: exact where the clean picture does not change."""
+    """The exponential Euler step: exact where the clean latents do not change."""
     return (target / sigma) * x + (1 - target / sigma) * clean
 
 
@@ -72,7 +72,7 @@ def dpmpp_sde(run: SolverRun) -> Iterator[torch.Tensor]:
 
 
 def dpmpp_2m(run: SolverRun) -> Iterator[torch.Tensor]:
-    """One evaluation a step; the change since the last one is carried on."""
+    """One evaluation a step; the change since the last one is extrapolated."""
     x, before, length = run.latents, run.latents, 0.0
     for index, (sigma, target) in enumerate(run.sigma_pairs()):
         clean = run.model(x, sigma)
@@ -87,7 +87,7 @@ def dpmpp_2m(run: SolverRun) -> Iterator[torch.Tensor]:
 
 
 def dpmpp_2m_cfg_pp(run: SolverRun) -> Iterator[torch.Tensor]:
-    """CFG++ of the same, as ComfyUI has it: the guided picture, the unguided noise, and the change carried on."""
+    """CFG++ of the same, as ComfyUI has it: the guided clean latents, the unguided noise, and the extrapolated change."""
     x, before, length = run.latents, run.latents, 0.0
     for index, (sigma, target) in enumerate(run.sigma_pairs()):
         clean, unguided = run.model.with_negative(x, sigma)
@@ -103,12 +103,12 @@ def dpmpp_2m_cfg_pp(run: SolverRun) -> Iterator[torch.Tensor]:
 
 
 def dpmpp_2m_sde(run: SolverRun) -> Iterator[torch.Tensor]:
-    """2M with noise; the change is carried on to the middle of the step."""
+    """2M with noise; the change is extrapolated to the middle of the step."""
     yield from _multistep_sde(run, order=2, heun=False)
 
 
 def dpmpp_2m_sde_heun(run: SolverRun) -> Iterator[torch.Tensor]:
-    """2M with noise; the change is carried on over the whole step (Heun's weight)."""
+    """2M with noise; the change is extrapolated over the whole step (Heun's weight)."""
     yield from _multistep_sde(run, order=2, heun=True)
 
 
@@ -139,7 +139,7 @@ def _multistep_sde(run: SolverRun, *, order: int, heun: bool) -> Iterator[torch.
 def _multistep_correction(
     seen: list[tuple[torch.Tensor, float]], length: float, doubled: float, *, heun: bool
 ) -> torch.Tensor:
-    """What the change of the clean picture adds to a step (equations of section 5 of arXiv 2211.01095)."""
+    """What the change of the clean latents adds to a step (equations of section 5 of arXiv 2211.01095)."""
     linear = math.expm1(-doubled) / doubled + 1 if heun else -math.expm1(-doubled) / 2
     (newest, at), (older, at_older) = seen[:2]
     ratio = (at - at_older) / length

@@ -23,7 +23,7 @@ def euler(run: SolverRun) -> Iterator[torch.Tensor]:
 
 
 def euler_ancestral(run: SolverRun) -> Iterator[torch.Tensor]:
-    """Euler further down than asked, and back up with new noise (k-diffusion's ancestral step at eta 1)."""
+    """Euler to a lower level than the target, and back up with new noise (k-diffusion's ancestral step at eta 1)."""
     x = run.latents
     for sigma, target in run.sigma_pairs():
         clean = run.model(x, sigma)
@@ -33,7 +33,7 @@ def euler_ancestral(run: SolverRun) -> Iterator[torch.Tensor]:
 
 
 def euler_cfg_pp(run: SolverRun) -> Iterator[torch.Tensor]:
-    """CFG++ (Chung et al., arXiv 2406.08070): to the guided picture, with the noise of the unguided one put back."""
+    """CFG++ (Chung et al., arXiv 2406.08070): to the guided clean latents, with the noise of the unguided ones added back."""
     x = run.latents
     for sigma, target in run.sigma_pairs():
         clean, unguided = run.model.with_negative(x, sigma)
@@ -98,7 +98,7 @@ def heunpp2(run: SolverRun) -> Iterator[torch.Tensor]:
 
 
 def gradient_estimation(run: SolverRun) -> Iterator[torch.Tensor]:
-    """Euler with the change of slope carried on (Permenter and Yuan, "Interpreting and improving diffusion models from an
+    """Euler with the change of slope extrapolated (Permenter and Yuan, "Interpreting and improving diffusion models from an
     optimization perspective", arXiv 2306.04848, gamma = 2)."""
     yield from _gradient_estimation(run, guided=True)
 
@@ -124,7 +124,7 @@ def restart(run: SolverRun) -> Iterator[torch.Tensor]:
     """Heun that goes back up with new noise and repeats a stretch (Xu et al., arXiv 2306.14878).
 
     The stretch and how often are A1111's: between levels 0.1 and 2, once from 20 steps on, twice from 36 on; its steps are
-    taken off the Karras schedule of the whole, so that the number of steps stays the asked one.
+    subtracted from the Karras schedule of the whole run, so that the number of steps stays the same.
     """
     x, at = run.latents, run.sigmas[0]
     for sigma, target in _with_restarts(run.sigmas):

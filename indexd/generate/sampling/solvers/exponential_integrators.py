@@ -1,4 +1,4 @@
-"""Exponential integrators on the clean picture beyond DPM-Solver++: RES, SEEDS, exponential Heun and ER-SDE.
+"""Exponential integrators on the clean latents beyond DPM-Solver++: RES, SEEDS, exponential Heun and ER-SDE.
 
 phi_1(z) = (e^z - 1) / z and phi_2(z) = (phi_1(z) - 1) / z are the functions of Hochbruck and Ostermann, "Exponential
 integrators" (Acta Numerica 2010); h is the step in lambda = -log sigma.
@@ -72,7 +72,7 @@ def _res_multistep(run: SolverRun, *, noisy: bool, cfg_pp: bool) -> Iterator[tor
 
 
 def exp_heun_2_x0(run: SolverRun) -> Iterator[torch.Tensor]:
-    """Exponential Heun in the clean picture: its mean over the step from both ends (order 2)."""
+    """Exponential Heun in the clean latents: its mean over the step from both ends (order 2)."""
     yield from _seeds(run, (1.0,), eta=0.0, exact=True)
 
 
@@ -82,8 +82,8 @@ def exp_heun_2_x0_sde(run: SolverRun) -> Iterator[torch.Tensor]:
 
 
 def seeds_2(run: SolverRun) -> Iterator[torch.Tensor]:
-    """SEEDS of two stages (Gonzalez et al., arXiv 2305.14267), in the clean picture: a middle stage, then the step with
-    its clean picture."""
+    """SEEDS of two stages (Gonzalez et al., arXiv 2305.14267), in the clean latents: a middle stage, then the step with
+    its clean latents."""
     yield from _seeds(run, (0.5,), eta=1.0, exact=False)
 
 
@@ -95,7 +95,7 @@ def seeds_3(run: SolverRun) -> Iterator[torch.Tensor]:
 def _seeds(run: SolverRun, stages: Sequence[float], *, eta: float, exact: bool) -> Iterator[torch.Tensor]:
     """Stages at shares of the step, each an exponential step from its start with all noise up to there.
 
-    `exact` weighs first and last evaluation by phi_2, otherwise the step takes the middle stage's clean picture alone.
+    `exact` weighs first and last evaluation by phi_2, otherwise the step takes the middle stage's clean latents alone.
     """
     x = run.latents
     for sigma, target in run.sigma_pairs():
@@ -127,7 +127,7 @@ def _phi_2_ratio(z: float) -> float:
 
 
 class _StageNoise:
-    """The noise of one step's stages: what one stage was given stays in the next, weaker, and new noise joins it."""
+    """The noise of one step's stages: the noise of one stage stays in the next, weaker, and new noise is added."""
 
     def __init__(self, run: SolverRun, sigma: float, h: float, eta: float) -> None:
         self._run, self._h, self._eta = run, h, eta

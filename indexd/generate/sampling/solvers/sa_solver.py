@@ -1,4 +1,4 @@
-"""SA-Solver (Xue et al., arXiv 2309.05019): a stochastic Adams predictor and corrector on the clean picture.
+"""SA-Solver (Xue et al., arXiv 2309.05019): a stochastic Adams predictor and corrector on the clean latents.
 
 Between the levels at 20 % and 80 % of the time steps it adds noise (tau = 1), outside it is deterministic.
 """
@@ -58,7 +58,7 @@ def _solve(run: SolverRun, *, evaluate_twice: bool) -> Iterator[torch.Tensor]:
 def _adams_step(
     x: torch.Tensor, sigma: float, target: float, tau: float, seen: Sequence[torch.Tensor], times: Sequence[float]
 ) -> torch.Tensor:
-    """One step from `sigma` to `target` without its noise: the clean picture as a polynomial in log-SNR (equations 15, 18)."""
+    """One step from `sigma` to `target` without its noise: the clean latents as a polynomial in log-SNR (equations 15, 18)."""
     h = log_snr(target) - log_snr(sigma)
     moved = (target / sigma) * math.exp(-(tau**2) * h) * x
     for share, clean in zip(_adams_weights(times, log_snr(sigma), h, 1 + tau**2), seen, strict=True):
