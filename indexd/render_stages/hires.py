@@ -10,7 +10,7 @@ from indexd.render_stages.stage import LatentStage, StagePlanner, StageSize, ren
 from indexd.render_stages.upscale import used_tile_keys
 from indexd_schemas.jobs.job_part import parse_sides
 from indexd_schemas.jobs.stages import HIRES_UPSCALERS, Hires, HiresRecipe
-from indexd_schemas.limits import MIN_SIDE_PX, SIZE_STEP_PX
+from indexd_schemas.limits import MAX_SIDE_PX, MIN_SIDE_PX, SIZE_STEP_PX
 from indexd_schemas.samplers import a1111_labels, resolve_sampler
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ class HiresStage(LatentStage[Hires, HiresRecipe]):
         scale = options.scale or DEFAULT_SCALE
         sides = parse_sides(options.size) if options.size else None
         width, height = sides or (_round_to_step(side * scale) for side in planner.size.sides)
+        if max(width, height) > MAX_SIDE_PX:
+            raise planner.refusal("scale", f"{width}x{height} pixels; a side has at most {MAX_SIDE_PX}")
         planner.check_size((width, height), "size" if options.size else "scale")
         # A1111's `Latent (bicubic antialiased)` is `latent_bicubic_antialiased` here.
         name = "_".join(re.findall(r"[a-z0-9]+", options.upscaler.casefold()))

@@ -41,7 +41,8 @@ IGNORED_SUFFIXES = (
     b".swp",
     b"~",
 )
-JOB_SUFFIXES = (b".yaml", b".yml")
+JOB_SUFFIXES = (b".yaml", b".yml", b".json", b".yaml.txt", b".yml.txt")
+"""Windows editors add `.txt` to a name, and do not show it."""
 IMAGE_SUFFIXES = (
     b".png",
     b".apng",
@@ -64,7 +65,7 @@ class WatchFilter:
     Globs are relative to the root with `/`: `*` and `?` stay within a name, `**` crosses folders, `[a-z]` is a choice.
     A glob without `/` means the name at any depth. `ignore` holds names or globs that count everywhere. Letter case
     counts for globs except on Windows, never for the built-in names. Only names that end as pictures do count; with
-    `purpose` "jobs" only `*.yaml` and `*.yml` directly inside the root. `inner` are folders below the root that are watched
+    `purpose` "jobs" only job files (JOB_SUFFIXES) directly inside the root. `inner` are folders below the root that are watched
     by themselves: what lies there is theirs.
     """
 
@@ -129,7 +130,7 @@ class WatchFilter:
         if _is_always_ignored(name):
             return f"the name {_display_name(name)} is ignored everywhere (hidden, temporary or a system's own)"
         if self._jobs:
-            return None if name.lower().endswith(JOB_SUFFIXES) else "job files end in .yaml or .yml"
+            return None if name.lower().endswith(JOB_SUFFIXES) else "job files end in .yaml, .yml or .json"
         if not name.lower().endswith(IMAGE_SUFFIXES):
             return f"it is no picture by its name; those end in {_display_name(b' '.join(IMAGE_SUFFIXES))}"
         if self._exclude and self._exclude.match(rel):

@@ -26,7 +26,7 @@ from indexd.jobs.admission.planner import InputSources, JobLimits, JobPlanner
 from indexd.jobs.admission.prompts import PromptResolver
 from indexd.jobs.admission.regenerate import ImageRecipeReader
 from indexd.jobs.admission.scoring import ScoreValidator
-from indexd.jobs.files.folders import JOB_FILE_SUFFIXES
+from indexd.jobs.files.folders import JOB_FILE_SUFFIXES, is_job_file_name
 from indexd.jobs.files.output_names import (
     INVISIBLE_CATEGORIES,
     check_pattern,
@@ -132,7 +132,7 @@ class Admission:
 
     def admit_file(self, path: Path) -> Admitted | Declined | Ignored:
         """Admit a file of the inbox, or refuse it. Raises StorageFull or OSError where the disk is at fault."""
-        if path.suffix.lower() not in JOB_FILE_SUFFIXES or path.parent != self._folders.inbox:
+        if not is_job_file_name(path.name) or path.parent != self._folders.inbox:
             return Ignored()
         with self._folders.lock:
             self._file_sync.settle_all()  # a file whose row is there already goes its way, and is not read again
@@ -154,7 +154,7 @@ class Admission:
             except UnicodeEncodeError:
                 return self._decline(path, "the name of the file is not UTF-8; rename it")
             try:
-                job = self._admit_once(self._plan_job(source, _printable_name(path.stem), key, path.name))
+                job = self._admit_once(self._plan_job(source, _printable_name(_job_stem(path.name)), key, path.name))
             except JobRefused as refused:
                 return self._decline(path, str(refused))
             self._file_sync.settle(job.id)
@@ -162,8 +162,7 @@ class Admission:
 
     def submit(self, source: bytes, name: str) -> JobRow:
         """Admit a job that comes as bytes; `name` as a file name. Raises Refused."""
-        stem = Path(name.replace("\\", "/")).name
-        stem = stem.rpartition(".")[0] if stem.lower().endswith(JOB_FILE_SUFFIXES) else stem
+        stem = _job_stem(Path(name.replace("\\", "/")).name)
         with self._folders.lock:
             job = self._store.jobs.admit(self._plan_job(source, _printable_name(stem), f"submit:{uuid.uuid4()}", None))
             self._file_sync.settle(job.id)
@@ -264,6 +263,12 @@ def _existing_names(folder: Path) -> set[str]:
             raise
         reason = error.strerror or type(error).__name__
         raise FieldError(("output", "folder"), f"output.folder: {folder} cannot be listed: {reason}") from None
+
+
+def _job_stem(name: str) -> str:
+    """The name of a job file without its suffix."""
+    suffix = max((one for one in JOB_FILE_SUFFIXES if name.lower().endswith(one)), key=len, default="")
+    return name[: len(name) - len(suffix)]
 
 
 def _printable_name(stem: str) -> str:

@@ -23,7 +23,7 @@ from indexd_schemas import samplers
 from indexd_schemas.jobs.input_selection import InputSelection
 from indexd_schemas.jobs.job import Job
 from indexd_schemas.jobs.job_part import parse_sides
-from indexd_schemas.limits import MAX_SEED, MIN_SIDE_PX, SIZE_STEP_PX
+from indexd_schemas.limits import MAX_SEED, MAX_SIDE_PX, MIN_SIDE_PX, SIZE_STEP_PX
 from indexd_schemas.recipe import InputRef, Recipe, RecipeKind, RecipeVariation
 from indexd_schemas.recipe_part import ModelRef
 
@@ -199,6 +199,10 @@ class JobPlanner:
             key = "size"
         source = (image.width, image.height) if image else (DEFAULT_SIDE_PX, DEFAULT_SIDE_PX)
         sides = (width or _round_down_to_step(source[0]), height or _round_down_to_step(source[1]))
+        if max(sides) > MAX_SIDE_PX:
+            raise FieldError(
+                ("input",), f"input: {sides[0]}x{sides[1]} pixels; a side has at most {MAX_SIDE_PX}, name a `size`"
+            )
         self._check_megapixels(sides, key if job.size or job.width or job.height else "input")
         return sides
 

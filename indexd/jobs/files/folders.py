@@ -20,6 +20,7 @@ from typing import Literal
 from indexd.errors import raise_if_transient
 from indexd.jobs.files.atomic import fsync_file, fsync_folder, move_no_replace, replace_file, write_new
 from indexd.store.records import JobRow, JobState
+from indexd.watch.watch_filter import JOB_SUFFIXES
 from indexd_schemas.api.output import JobResult
 
 JobFolderName = Literal["inbox", "accepted", "done", "failed"]
@@ -34,11 +35,17 @@ FOLDER_BY_STATE: dict[JobState, JobFolderName] = {
     JobState.FAILED: FAILED,
     JobState.CANCELLED: FAILED,
 }
-JOB_FILE_SUFFIXES = (".yaml", ".yml")
+JOB_FILE_SUFFIXES = tuple(os.fsdecode(suffix) for suffix in JOB_SUFFIXES)
+RESULT_SUFFIX = ".result.json"
 TEMP_NAME = re.compile(r"\.(job\d+|refused)\.part")
 """The names in `accepted/` of what is being written."""
 # Room for `.job123-2.yaml.error.txt` within the 255 bytes of a directory entry.
 MAX_STEM_BYTES = 200
+
+
+def is_job_file_name(name: str) -> bool:
+    """Whether a file of this name in the inbox is read as a job."""
+    return name.lower().endswith(JOB_FILE_SUFFIXES) and not name.lower().endswith(RESULT_SUFFIX)
 
 
 class JobFolders:
@@ -199,7 +206,7 @@ def _same_file(one: Path, other: Path) -> bool:
 
 
 def _result_path(path: Path) -> Path:
-    return path.with_name(f"{path.stem}.result.json")
+    return path.with_name(f"{path.stem}{RESULT_SUFFIX}")
 
 
 def _error_path(path: Path) -> Path:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 MAX_SHOWN_CHARACTERS = 200
+SPECIAL_SIGNS = frozenset("[{\"'@%|>-?`*&!")
+"""Signs with which a plain YAML text cannot begin."""
 
 _ENTRY = re.compile(r"(?P<before>\s*(?:-\s+)?(?:[\w-]+\s*:\s+)?)(?P<value>\S.*?)\s*")
 _SPECIAL_BLANKS = re.compile("[\u00a0\u2007\u202f\u3000]")
@@ -19,10 +21,16 @@ def quoted_line(line: str) -> str | None:
     if entry is None or not entry["before"].strip():
         return None
     value = entry["value"]
-    if re.fullmatch(r'"[^"]*"', value):
-        value = value[1:-1]
+    if value[0] in "\"'" and value[0] not in value[1:-1]:
+        value = value[1:].removesuffix(value[0])
     quoted = "'" + value.replace("'", "''") + "'"
     return f"{entry['before'].strip()} {quoted}"[:MAX_SHOWN_CHARACTERS]
+
+
+def first_sign(line: str) -> str:
+    """The first sign of the value on a line; "" where there is none."""
+    entry = _ENTRY.fullmatch(line)
+    return "" if entry is None or not entry["before"].strip() else entry["value"][0]
 
 
 def quoting_advice(line: str) -> str:

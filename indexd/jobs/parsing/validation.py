@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, Field, ValidationError, create_model
 
 from indexd.errors import JobRefused
+from indexd.jobs.parsing.quoting import quoting_advice
 from indexd.jobs.parsing.yaml_guard import FieldPath, YamlDocument
 from indexd.model_files import UnknownModel
 from indexd.render_stages.stage import RenderStage, render_stages
@@ -134,7 +135,10 @@ def _field_error(model: type[JobBase], document: YamlDocument, error: Any) -> Fi
         return _KeyFieldError(path, _unknown_key(model, path))
     if error["type"] == "missing":
         return _KeyFieldError(path[:-1], f"`{name}` is missing{_similar_key_hint(model, document, path)}")
-    return FieldError(path, f"{name}: {describe_error(error)}")
+    text = f"{name}: {describe_error(error)}"
+    if error["type"] == "string_type" and isinstance(error.get("input"), (list, dict)):
+        text += f"; {quoting_advice(document.line_of(path))}"
+    return FieldError(path, text)
 
 
 def _unknown_key(model: type[JobBase], path: FieldPath) -> str:

@@ -8,7 +8,7 @@ and with them a kilobyte can unfold to a minute of work. Plain scalars follow th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -26,7 +26,16 @@ from ruamel.yaml.events import (
 )
 
 from indexd.errors import JobRefused
+from indexd.jobs.parsing.quoting import (
+    SPECIAL_SIGNS,
+    find_special_blank,
+    first_sign,
+    is_windows_path,
+    quoting_advice,
+    with_plain_blanks,
+)
 
+PROMPT_KEYS = ("prompt", "negative_prompt", "prompts")
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 20
 MAX_EVENTS = 10_000
@@ -81,6 +90,12 @@ class YamlDocument:
     data: dict[str, Any]
     key_positions: dict[FieldPath, Position] = field(repr=False)
     value_positions: dict[FieldPath, Position] = field(repr=False)
+    lines: tuple[str, ...] = field(default=(), repr=False)
+
+    def line_of(self, path: FieldPath) -> str:
+        """The line of the file on which the value at `path` begins; "" where the file has none."""
+        number = self.value_position(path).line
+        return self.lines[number - 1] if number <= len(self.lines) else ""
 
     def key_position(self, path: FieldPath) -> Position:
         """Where the key at `path` stands, or the nearest thing around it."""
@@ -101,22 +116,24 @@ class YamlDocument:
 def parse_yaml(source: bytes, limits: YamlLimits = JOB_FILE_LIMITS) -> YamlDocument:
     """The document in `source`. Raises Refused with line, column and what to change."""
     text = _decode(source, limits)
-    events = _CheckedEvents(text, limits)
+    lines = tuple(text.splitlines())
+    events = _CheckedEvents(text, lines, limits)
     start = next(events, None)
     if start is None and limits is not JOB_FILE_LIMITS:
         return YamlDocument({}, {}, {})
     if start is None:
         raise JobRefused("the file is empty; it needs at least `kind:` and `prompt:`")
     if not isinstance(start, MappingStartEvent):
+        _refuse_special_blanks(lines)
         raise JobRefused(
             f"{_event_position(start)}: a {limits.noun} is a list of `key: value` lines; this begins with something else"
         )
-    builder = _Builder(events, limits.noun)
+    builder = _Builder(events, lines, limits.noun)
     data = builder.mapping((), start)
     rest = next(events, None)
     if rest is not None:
         raise JobRefused(f"{_event_position(rest)}: a second document begins here; write one job a file")
-    return YamlDocument(data, builder.key_positions, builder.value_positions)
+    return YamlDocument(data, builder.key_positions, builder.value_positions, lines)
 
 
 def _decode(source: bytes, limits: YamlLimits) -> str:
@@ -162,11 +179,13 @@ def _event_position(event: Any) -> Position:
 class _CheckedEvents(Iterator[Any]):
     """The events that carry content; every limit and every forbidden thing is held here."""
 
-    def __init__(self, text: str, limits: YamlLimits) -> None:
+    def __init__(self, text: str, lines: Sequence[str], limits: YamlLimits) -> None:
+        self._lines = lines
         self._limits = limits
         self._events = iter(YAML(typ="safe", pure=True).parse(text))
         self._count = 0
         self._depth = 0
+        self._last_line = 0
 
     def __next__(self) -> Any:
         while True:
@@ -188,11 +207,14 @@ class _CheckedEvents(Iterator[Any]):
         except StopIteration:
             raise
         except MarkedYAMLError as error:
-            raise JobRefused(_yaml_error_message(error)) from None
+            _refuse_special_blanks(self._lines)
+            raise JobRefused(_yaml_error_message(error, self._lines)) from None
         except YAMLError as error:
             raise JobRefused(f"this is not YAML: {str(error).splitlines()[0]}") from None
-        except Exception as error:  # the library raises what it likes on broken input
-            raise JobRefused(f"this is not YAML: {type(error).__name__}") from None
+        except Exception:  # the library fails in many ways on broken input, with assertions among them
+            line = self._lines[self._last_line] if self._last_line < len(self._lines) else ""
+            raise JobRefused(f"{Position(self._last_line + 1, 1)}: this is not YAML; {quoting_advice(line)}") from None
+        self._last_line = event.end_mark.line
         self._count += 1
         if self._count > self._limits.max_events:
             raise JobRefused(
@@ -203,11 +225,13 @@ class _CheckedEvents(Iterator[Any]):
     def _check_node(self, event: Any) -> None:
         if isinstance(event, AliasEvent) or event.anchor is not None:
             raise JobRefused(
-                f"{_event_position(event)}: anchors (&) and aliases (*) are not used in {self._limits.noun}s; put the text in quotes"
+                f"{_event_position(event)}: anchors (&) and aliases (*) are not used in {self._limits.noun}s; "
+                f"{quoting_advice(self._lines[event.start_mark.line])}"
             )
         if getattr(event, "tag", None) is not None:
             raise JobRefused(
-                f"{_event_position(event)}: tags (!) are not used in {self._limits.noun}s; put the text in quotes"
+                f"{_event_position(event)}: tags (!) are not used in {self._limits.noun}s; "
+                f"{quoting_advice(self._lines[event.start_mark.line])}"
             )
         if isinstance(event, (MappingStartEvent, SequenceStartEvent)):
             self._depth += 1
@@ -218,8 +242,9 @@ class _CheckedEvents(Iterator[Any]):
 class _Builder:
     """Plain data from events; recursion is bounded by MAX_DEPTH."""
 
-    def __init__(self, events: _CheckedEvents, noun: str) -> None:
+    def __init__(self, events: _CheckedEvents, lines: Sequence[str], noun: str) -> None:
         self._events = events
+        self._lines = lines
         self._noun = noun
         self.key_positions: dict[FieldPath, Position] = {}
         self.value_positions: dict[FieldPath, Position] = {}
@@ -229,8 +254,12 @@ class _Builder:
         self.value_positions.setdefault(path, _event_position(start))
         while not isinstance(event := next(self._events), MappingEndEvent):
             if not isinstance(event, ScalarEvent):
-                raise JobRefused(f"{_event_position(event)}: a key must be a word, not a list or a mapping")
+                line = self._lines[event.start_mark.line]
+                advice = f"; {quoting_advice(line)}" if first_sign(line) in SPECIAL_SIGNS else ""
+                raise JobRefused(f"{_event_position(event)}: a key must be a word, not a list or a mapping{advice}")
             name = _scalar_text(event)
+            if name != name.strip():
+                _refuse_special_blanks(self._lines)
             if name == "<<":
                 raise JobRefused(f"{_event_position(event)}: merge keys (<<) are not used in {self._noun}s")
             here = (*path, name)
@@ -257,7 +286,23 @@ class _Builder:
             return self.mapping(path, event)
         if isinstance(event, SequenceStartEvent):
             return self._sequence(path)
+        self._refuse_misread_text(path, event)
         return _scalar(event)
+
+    def _refuse_misread_text(self, path: FieldPath, event: ScalarEvent) -> None:
+        """Refuse a text of which YAML silently reads only a part, or something else than stands there."""
+        line = self._lines[event.start_mark.line] if event.start_mark.line < len(self._lines) else ""
+        if event.style == '"' and is_windows_path(line):
+            raise JobRefused(
+                f"{_event_position(event)}: `\\` in double quotes begins an escape; {quoting_advice(line)}"
+            )
+        end = event.end_mark
+        rest = self._lines[end.line][end.column :] if end.line < len(self._lines) else ""
+        if not event.style and any(part in PROMPT_KEYS for part in path) and rest.lstrip().startswith("#"):
+            raise JobRefused(
+                f"{_event_position(event)}: YAML reads what stands after ` #` as a comment; {quoting_advice(line)}, "
+                "or put the comment on a line of its own"
+            )
 
 
 def _scalar_text(event: ScalarEvent) -> str:
@@ -287,15 +332,39 @@ def _quote(text: str) -> str:
     return repr(text if len(text) <= 40 else text[:40] + "…")
 
 
-def _yaml_error_message(error: MarkedYAMLError) -> str:
+def _refuse_special_blanks(lines: Sequence[str]) -> None:
+    """Raise JobRefused where a no-break or wide blank stands in the place of a plain one."""
+    for number, line in enumerate(lines, 1):
+        column = find_special_blank(line)
+        if column is not None:
+            raise JobRefused(
+                f"{Position(number, column + 1)}: the blank here is U+{ord(line[column]):04X}, not a plain one; "
+                f"write the line with plain blanks: {with_plain_blanks(line)}"
+            )
+
+
+def _yaml_error_message(error: MarkedYAMLError, lines: Sequence[str]) -> str:
     mark = error.problem_mark or error.context_mark
-    where = f"{Position(mark.line + 1, mark.column + 1)}: " if mark is not None else ""
     problem = str(error.problem or error.context or "this is not YAML").splitlines()[0]
+    if mark is None:
+        return f"this is not YAML: {problem}"
+    where = f"{Position(mark.line + 1, mark.column + 1)}: "
     if "'\\t'" in problem:
-        return f"{where}the line begins with a tab; use spaces"
+        is_indentation = mark.line < len(lines) and not lines[mark.line][: mark.column].strip()
+        return f"{where}{'the line begins with a tab' if is_indentation else 'a tab stands here'}; use spaces"
+    marks = [one for one in (error.problem_mark, error.context_mark) if one is not None and one.line < len(lines)]
+    at_fault = next((one for one in marks if first_sign(lines[one.line]) in SPECIAL_SIGNS), None)
+    if at_fault is not None:
+        line, sign = lines[at_fault.line], first_sign(lines[at_fault.line])
+        reason = (
+            "`\\` in double quotes begins an escape"
+            if "escape" in problem
+            else f"YAML reads `{sign}` at the start of a text as its own sign"
+        )
+        return f"{Position(at_fault.line + 1, at_fault.column + 1)}: {reason}; {quoting_advice(line)}"
     if "mapping values are not allowed" in problem:
-        return f"{where}a second `:` in the line; put the text in quotes"
+        return f"{where}a second `:` in the line; {quoting_advice(lines[mark.line] if mark.line < len(lines) else '')}"
     if "could not find expected ':'" in problem:
         begins = error.context_mark or mark
         return f"{Position(begins.line + 1, begins.column + 1)}: a key without `:`; write `key: value`"
-    return f"{where}this is not YAML: {problem}"
+    return f"{where}the line cannot be read as `key: value`"

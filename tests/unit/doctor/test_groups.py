@@ -17,6 +17,7 @@ from indexd.config import Config, read_config
 from indexd.doctor import clock, daemon, data_folders, gpu, leftovers, models, service, watched_folders
 from indexd.doctor.finding import DoctorFinding
 from indexd.doctor.groups import GROUPS, run_checks
+from indexd.doctor.inbox import check_inbox
 from indexd.errors import StoreError
 from indexd.service.installer import Installer
 from indexd.service.service_spec import build_service_spec
@@ -111,7 +112,7 @@ def test_what_is_named_like_a_job_and_is_no_file_is_told(home: Path) -> None:
     assert told.state == "warning"
     assert "folder.yml is a folder, " in told.detail
     assert "linked.yaml is a link, " in told.detail
-    assert told.detail.endswith("pipe.YAML is a pipe: only files are taken for jobs")
+    assert told.detail.endswith("pipe.YAML is a pipe: only regular files are read as jobs")
 
 
 def test_only_old_unfinished_files_of_ours_are_removed(home: Path, tmp_path: Path) -> None:
@@ -365,3 +366,16 @@ def test_a_token_that_others_could_read_and_a_door_for_other_machines_are_named(
     found = [finding.check for finding in daemon.check_api_access(read_config(tmp_path, {"api": api}))]
     assert [(check.name, check.state) for check in found[:2]] == [("token", "failed"), ("api access", "warning")]
     assert "other users could read" in found[0].detail
+
+
+def test_job_files_below_the_inbox_are_reported_with_the_cure(tmp_path: Path) -> None:
+    (tmp_path / "indexd.toml").write_text("", "utf-8")
+    config = read_config(tmp_path)
+    inbox = config.paths.inbox
+    for folder in ("june", "accepted", "done"):
+        (inbox / folder).mkdir(parents=True)
+        (inbox / folder / "job.yaml").write_text("kind: txt2img\n")
+    [finding] = check_inbox(config)
+    assert finding.check.state == "warning"
+    assert finding.check.detail == f"{inbox / 'june' / 'job.yaml'}: job files in folders below the inbox are not read"
+    assert finding.check.cure == f"move them into {inbox} itself"

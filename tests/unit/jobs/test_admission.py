@@ -523,3 +523,33 @@ def test_a_name_that_would_move_the_cursor_is_made_plain(room: Room) -> None:
     assert outcome.job.name == "a_[2J_b"
     room.work()
     assert "a\x1b[2J\u202eb.yaml" in room.listed("done")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "job_name"),
+    [
+        ("fox.json", '{"kind": "txt2img", "prompt": "a fox", "size": "64x64"}', "fox"),
+        ("fox.yaml.txt", SMALL, "fox"),
+        ("Fox.YML.TXT", SMALL, "Fox"),
+    ],
+)
+def test_json_and_names_with_a_hidden_txt_are_job_files(room: Room, name: str, text: str, job_name: str) -> None:
+    admitted = room.jobs.admit_file(room.drop(text, name))
+    assert isinstance(admitted, Admitted)
+    assert admitted.job.name == job_name
+    room.work()
+    assert name in room.listed("done")
+
+
+@pytest.mark.parametrize("text", ["{}", "[1, 2]", '{"nodes": []}'])
+def test_json_that_is_no_job_is_refused_with_the_reason(room: Room, text: str) -> None:
+    declined = room.jobs.admit_file(room.drop(text, "workflow.json"))
+    assert isinstance(declined, Declined)
+    assert room.listed("failed") == ["workflow.json", "workflow.json.error.txt"]
+
+
+@pytest.mark.parametrize("stages", ["", "hires: {scale: 2}\n"])
+def test_a_size_taken_from_the_input_obeys_the_limits_of_a_stated_one(room: Room, stages: str) -> None:
+    Image.new("RGB", (65_535, 64)).save(room.inbox / "wide.png")
+    with pytest.raises(JobRefused, match="input: 65528x64 pixels; a side has at most 16384, name a `size`"):
+        room.jobs.submit(f"kind: img2img\nprompt: a\ninput: wide.png\n{stages}".encode(), "x.yaml")

@@ -85,7 +85,7 @@ def test_scalars_follow_yaml_1_2(text: str, value: object) -> None:
         (b"a: b: c\n", "a second `:` in the line; put the text in quotes"),
         (b"a: 1\nb\n", "line 2, column 1: a key without `:`; write `key: value`"),
         (b"? [a, b]\n: 1\n", "a key must be a word"),
-        (b"a: 'never closed\n", "this is not YAML: found unexpected end of stream"),
+        (b"a: 'never closed\n", "put the text in quotes like this: a: 'never closed'"),
         (b"a: \xff\n", "line 1, column 4: byte 0xff is not UTF-8"),
         ("ä: 1\nb: ".encode() + b"\xe9\n", "line 2, column 4: byte 0xe9 is not UTF-8"),
         ("a: 1".encode("utf-16"), "the file is UTF-16"),
@@ -155,3 +155,51 @@ def test_naughty_strings_as_keys_and_values() -> None:
     for line in (line for path in lists for line in path.read_text("utf-8", "replace").splitlines()):
         for source in (line, f"kind: {line}", f"{line}: x", f"kind: {json.dumps(line)}", f"{json.dumps(line)}: 1"):
             _never_a_job(source.encode("utf-8", "surrogatepass"))
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("prompt: [red:blue:0.5] star", "line 2, column 24: YAML reads `[` at the start of a text as its own sign; put the text in quotes like this: prompt: '[red:blue:0.5] star'"),
+        ("prompt: [red:blue:0.5]", "prompt: must be text (got a list); put the text in quotes like this: prompt: '[red:blue:0.5]'"),
+        ("prompt: {red|blue} star", "like this: prompt: '{red|blue} star'"),
+        ("prompt: {red|blue}", "must be text (got a mapping); put the text in quotes like this: prompt: '{red|blue}'"),
+        ("prompt: {{red}}", "like this: prompt: '{{red}}'"),
+        ("prompt: @artist, it's red", "YAML reads `@` at the start of a text as its own sign; put the text in quotes like this: prompt: '@artist, it''s red'"),
+        ("prompt: `red` star", "like this: prompt: '`red` star'"),
+        ("prompt: %red", "like this: prompt: '%red'"),
+        ("prompt: | red", "like this: prompt: '| red'"),
+        ("prompt: > red", "like this: prompt: '> red'"),
+        ("prompt: - red", "like this: prompt: '- red'"),
+        ("prompt: ? red", "like this: prompt: '? red'"),
+        ("prompt: *red* star", "like this: prompt: '*red* star'"),
+        ("prompt: \"red star\", best", "like this: prompt: '\"red star\", best'"),
+        ("prompt: 'it's'", "like this: prompt: "),
+        ("prompt: a: b", "a second `:` in the line; put the text in quotes like this: prompt: 'a: b'"),
+        ("prompt: red # 1 star", "YAML reads what stands after ` #` as a comment; put the text in quotes like this: prompt: 'red # 1 star'"),
+        ("loras:\n  - @red", "line 3, column 5: YAML reads `@` at the start of a text as its own sign; put the text in quotes like this: - '@red'"),
+        ('prompt: "a \\(star\\)"', "`\\` in double quotes begins an escape; put the text in quotes like this: prompt: 'a \\(star\\)'"),
+        ('input: "C:\\new\\table.png"', "put the text in quotes like this: input: 'C:\\new\\table.png'"),
+        ("prompt:\u00a0red", "line 2, column 8: the blank here is U+00A0, not a plain one; write the line with plain blanks: prompt: red"),
+        ("\u3000prompt: red", "line 2, column 1: the blank here is U+3000, not a plain one"),
+    ],
+)  # fmt: skip
+def test_a_text_that_yaml_reads_as_its_own_is_written_out_in_quotes(line: str, sentence: str) -> None:
+    with pytest.raises(JobRefused) as refused:
+        parse_job(yaml_guard.parse_yaml(f"kind: txt2img\n{line}\n".encode()), job_kinds.kinds())
+    assert sentence in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ('prompt: "a star" # a comment', "a star"),
+        ("# a comment\nprompt: a star#1", "a star#1"),
+        ("prompt: |\n  a # star", "a # star\n"),
+        ("prompt: a\u00a0star", "a\u00a0star"),
+        ('prompt: "C:\\\\new"', "C:\\new"),
+        ("steps: 2 # few\nprompt: a star", "a star"),
+    ],
+)
+def test_texts_that_yaml_reads_as_they_stand_are_not_refused(line: str, value: str) -> None:
+    assert yaml_guard.parse_yaml(f"kind: txt2img\n{line}\n".encode()).data["prompt"] == value
