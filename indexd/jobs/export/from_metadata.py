@@ -19,6 +19,8 @@ from indexd_schemas.jobs.job import JOB_KINDS
 from indexd_schemas.limits import PROMPT_CHARACTERS, SIZE_STEP_PX
 from indexd_schemas.samplers import A1111_PROGRAMS, UnknownSampler, resolve_sampler, with_a1111_definitions
 
+# The layer of SDXL's own text encoders, which is the default.
+_SDXL_CLIP_SKIP = 2
 _LORA_TAG = re.compile(r"<(lora|lyco|loha|hypernet):[^<>]*>?", re.IGNORECASE)
 # A line of a job file has at most 32 768 characters, and JSON writes a sign with up to six.
 _MAX_QUOTED_CHARACTERS, _TRUNCATED_CHARACTERS = 30_000, 5_000
@@ -106,7 +108,11 @@ def _set_sampling(job: JobFile, made: ImageMetadata) -> None:
         _set_sampler(job, made)
     elif made.schedule is not None:
         job.remarks.append(f"schedule: {made.schedule}, of a sampler that is not stated")
-    if made.clip_skip is not None:
+    if made.clip_skip is not None and made.generator == "a1111":
+        # A1111 writes its setting into every infotext, and takes a fixed layer for SDXL whatever the setting.
+        if made.clip_skip > _SDXL_CLIP_SKIP:
+            job.remarks.append(f"clip_skip: {made.clip_skip}, which A1111 ignores for SDXL")
+    elif made.clip_skip is not None:
         job.keys["clip_skip"] = made.clip_skip
 
 

@@ -51,7 +51,7 @@ def test_a_foreign_recipe_becomes_a_job() -> None:
     assert job.kind == "txt2img"
     assert job.prompt == 'a "cat",  (fur:1.2)\nmasterpiece'
     assert job.negative_prompt == "blurry: yes"
-    assert (job.seed, job.steps, job.cfg, job.clip_skip) == (2**64 - 1, 28, 6.5, 2)
+    assert (job.seed, job.steps, job.cfg, job.clip_skip) == (2**64 - 1, 28, 6.5, None)
     assert (job.width, job.height, job.model) == (832, 1216, "ponyXL")
     assert (job.sampler, job.schedule) == ("dpmpp_2m", "karras")
     assert [(use.name, use.weight, use.text_weight) for use in job.loras] == [
@@ -71,6 +71,15 @@ def test_a_recipe_of_a1111_gets_its_definitions_and_one_of_comfyui_does_not() ->
         "forge": ("beta_a1111", "a1111_img2img"),
         "comfyui": ("beta", "taken"),
     }
+
+
+@pytest.mark.parametrize(
+    ("program", "kept", "remarks"),
+    [("a1111", None, ["clip_skip: 3, which A1111 ignores for SDXL"]), ("forge", 3, []), ("comfyui", 3, [])],
+)
+def test_clip_skip_means_what_the_program_does_with_it(program: str, kept: int | None, remarks: list[str]) -> None:
+    file = made(ImageMetadata(**A1111 | {"generator": program, "clip_skip": 3}), (832, 1216))
+    assert (loaded(file).clip_skip, file.remarks) == (kept, remarks)
 
 
 def test_our_own_img2img_finds_its_source_again() -> None:
@@ -125,7 +134,7 @@ def test_a_picture_of_a_picture_that_does_not_say_which() -> None:
         ({"cfg": -3.0}, "cfg: -3.0: "),
         ({"seed": "-1"}, "seed: -1: "),
         ({"seed": "abc"}, "seed: abc: "),
-        ({"clip_skip": 20}, "clip_skip: 20: "),
+        ({"clip_skip": 20, "generator": "forge"}, "clip_skip: 20: "),
         ({"gen_width": 8, "gen_height": 64}, "width: 8: "),
         ({"sampler": "quantum leap"}, "sampler: quantum leap: there is no sampler"),
         ({"sampler": "Restart", "schedule": "beta"}, "sampler: Restart with beta: sampler restart has no schedule"),
