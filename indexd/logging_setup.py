@@ -1,4 +1,4 @@
-"""What the daemon says: on stderr, and in a file of its own where one is wanted; sentences, or JSON objects a line."""
+"""The log of the daemon: to stderr and, where the settings name one, to a file; as sentences or as one JSON object a line."""
 
 from __future__ import annotations
 
@@ -54,20 +54,20 @@ class TextFormatter(logging.Formatter):
 
 
 class JournalFormatter(logging.Formatter):
-    """The lines of another formatter, each with the priority that journald takes off again."""
+    """The lines of another formatter, each with the priority prefix that journald removes."""
 
     def __init__(self, inner: logging.Formatter) -> None:
         super().__init__()
         self._inner = inner
 
     def format(self, record: logging.LogRecord) -> str:
-        """Every line is an entry of its own there, so that each needs its priority."""
+        """journald makes each line an entry, so each needs its priority."""
         sign = f"<{_PRIORITY.get(record.levelno, 6)}>"
         return "\n".join(sign + line for line in self._inner.format(record).splitlines())
 
 
 def is_journal_stream(stream: TextIO | None, environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether the stream leads to journald. The variable alone would not do: it is inherited by whoever we start.
+    """Whether the stream leads to journald. The variable alone does not tell: child processes inherit it.
 
     See JOURNAL_STREAM in systemd.exec(5).
     """
@@ -82,7 +82,7 @@ def is_journal_stream(stream: TextIO | None, environment: Mapping[str, str] = os
 
 
 def set_up_logging(settings: LogSettings, *, file: Path | None = None) -> None:
-    """Send every log record to stderr in the chosen form, and to `file` as well; libraries speak from WARNING on.
+    """Send every log record to stderr in the chosen form, and to `file` as well; libraries log from WARNING on.
 
     May be called again when the settings have changed. Raises SettingsError when the file cannot be opened.
     """

@@ -6,13 +6,14 @@ import os
 import stat
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from indexd.api.context import OperationContext
 from indexd.api.image_details import pending_index_tasks
 from indexd.api.status_report import current_role_states
 from indexd.config import Config
 from indexd.fs.file_stamp import FileStamp
-from indexd.fs.paths import display, relative
+from indexd.fs.paths import absolute, display, relative
 from indexd.store.protocols import IndexStore
 from indexd.store.records import FileRow, RootRow
 from indexd.watch.roots import WatchedFolder, watched_folders
@@ -97,12 +98,26 @@ def _explain_unknown(config: Config, path: bytes, daemon_running: bool) -> Expla
     reason = root.watch_filter.exclusion_reason(rel) if rel else "it is a watched folder itself"
     if reason is not None:
         return Explanation(path=name, state="ignored", sentences=[reason])
+    link = _linked_folder(root.path, rel)
+    if link is not None:
+        text = (
+            f"its folder {display(link)} is a link, and linked folders are not entered; to index what is there, add"
+            f" {display(os.path.realpath(link))} as [[roots]] to the settings"
+        )
+        return Explanation(path=name, state="ignored", sentences=[text])
     if not stat.S_ISREG(mode):
         text = "it is not a regular file but a folder, link, pipe or device; indexd does not read those"
         return Explanation(path=name, state="skipped", sentences=[text])
     return Explanation(
         path=name, state="unknown", sentences=[f"it has not been read yet; {_next_read_sentence(daemon_running)}"]
     )
+
+
+def _linked_folder(root: bytes, rel: bytes) -> bytes | None:
+    """The first folder on the way from a root to a file that is a link; None when there is none."""
+    parts = rel.split(b"/")
+    folders = (absolute(root, b"/".join(parts[:depth])) for depth in range(1, len(parts)))
+    return next((folder for folder in folders if Path(os.fsdecode(folder)).is_symlink()), None)
 
 
 def _next_read_sentence(daemon_running: bool) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import PureWindowsPath
+from urllib.parse import quote_from_bytes
 
 _SEPARATOR = os.fsencode(os.sep)
 # 260 with the closing NUL; a folder needs room for a name of the old form (8.3) as well.
@@ -57,6 +58,15 @@ def display(path: bytes) -> str:
     """Text for people: what is no UTF-8 is shown as `?`."""
     text = os.fsdecode(path)
     return (text if _SEPARATOR == b"/" else strip_long_prefix(text)).encode("utf-8", "replace").decode()
+
+
+def quoted_if_not_utf8(path: bytes) -> str | None:
+    """The path percent-encoded where it is not UTF-8, so that a program gets its very bytes; None where text suffices."""
+    try:
+        path.decode("utf-8")
+    except UnicodeDecodeError:
+        return quote_from_bytes(path, safe="/")
+    return None
 
 
 # Where a path leads: to another machine, out of its folder by a link, or where it says. Nothing here ever fetches, and merely looking at `\\\\host\\share` makes Windows log in there with the user's name and password hash; so what comes from outside (a job file, a question) is looked at before the system sees it.

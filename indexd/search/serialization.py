@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, fields
 from typing import Any
 
-from indexd.fs.paths import display
+from indexd.fs.paths import display, quoted_if_not_utf8
 from indexd.image_metadata.model import ImageMetadata
 from indexd.image_metadata.redact import redact_secrets
 from indexd.store.records import AttributeRow, FileRow, ImageRow, RegionRow
@@ -39,6 +39,7 @@ def serialize_image(row: ImageRow) -> ImageSummary:
         **{name: getattr(row, name) for name in _COPIED_FIELDS},
         hash=row.content_hash.hex(),
         path=display(file.path) if file else None,
+        path_quoted=quoted_if_not_utf8(file.path) if file else None,
         model=row.model_name,
         loras=[ImageLora(**asdict(use)) for use in row.loras],
         scores={one.name: one.value for one in row.scores},
@@ -78,6 +79,7 @@ def serialize_file(row: FileRow) -> ImageFile:
     """One place where a picture lies or lay."""
     return ImageFile(
         path=display(row.path),
+        path_quoted=quoted_if_not_utf8(row.path),
         size=row.stamp.size,
         modified_at=row.stamp.mtime_ns / 1e9,
         missing_since=row.missing_since,

@@ -54,7 +54,7 @@ class SampleLibrary:
         """A picture of one colour on disk and in the index; the colour follows from the name."""
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        colour = tuple(blake3(name.encode()).digest()[:3])
+        colour = tuple(blake3(os.fsencode(name)).digest()[:3])
         Image.new("RGB", size, colour).save(path)
         content = path.read_bytes()
         facts = ImageFacts(blake3(content).digest(), len(content), "PNG", *size, 1, metadata or ImageMetadata())

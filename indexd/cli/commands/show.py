@@ -54,7 +54,7 @@ def _print(shown: ShownImage, raw: bool) -> None:
         ("denoise", image.denoise),
         ("job", image.job),
         ("made by a model", image.is_ai),
-        ("created", format_time(image.created_at) if image.created_at else None),
+        ("created", _creation_text(shown)),
         ("indexed", format_time(image.added_at)),
         ("scores", ", ".join(f"{name} {value:.4g}" for name, value in image.scores.items())),
         ("rating", "★" * image.rating if image.rating else None),
@@ -89,3 +89,11 @@ def _print(shown: ShownImage, raw: bool) -> None:
     if raw:
         for key, text in shown.raw.items():
             print_text(f"\n[{key}]\n{text}")
+
+
+def _creation_text(shown: ShownImage) -> str | None:
+    created_at = shown.image.created_at
+    if created_at is None:
+        return None
+    is_file_time = any(file.modified_at == created_at for file in shown.files)
+    return f"{format_time(created_at)} ({'time of the file' if is_file_time else 'stated in the file'})"

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote_to_bytes
 
 import click
 
@@ -14,7 +15,7 @@ from indexd.cli.support.printing import one_line, print_notice, print_text
 from indexd.cli.support.session import load_config
 
 if TYPE_CHECKING:
-    from indexd_schemas.api.output import ScoreContribution, SearchHit, SearchResults
+    from indexd_schemas.api.output import ImageSummary, ScoreContribution, SearchHit, SearchResults
 
 # More windows at once are useless.
 MAX_OPENED = 20
@@ -47,9 +48,18 @@ def _score_part_line(part: ScoreContribution) -> str:
 
 
 def print_hit_paths(answer: SearchResults, end: str) -> None:
-    """Print the path of every hit with an existing file, each followed by `end`."""
-    sys.stdout.write("".join(hit.image.path + end for hit in answer.hits if hit.image.path))
+    """Print the path of every hit with an existing file, byte for byte, each followed by `end`."""
+    paths = [path for hit in answer.hits if (path := path_bytes(hit.image)) is not None]
     sys.stdout.flush()
+    sys.stdout.buffer.write(b"".join(path + end.encode() for path in paths))
+    sys.stdout.flush()
+
+
+def path_bytes(image: ImageSummary) -> bytes | None:
+    """The path of an image as the file system spells it; None where it has no file."""
+    if image.path_quoted is not None:
+        return unquote_to_bytes(image.path_quoted)
+    return None if image.path is None else os.fsencode(image.path)
 
 
 def write_hit_contact_sheet(answer: SearchResults, sheet: str) -> None:

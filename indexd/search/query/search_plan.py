@@ -119,7 +119,12 @@ class SearchPlanner:
         if known is not None:
             return known
         role = LAYERS[rule.layer].role
-        call = EmbedImages(role, (path,)) if path is not None else EmbedText(role, (term.value,), rule.as_query)
+        # A link that a person names is followed; the worker opens regular files only.
+        call = (
+            EmbedImages(role, (os.path.realpath(path),))
+            if path is not None
+            else EmbedText(role, (term.value,), rule.as_query)
+        )
         try:
             embedded = self.embedder(call)
         except IndexdError as error:

@@ -1,6 +1,7 @@
 """The JSON that indexd prints and serves. Every document carries `schema_version`; a field is never renamed within one.
 
-Times are seconds since the epoch, paths are display text (bytes that are no UTF-8 replaced), hashes are hex.
+Times are seconds since the epoch, paths are text (bytes that are no UTF-8 are replaced,
+and `path_quoted` has the path percent-encoded then), hashes are hex.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class ImageFile(Contract):
     """One place where a picture lies, or lay: `missing_since` is null while it is there."""
 
     path: str
+    path_quoted: str | None = None
     size: int
     modified_at: float
     missing_since: float | None = None
@@ -56,6 +58,7 @@ class ImageSummary(Contract):
     id: int
     hash: str
     path: str | None
+    path_quoted: str | None = None
     format: str
     width: int
     height: int

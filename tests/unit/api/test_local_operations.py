@@ -269,6 +269,13 @@ def test_explain_says_what_the_rules_say_of_the_rest(
     state, text = explain(tmp_path / "x.png")
     assert state == "outside"
     assert str(library.root) in text
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "y.png").touch()
+    (library.root / "linked").symlink_to(tmp_path / "elsewhere")
+    state, text = explain(library.root / "linked" / "y.png")
+    assert state == "ignored"
+    assert f"{library.root / 'linked'} is a link" in text
+    assert f"add {tmp_path / 'elsewhere'} as [[roots]]" in text
     config.paths.output.mkdir()
     (config.paths.output / "made.png").touch()
     assert explain(config.paths.output / "made.png")[0] == "unknown"

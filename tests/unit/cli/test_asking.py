@@ -8,11 +8,14 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import pytest
 from PIL import Image
 
+from indexd.cli.app import run
 from indexd.config import read_config
+from indexd.image_metadata.model import ImageMetadata
 from indexd.store.sqlite.store import Store
 from tests.support.sample_library import SampleLibrary
 from tests.unit.cli.conftest import Indexd
@@ -59,6 +62,20 @@ def test_query_forms_of_output(indexd: Indexd, library: SampleLibrary) -> None:
     assert paths.endswith("\0")
     assert "\n" not in paths
     assert indexd("query", "--json", "--paths").code == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_name_that_is_not_utf8_is_printed_byte_for_byte(
+    home: Path, library: SampleLibrary, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    with Store.open(read_config(home).paths.index) as store:
+        SampleLibrary(store, library.root, library.root_id).add(name, ImageMetadata(seed="77"))
+    assert run(["--home", str(home), "query", "seed:77", "-0"]) == 0
+    assert capfdbinary.readouterr().out == os.fsencode(library.root / name) + b"\0"
+    assert run(["--home", str(home), "query", "seed:77", "--json"]) == 0
+    (hit,) = json.loads(capfdbinary.readouterr().out)["hits"]
+    assert unquote_to_bytes(hit["image"]["path_quoted"]) == os.fsencode(library.root / name)
 
 
 def test_query_that_finds_nothing(indexd: Indexd, library: SampleLibrary) -> None:

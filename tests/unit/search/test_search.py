@@ -376,3 +376,16 @@ def test_pushing_away_orders_and_lifts_nothing_over_the_cut_off(large: SampleLib
     assert set(subjects(cats)) == {"cat"}
     away = search.query(SearchRequest(terms=(term("text", "cat", -1.0),), limit=90))
     assert (set(subjects(away)), away.cutoff) == ({"dog", "house", "sea"}, None)
+
+
+def test_a_link_that_a_person_names_is_followed(
+    search: Search, library: SampleLibrary, embed: FakeQueryEmbedder, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "cat-elsewhere.png"
+    elsewhere.write_bytes(b"another picture of a cat")
+    link = tmp_path / "link.png"
+    link.symlink_to(elsewhere)
+    answer = search.query(SearchRequest(terms=(term("similar", format_target(target_of_path(link))),), limit=1))
+    assert subjects(answer) == ["cat"]
+    (call,) = (call for call in embed.calls if isinstance(call, EmbedImages))
+    assert call.paths == (os.fsencode(elsewhere),)

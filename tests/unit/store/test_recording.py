@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -197,3 +198,12 @@ def test_unknown_ids_are_left_out(store: Store, library: Library) -> None:
     assert list(store.images.rows([image_id, 12345])) == [image_id]
     assert store.images.get(12345) is None
     assert store.images.get_by_hash(b"nothing") is None
+
+
+def test_a_later_file_time_becomes_the_date_unless_the_image_states_one(store: Store, library: Library) -> None:
+    plain, stated = library.add("plain.png"), library.add("stated.png", created_at=123.0)
+    for scanned in (library.sighting("plain.png"), library.sighting("stated.png", created_at=123.0)):
+        later = scanned.stamp._replace(mtime_ns=scanned.stamp.mtime_ns - 10**9)
+        store.images.ingest([replace(scanned, stamp=later)], 60.0)
+    dates = {image_id: row.created_at for image_id in (plain, stated) if (row := store.images.get(image_id))}
+    assert dates == {plain: 1_700_000_000.0 - 1, stated: 123.0}

@@ -141,7 +141,7 @@ class ImageBatchWriter:
     def _add_file(self, sighting: ScannedFile, image_id: int | None, problem: str | None) -> bool:
         """Note where the sighting lies. Returns whether that place held another content (or nothing) before."""
         before = self._connection.execute(
-            "SELECT image_id, previous_image_id FROM file WHERE root_id = ? AND rel = ?",
+            "SELECT image_id, previous_image_id, mtime_ns FROM file WHERE root_id = ? AND rel = ?",
             (sighting.root_id, sighting.rel),
         ).fetchone()
         stamp = sighting.stamp
@@ -164,6 +164,12 @@ class ImageBatchWriter:
             old = before[0] if before[0] is not None else before[1]
             if old is not None and old != image_id:
                 self._replacements.append((old, image_id))
+        if before is not None and image_id is not None and before[0] == image_id and before[2] != stamp.mtime_ns:
+            # Some programs (unzip, copying with times) set the time after closing the file. A stated date stays.
+            self._connection.execute(
+                "UPDATE image SET created_at = ? WHERE id = ? AND created_at = ?",
+                (stamp.mtime_ns / 1e9, image_id, before[2] / 1e9),
+            )
         if image_id is not None and sighting.root_id in self._folder_tag_roots:
             self._stale_texts.add(image_id)
         return before is None or before[0] != image_id
