@@ -82,7 +82,7 @@ class AnnotationPage(OutputDocument):
 class ExportRequest(ApiRequest):
     """A page of what people put in; with filters only of the pictures that meet them."""
 
-    cursor: str = Field("", pattern=r"^(image:\d{1,18}|waiting:([0-9a-f]{2})*)?$")
+    cursor: str = Field("", pattern=r"^(image:\d{1,18}|pending:([0-9a-f]{2})*)?$")
     filters: tuple[FilterText, ...] = Field((), max_length=256)
     limit: int = Field(RECORDS_PER_PAGE, ge=1, le=10_000)
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from indexd.fs.file_stamp import FileStamp
 from indexd.image_metadata.model import ImageFacts, ImageMetadata
+from indexd.store.protocols import IndexStore
 from indexd.store.records import NewJob, NewJobItem, RootRow, ScannedFile
 from indexd.store.sqlite.store import Store
 from indexd.store.sqlite.vectors.revisions import all_codings
@@ -30,7 +31,7 @@ class Clock:
 class Library:
     """Makes sightings and records them under one root."""
 
-    def __init__(self, store: Store, root: RootRow) -> None:
+    def __init__(self, store: IndexStore, root: RootRow) -> None:
         self.store = store
         self.root = root
 

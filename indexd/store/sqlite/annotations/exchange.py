@@ -43,7 +43,7 @@ class AnnotationExchange(AnnotationExchangeRepository):
                 found = _export_images(connection, int(after or 0), limit, among)
                 if len(found) == limit:
                     return found, f"image:{found[-1].image_id}"
-                return found, None if among is not None else "waiting:"
+                return found, None if among is not None else "pending:"
             rows = connection.execute(
                 "SELECT content_hash FROM pending_annotation WHERE content_hash > ?1"
                 " UNION SELECT content_hash FROM pending_face_label JOIN character ON character.id = character_id"
@@ -58,7 +58,7 @@ class AnnotationExchange(AnnotationExchangeRepository):
                 )
                 for one in hashes
             ]
-            return waiting, f"waiting:{hashes[-1].hex()}" if len(hashes) == limit else None
+            return waiting, f"pending:{hashes[-1].hex()}" if len(hashes) == limit else None
 
     def import_annotations(
         self,

@@ -6,19 +6,19 @@ from pathlib import Path
 
 import numpy as np
 
+from indexd.store.protocols import IndexStore
 from indexd.store.records import Filter
-from indexd.store.sqlite.store import Store
 from tests.unit.store.made_up import Library, unit_vectors
 
 
-def _forget(store: Store, *, with_marks: bool = False) -> tuple[int, int, int]:
+def _forget(store: IndexStore, *, with_marks: bool = False) -> tuple[int, int, int]:
     files = list(store.forgetter.missing_files(1e12))
     images = store.forgetter.orphaned_by(file.id for file in files) + store.forgetter.without_files(1e12)
     gone = store.forgetter.forget(files, images, with_annotations=with_marks)
     return gone.files, gone.images, gone.annotations_kept
 
 
-def test_only_what_is_missing_goes(store: Store, library: Library) -> None:
+def test_only_what_is_missing_goes(store: IndexStore, library: Library) -> None:
     here, gone = library.add("here.png"), library.add("gone.png", prompt="a cat")
     library.add("copy of gone.png", "gone.png")
     twice = library.add("twice.png")
@@ -33,7 +33,7 @@ def test_only_what_is_missing_goes(store: Store, library: Library) -> None:
     assert _forget(store) == (0, 0, 0)
 
 
-def test_every_trace_goes_and_no_id_is_given_twice(store: Store, library: Library) -> None:
+def test_every_trace_goes_and_no_id_is_given_twice(store: IndexStore, library: Library) -> None:
     ids = library.add_many(5, ("thumbnail", "clip_h"), prompt="a dog")
     revision = store.vectors.activate("clip_h", "toy", 16, "image")
     store.vectors.put("clip_h", revision, ids, unit_vectors(5, 16))
@@ -48,7 +48,7 @@ def test_every_trace_goes_and_no_id_is_given_twice(store: Store, library: Librar
     assert store.images.count() == 4
 
 
-def test_what_was_said_comes_back_with_the_content(store: Store, library: Library) -> None:
+def test_what_was_said_comes_back_with_the_content(store: IndexStore, library: Library) -> None:
     old = library.add("a.png", "content")
     store.annotations.rate([old], 5)
     store.annotations.tag([old], ["keep"])
@@ -59,7 +59,7 @@ def test_what_was_said_comes_back_with_the_content(store: Store, library: Librar
     assert (back.rating, back.tags) == (5, ("keep",))
 
 
-def test_or_is_forgotten_too_when_that_was_asked(store: Store, library: Library) -> None:
+def test_or_is_forgotten_too_when_that_was_asked(store: IndexStore, library: Library) -> None:
     store.annotations.rate([library.add("a.png", "content")], 5)
     store.files.mark_missing(library.root.id, [b"a.png"], 5.0)
     assert _forget(store, with_marks=True) == (1, 1, 0)
@@ -69,7 +69,7 @@ def test_or_is_forgotten_too_when_that_was_asked(store: Store, library: Library)
     assert back.rating is None
 
 
-def test_a_content_that_was_written_over_is_forgotten_too(store: Store, library: Library) -> None:
+def test_a_content_that_was_written_over_is_forgotten_too(store: IndexStore, library: Library) -> None:
     old = library.add("output.png", "1")
     store.annotations.rate([old], 5)
     new = library.add("output.png", "2")
@@ -78,7 +78,7 @@ def test_a_content_that_was_written_over_is_forgotten_too(store: Store, library:
     assert store.replacements.candidates([new]) == {}
 
 
-def test_what_came_back_or_is_in_a_workers_hand_stays(store: Store, library: Library) -> None:
+def test_what_came_back_or_is_in_a_workers_hand_stays(store: IndexStore, library: Library) -> None:
     back, busy = library.add("back.png"), library.add("busy.png", stages=("thumbnail",))
     store.files.mark_missing(library.root.id, [b"back.png", b"busy.png"], 5.0)
     chosen = list(store.forgetter.missing_files(1e12))
@@ -92,13 +92,15 @@ def test_what_came_back_or_is_in_a_workers_hand_stays(store: Store, library: Lib
     assert _forget(store)[1] == 1
 
 
-def test_of_a_root_that_is_gone_for_good_everything_is_offered(store: Store, library: Library) -> None:
+def test_of_a_root_that_is_gone_for_good_everything_is_offered(store: IndexStore, library: Library) -> None:
     library.add("a.png")
     assert list(store.forgetter.missing_files(1e12)) == []
     assert [file.rel for file in store.forgetter.missing_files(1e12, [library.root.id])] == [b"a.png"]
 
 
-def test_vectors_of_old_revisions_and_unfinished_codes_go_too(store: Store, library: Library, tmp_path: Path) -> None:
+def test_vectors_of_old_revisions_and_unfinished_codes_go_too(
+    store: IndexStore, library: Library, tmp_path: Path
+) -> None:
     ids = library.add_many(3)
     for identity in ("old", "new"):
         revision = store.vectors.activate("clip_h", identity, 8, "image")

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-
+from indexd.store.protocols import IndexStore
 from indexd.store.records import EventRow, RootRow
-from indexd.store.sqlite.queue import events as events_module
-from indexd.store.sqlite.store import Store
 from tests.unit.store.made_up import Clock
 
 
-def test_a_root_is_made_once_and_keeps_its_number(store: Store) -> None:
+def test_a_root_is_made_once_and_keeps_its_number(store: IndexStore) -> None:
     first = store.roots.ensure(b"/pictures\xff", "images")
     assert first == RootRow(first.id, b"/pictures\xff", "images", True, None, "", "")
     assert store.roots.ensure(b"/pictures\xff", "images") == first
@@ -19,14 +16,14 @@ def test_a_root_is_made_once_and_keeps_its_number(store: Store) -> None:
     assert store.roots.ensure(b"/inbox", "images").id == inbox.id
 
 
-def test_the_state_of_a_root_is_kept(store: Store) -> None:
+def test_the_state_of_a_root_is_kept(store: IndexStore) -> None:
     root = store.roots.ensure(b"/pictures", "images")
     store.roots.set_state(root.id, online=False, identity="8:12", mode="poll", reason="a network mount")
     assert store.roots.all() == [RootRow(root.id, b"/pictures", "images", False, "8:12", "poll", "a network mount")]
     assert store.roots.ensure(b"/pictures", "images").identity == "8:12"
 
 
-def test_events_are_listed_newest_first(store: Store, clock: Clock) -> None:
+def test_events_are_listed_newest_first(store: IndexStore, clock: Clock) -> None:
     store.events.add("rescan", "the watcher failed", root_id=3)
     clock.now += 1
     store.events.add("offline", "the folder \ud800 is gone")
@@ -38,14 +35,7 @@ def test_events_are_listed_newest_first(store: Store, clock: Clock) -> None:
     assert (store.events.count("rescan"), store.events.count("never")) == (1, 0)
 
 
-def test_old_events_make_room(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events_module, "KEPT_EVENTS", 3)
-    for number in range(10):
-        store.events.add("x", str(number))
-    assert [event.text for event in store.events.recent(99)] == ["9", "8", "7"]
-
-
-def test_a_key_is_set_and_taken_away(store: Store) -> None:
+def test_a_key_is_set_and_taken_away(store: IndexStore) -> None:
     assert store.key_values.get("k") is None
     store.key_values.set("k", "one")
     store.key_values.set("k", "two")

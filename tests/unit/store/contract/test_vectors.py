@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 import pytest
 
-from indexd.store.sqlite.store import Store
-from indexd.store.sqlite.vectors import requantize as recode_module
-from indexd.store.sqlite.vectors import vectors as vectors_module
+from indexd.store.protocols import IndexStore
 from tests.unit.store.made_up import Library, unit_vectors
 
 DIM = 64
 
 
-def _filled(store: Store, library: Library, count: int) -> tuple[list[int], np.ndarray]:
+def _filled(store: IndexStore, library: Library, count: int) -> tuple[list[int], np.ndarray]:
     ids = library.add_many(count, stages=("clip_h",))
     revision = store.vectors.activate("clip_h", "model-1", DIM, "image")
     vectors = unit_vectors(count, DIM)
@@ -27,7 +23,7 @@ def _truth(ids: list[int], vectors: np.ndarray, query: np.ndarray, k: int) -> li
     return [ids[at] for at in np.argsort(-(vectors @ query), kind="stable")[:k]]
 
 
-def test_a_vector_comes_back_and_its_work_is_gone(store: Store, library: Library) -> None:
+def test_a_vector_comes_back_and_its_work_is_gone(store: IndexStore, library: Library) -> None:
     ids, vectors = _filled(store, library, 30)
     found = store.vectors.get("clip_h", ids[3])
     assert found is not None
@@ -37,7 +33,7 @@ def test_a_vector_comes_back_and_its_work_is_gone(store: Store, library: Library
     assert store.vectors.get("clip_h", 999) is None
 
 
-def test_the_nearest_come_first_with_their_cosines(store: Store, library: Library) -> None:
+def test_the_nearest_come_first_with_their_cosines(store: IndexStore, library: Library) -> None:
     ids, vectors = _filled(store, library, 200)
     hits = store.vectors.nearest("clip_h", vectors[7], 5)
     assert [image_id for image_id, _ in hits] == _truth(ids, vectors, vectors[7], 5)
@@ -45,35 +41,14 @@ def test_the_nearest_come_first_with_their_cosines(store: Store, library: Librar
     assert [score for _, score in hits] == sorted((score for _, score in hits), reverse=True)
 
 
-def test_only_those_among_are_compared(store: Store, library: Library) -> None:
+def test_only_those_among_are_compared(store: IndexStore, library: Library) -> None:
     ids, vectors = _filled(store, library, 50)
     among = {ids[1], ids[2], ids[40], 12345}
     assert {image_id for image_id, _ in store.vectors.nearest("clip_h", vectors[7], 10, among)} == among - {12345}
     assert store.vectors.nearest("clip_h", vectors[7], 10, []) == []
 
 
-@pytest.mark.parametrize("recoded", [False, True])
-def test_a_large_library_is_searched_by_codes(
-    store: Store, library: Library, monkeypatch: pytest.MonkeyPatch, recoded: bool
-) -> None:
-    monkeypatch.setattr(vectors_module, "EXACT_LIBRARY_LIMIT", 10)
-    monkeypatch.setattr(vectors_module, "EXACT_SUBSET_LIMIT", 10)
-    ids, vectors = _filled(store, library, 1200)
-    if recoded:
-        assert store.vectors.requantize_layer("clip_h")
-    kept = 0
-    for at in range(10):
-        hits = store.vectors.nearest("clip_h", vectors[at], 10)
-        assert hits[0][0] == ids[at]
-        kept += len({image_id for image_id, _ in hits} & set(_truth(ids, vectors, vectors[at], 10)))
-    assert kept >= (88 if recoded else 60)
-    half = set(ids[::2])
-    hits = store.vectors.nearest("clip_h", vectors[0], 10, half)
-    assert len(hits) == 10
-    assert {image_id for image_id, _ in hits} <= half
-
-
-def test_scores_are_exact_and_leave_out_what_has_no_vector(store: Store, library: Library) -> None:
+def test_scores_are_exact_and_leave_out_what_has_no_vector(store: IndexStore, library: Library) -> None:
     ids, vectors = _filled(store, library, 20)
     bare = library.add("bare.png")
     scores = store.vectors.scores("clip_h", vectors[0], [ids[4], ids[5], bare])
@@ -81,7 +56,7 @@ def test_scores_are_exact_and_leave_out_what_has_no_vector(store: Store, library
     assert scores[ids[4]] == pytest.approx(float(vectors[4] @ vectors[0]), abs=2e-3)
 
 
-def test_an_unknown_layer_has_nothing(store: Store) -> None:
+def test_an_unknown_layer_has_nothing(store: IndexStore) -> None:
     query = unit_vectors(1, DIM)[0]
     assert store.vectors.active_revision("clip_h") is None
     assert store.vectors.nearest("clip_h", query, 5) == []
@@ -91,7 +66,7 @@ def test_an_unknown_layer_has_nothing(store: Store) -> None:
     assert not store.vectors.requantize_layer("clip_h")
 
 
-def test_a_vector_put_again_replaces_the_old_one(store: Store, library: Library) -> None:
+def test_a_vector_put_again_replaces_the_old_one(store: IndexStore, library: Library) -> None:
     ids, vectors = _filled(store, library, 20)
     revision = store.vectors.active_revision("clip_h")
     assert revision is not None
@@ -112,7 +87,7 @@ def test_a_vector_put_again_replaces_the_old_one(store: Store, library: Library)
     ids=["zero", "nan", "not unit", "too many", "too short"],
 )
 def test_vectors_that_are_wrong_are_refused_and_the_work_stays(
-    store: Store, library: Library, vectors: np.ndarray
+    store: IndexStore, library: Library, vectors: np.ndarray
 ) -> None:
     ids = library.add_many(2, stages=("clip_h",))
     revision = store.vectors.activate("clip_h", "model-1", DIM, "image")
@@ -121,7 +96,7 @@ def test_vectors_that_are_wrong_are_refused_and_the_work_stays(
     assert store.index_tasks.counts() == {"clip_h": {"pending": 2}}
 
 
-def test_a_new_revision_hides_the_old_vectors_and_brings_the_work_again(store: Store, library: Library) -> None:
+def test_a_new_revision_hides_the_old_vectors_and_brings_the_work_again(store: IndexStore, library: Library) -> None:
     ids, vectors = _filled(store, library, 10)
     store.images.set_decode_problem(ids[0], "truncated")
     second = store.vectors.activate("clip_h", "model-2", 32, "image")
@@ -136,7 +111,7 @@ def test_a_new_revision_hides_the_old_vectors_and_brings_the_work_again(store: S
         store.vectors.nearest("clip_h", vectors[0], 5)
 
 
-def test_a_revision_that_comes_back_needs_only_what_it_has_not(store: Store, library: Library) -> None:
+def test_a_revision_that_comes_back_needs_only_what_it_has_not(store: IndexStore, library: Library) -> None:
     ids, vectors = _filled(store, library, 10)
     store.vectors.activate("clip_h", "model-2", DIM, "image")
     late = library.add("late.png", stages=("clip_h",))
@@ -145,7 +120,7 @@ def test_a_revision_that_comes_back_needs_only_what_it_has_not(store: Store, lib
     assert store.vectors.nearest("clip_h", vectors[2], 1)[0][0] == ids[2]
 
 
-def test_vectors_of_a_revision_that_was_replaced_do_not_end_the_work(store: Store, library: Library) -> None:
+def test_vectors_of_a_revision_that_was_replaced_do_not_end_the_work(store: IndexStore, library: Library) -> None:
     ids = library.add_many(2, stages=("clip_h",))
     first = store.vectors.activate("clip_h", "model-1", DIM, "image")
     store.vectors.activate("clip_h", "model-2", DIM, "image")
@@ -154,7 +129,7 @@ def test_vectors_of_a_revision_that_was_replaced_do_not_end_the_work(store: Stor
     assert store.vectors.nearest("clip_h", unit_vectors(1, DIM)[0], 5) == []
 
 
-def test_work_comes_only_for_pictures_that_have_the_text(store: Store, library: Library) -> None:
+def test_work_comes_only_for_pictures_that_have_the_text(store: IndexStore, library: Library) -> None:
     both = library.add("both.png", prompt="cat", negative_prompt="dog")
     cat = library.add("cat.png", prompt="cat")
     library.add("blank.png", prompt=" ")
@@ -164,7 +139,7 @@ def test_work_comes_only_for_pictures_that_have_the_text(store: Store, library: 
     assert [item.image_id for item in store.index_tasks.claim("bge_negative", 9, now=0.0)] == [both]
 
 
-def test_activating_again_changes_nothing(store: Store, library: Library) -> None:
+def test_activating_again_changes_nothing(store: IndexStore, library: Library) -> None:
     _filled(store, library, 3)
     before = store.vectors.active_revision("clip_h")
     assert before is not None
@@ -174,88 +149,10 @@ def test_activating_again_changes_nothing(store: Store, library: Library) -> Non
         store.vectors.activate("clip_h", "model-1", 32, "image")
 
 
-def test_a_sample_is_the_same_until_the_layer_changes(store: Store, library: Library) -> None:
+def test_a_sample_is_the_same_until_the_layer_changes(store: IndexStore, library: Library) -> None:
     _, vectors = _filled(store, library, 300)
     sample = store.vectors.sample("clip_h", 50)
     assert 40 <= len(sample) <= 50
     assert np.array_equal(sample, store.vectors.sample("clip_h", 50))
     assert np.abs(vectors @ sample.T).max(axis=0) == pytest.approx(np.ones(len(sample)), abs=2e-3)
     assert len(store.vectors.sample("clip_h", 1000)) == 300
-
-
-def test_codes_are_written_anew_once_there_are_vectors_enough(
-    store: Store, library: Library, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(recode_module, "MIN_VECTORS_FOR_MEAN", 100)
-    _filled(store, library, 99)
-    assert not store.vectors.requantize_layer("clip_h")
-    revision = store.vectors.active_revision("clip_h")
-    assert revision is not None
-    store.vectors.put("clip_h", revision.id, [library.add("last.png")], unit_vectors(1, DIM))
-    assert store.vectors.requantize_layer("clip_h")
-    assert not store.vectors.requantize_layer("clip_h")
-
-
-def test_a_recoding_that_was_cut_off_goes_on_and_misses_nothing(
-    store: Store, library: Library, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(recode_module, "MIN_VECTORS_FOR_MEAN", 100)
-    monkeypatch.setattr(recode_module, "SLICE_VECTORS", 20)
-    monkeypatch.setattr(vectors_module, "EXACT_LIBRARY_LIMIT", 0)
-    ids, vectors = _filled(store, library, 100)
-    revision = store.vectors.active_revision("clip_h")
-    assert revision is not None
-    slices = recode_module._next_slice
-    calls = iter(range(99))
-
-    def cut_off(*args: object) -> bool:
-        if next(calls) == 2:
-            raise KeyboardInterrupt
-        return slices(*args)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(recode_module, "_next_slice", cut_off)
-    with pytest.raises(KeyboardInterrupt):
-        store.vectors.requantize_layer("clip_h")
-    # Meanwhile: one vector behind the point reached is changed, one new one comes after it, and questions go on.
-    late = library.add("late.png")
-    store.vectors.put("clip_h", revision.id, [ids[0], late], np.stack([vectors[50], vectors[51]]))
-    assert store.vectors.nearest("clip_h", vectors[30], 1)[0][0] == ids[30]
-    monkeypatch.setattr(recode_module, "_next_slice", slices)
-    assert store.vectors.requantize_layer("clip_h")
-    assert {image_id for image_id, _ in store.vectors.nearest("clip_h", vectors[50], 2)} == {
-        ids[0],
-        ids[50],
-    }
-    assert {image_id for image_id, _ in store.vectors.nearest("clip_h", vectors[51], 2)} == {
-        late,
-        ids[51],
-    }
-    everyone = store.vectors.nearest("clip_h", vectors[0], 101)
-    assert {image_id for image_id, _ in everyone} == {*ids, late}
-
-
-def test_questions_go_on_while_codes_are_exchanged(
-    store: Store, library: Library, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(recode_module, "MIN_VECTORS_FOR_MEAN", 100)
-    monkeypatch.setattr(recode_module, "SLICE_VECTORS", 25)
-    monkeypatch.setattr(vectors_module, "EXACT_LIBRARY_LIMIT", 0)
-    ids, vectors = _filled(store, library, 500)
-    stop, failures, asked = threading.Event(), [], []
-
-    def ask() -> None:
-        while not stop.is_set():
-            for at in range(0, 500, 50):
-                hits = store.vectors.nearest("clip_h", vectors[at], 1)
-                asked.append(at)
-                if hits[0][0] != ids[at]:
-                    failures.append(at)
-
-    thread = threading.Thread(target=ask)
-    thread.start()
-    assert store.vectors.requantize_layer("clip_h")
-    while len(asked) < 30 and thread.is_alive():
-        stop.wait(0.01)
-    stop.set()
-    thread.join()
-    assert failures == []

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from indexd.fs.file_stamp import FileStamp
+from indexd.store.protocols import IndexStore
 from indexd.store.records import Filter
-from indexd.store.sqlite.store import Store
 from tests.unit.store.made_up import Library
 
 
@@ -15,7 +15,7 @@ def _path(root: str, rel: str) -> bytes:
     return os.fsencode(os.path.join(root, *rel.split("/")))
 
 
-def test_known_files_are_those_of_one_root_and_folder(store: Store, library: Library) -> None:
+def test_known_files_are_those_of_one_root_and_folder(store: IndexStore, library: Library) -> None:
     library.add("a/one.png")
     library.add("a/b/two.png")
     library.add("ab/three.png")
@@ -27,7 +27,7 @@ def test_known_files_are_those_of_one_root_and_folder(store: Store, library: Lib
     assert store.files.present_stamps(root_id)[b"a/one.png"] == FileStamp(9, 1_700_000_000 * 10**9, 7)
 
 
-def test_missing_files_are_marked_once_and_come_back(store: Store, library: Library) -> None:
+def test_missing_files_are_marked_once_and_come_back(store: IndexStore, library: Library) -> None:
     image_id = library.add("a.png")
     root_id = library.root.id
     assert store.files.mark_missing(root_id, [b"a.png", b"never.png"], 77.0) == 1
@@ -43,14 +43,14 @@ def test_missing_files_are_marked_once_and_come_back(store: Store, library: Libr
     assert store.files.missing_stamps(root_id) == {}
 
 
-def test_recording_a_missing_file_again_brings_it_back(store: Store, library: Library) -> None:
+def test_recording_a_missing_file_again_brings_it_back(store: IndexStore, library: Library) -> None:
     library.add("a.png")
     store.files.mark_missing(library.root.id, [b"a.png"], 77.0)
     library.add("a.png")
     assert list(store.files.present_stamps(library.root.id)) == [b"a.png"]
 
 
-def test_a_moved_file_keeps_its_image_and_is_found_under_its_new_name(store: Store, library: Library) -> None:
+def test_a_moved_file_keeps_its_image_and_is_found_under_its_new_name(store: IndexStore, library: Library) -> None:
     image_id = library.add("old.png", prompt="cat")
     store.annotations.tag([image_id], add=["keep"])
     root_id = library.root.id
@@ -61,7 +61,7 @@ def test_a_moved_file_keeps_its_image_and_is_found_under_its_new_name(store: Sto
     assert store.filters.ids([Filter("tag", "=", "keep")]) == {image_id}
 
 
-def test_a_move_onto_a_known_path_takes_its_place(store: Store, library: Library) -> None:
+def test_a_move_onto_a_known_path_takes_its_place(store: IndexStore, library: Library) -> None:
     moved, covered = library.add("a.png"), library.add("b.png")
     assert store.files.record_move(library.root.id, b"a.png", b"b.png", FileStamp(1, 1, 1))
     assert list(store.files.present_stamps(library.root.id)) == [b"b.png"]
@@ -71,12 +71,12 @@ def test_a_move_onto_a_known_path_takes_its_place(store: Store, library: Library
     assert store.images.get(covered) is not None
 
 
-def test_a_move_of_an_unknown_file_says_so(store: Store, library: Library) -> None:
+def test_a_move_of_an_unknown_file_says_so(store: IndexStore, library: Library) -> None:
     assert not store.files.record_move(library.root.id, b"a.png", b"b.png", FileStamp(1, 1, 1))
     assert store.files.present_stamps(library.root.id) == {}
 
 
-def test_a_path_is_found_under_the_longest_root_that_knows_it(store: Store, library: Library) -> None:
+def test_a_path_is_found_under_the_longest_root_that_knows_it(store: IndexStore, library: Library) -> None:
     inner = Library(store, store.roots.ensure(_path("/pictures", "best"), "images"))
     library.add("best/outer.png")
     inner_id = inner.add("inner.png")
@@ -95,6 +95,6 @@ def test_a_path_is_found_under_the_longest_root_that_knows_it(store: Store, libr
     assert store.files.find(_path("/pictures", "none.png")) is None
 
 
-def test_a_name_that_is_not_utf8_is_kept_byte_for_byte(tmp_path: Path, store: Store, library: Library) -> None:
+def test_a_name_that_is_not_utf8_is_kept_byte_for_byte(tmp_path: Path, store: IndexStore, library: Library) -> None:
     library.add(b"caf\xe9/\x80.png")
     assert list(store.files.present_stamps(library.root.id, b"caf\xe9")) == [b"caf\xe9/\x80.png"]

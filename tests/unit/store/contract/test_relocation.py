@@ -6,11 +6,11 @@ import pytest
 
 from indexd.errors import UsageError
 from indexd.store.path_prefix import join_path, relative_to
-from indexd.store.sqlite.store import Store
+from indexd.store.protocols import IndexStore
 from tests.unit.store.made_up import Library
 
 
-def _paths(store: Store, *ids: int) -> list[bytes | None]:
+def _paths(store: IndexStore, *ids: int) -> list[bytes | None]:
     found = store.images.paths(ids)
     return [found.get(one) for one in ids]
 
@@ -38,7 +38,7 @@ def test_paths_are_written_as_their_system_does() -> None:
     assert join_path(b"E:", b"") == b"E:\\"
 
 
-def test_a_root_is_renamed_with_all_that_lies_in_it(store: Store, library: Library) -> None:
+def test_a_root_is_renamed_with_all_that_lies_in_it(store: IndexStore, library: Library) -> None:
     one = library.add(b"a/\xff.png")
     store.annotations.rate([one], 5)
     done = store.relocation.relocate(b"/pictures", b"/mnt/new", ())
@@ -49,7 +49,7 @@ def test_a_root_is_renamed_with_all_that_lies_in_it(store: Store, library: Libra
     assert store.files.present_stamps(root.id)[b"a/\xff.png"].inode == 0
 
 
-def test_another_drive_letter_and_another_system(store: Store) -> None:
+def test_another_drive_letter_and_another_system(store: IndexStore) -> None:
     library = Library(store, store.roots.ensure(b"D:\\Pics", "images"))
     one = library.add("red/a.png")
     store.relocation.relocate(b"d:\\", b"E:\\old", ())
@@ -58,7 +58,7 @@ def test_another_drive_letter_and_another_system(store: Store) -> None:
     assert _paths(store, one) == [b"/mnt/pics/red/a.png"]
 
 
-def test_a_folder_above_several_roots(store: Store) -> None:
+def test_a_folder_above_several_roots(store: IndexStore) -> None:
     ids = [
         Library(store, store.roots.ensure(path, "images")).add("x.png", str(path)) for path in (b"/d/a", b"/d/b", b"/e")
     ]
@@ -67,7 +67,7 @@ def test_a_folder_above_several_roots(store: Store) -> None:
     assert _paths(store, *ids) == [b"/f/a/x.png", b"/f/b/x.png", b"/e/x.png"]
 
 
-def test_part_of_a_root_into_itself_and_into_another(store: Store, library: Library) -> None:
+def test_part_of_a_root_into_itself_and_into_another(store: IndexStore, library: Library) -> None:
     inner, deep, plain = library.add("a/x.png"), library.add("a/a/x.png"), library.add("ab/x.png")
     other = store.roots.ensure(b"/other", "images")
     assert store.relocation.relocate(b"/pictures/a", b"/pictures/a/a", ()).files == 2
@@ -84,7 +84,7 @@ def test_part_of_a_root_into_itself_and_into_another(store: Store, library: Libr
     assert _paths(store, plain) == [b"/pictures/ab/x.png"]
 
 
-def test_a_root_that_moved_into_one_that_is_known_already(store: Store, library: Library) -> None:
+def test_a_root_that_moved_into_one_that_is_known_already(store: IndexStore, library: Library) -> None:
     one, two, gone = library.add("1.png"), library.add("2.png"), library.add("3.png")
     store.annotations.rate([two], 4)
     new = Library(store, store.roots.ensure(b"/new", "images"))
@@ -100,7 +100,7 @@ def test_a_root_that_moved_into_one_that_is_known_already(store: Store, library:
     assert row.rating == 4
 
 
-def test_a_root_that_is_watched_now_keeps_its_row(store: Store, library: Library) -> None:
+def test_a_root_that_is_watched_now_keeps_its_row(store: IndexStore, library: Library) -> None:
     one = library.add("a.png")
     store.relocation.relocate(b"/pictures", b"/new", [library.root.id])
     assert _paths(store, one) == [b"/new/a.png"]
@@ -110,7 +110,7 @@ def test_a_root_that_is_watched_now_keeps_its_row(store: Store, library: Library
     ]
 
 
-def test_looking_first_changes_nothing(store: Store, library: Library) -> None:
+def test_looking_first_changes_nothing(store: IndexStore, library: Library) -> None:
     one = library.add("a.png")
     assert store.relocation.relocate(b"/pictures", b"/new", (), dry_run=True).files == 1
     assert _paths(store, one) == [b"/pictures/a.png"]

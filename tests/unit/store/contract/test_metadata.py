@@ -18,12 +18,12 @@ from indexd.image_metadata.model import (
     SamplerPass,
 )
 from indexd.search.serialization import serialize_extras, serialize_generation
-from indexd.store.sqlite.store import Store
+from indexd.store.protocols import IndexStore
 from indexd_schemas.api.output import GenerationDetails
 from tests.unit.store.made_up import Library
 
 
-def test_everything_that_is_stored_is_told(store: Store, library: Library) -> None:
+def test_everything_that_is_stored_is_told(store: IndexStore, library: Library) -> None:
     image_id = library.add(
         "a.png",
         source="png:parameters",
@@ -75,13 +75,13 @@ def test_everything_that_is_stored_is_told(store: Store, library: Library) -> No
     assert serialize_extras(row) == {"twice": "one\nhttps://x/?sig=…", "once": "z"}
 
 
-def test_what_is_not_stated_has_no_line(store: Store, library: Library) -> None:
+def test_what_is_not_stated_has_no_line(store: IndexStore, library: Library) -> None:
     assert list(generation_lines(serialize_generation(store.images.metadata(library.add("a.png"))), None)) == []
     assert serialize_generation(store.images.metadata(99)) == GenerationDetails()
     assert list(generation_lines(GenerationDetails(raw_prompt="the same"), "the same")) == []
 
 
-def test_every_field_of_the_metadata_model_is_stored_and_read_back(store: Store, library: Library) -> None:
+def test_every_field_of_the_metadata_model_is_stored_and_read_back(store: IndexStore, library: Library) -> None:
     stated = ImageMetadata(
         loras=(MetadataLora("l", 0.5, 0.25, "aa"),),
         controls=(ControlUse("c", "m", 0.5, 0.0, 0.75),),

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from indexd.errors import NothingFound, UsageError
+from indexd.store.protocols import IndexStore
 from indexd.store.records import FACE_LAYER, FaceAssignments
-from indexd.store.sqlite.recovery.backup import write_backup
-from indexd.store.sqlite.recovery.rebuild import rebuild
-from indexd.store.sqlite.store import Store
 from indexd.worker.calls import FoundRegion
 from tests.unit.store.made_up import Library
 
@@ -23,7 +20,7 @@ DIM = 8
 class Faces:
     """Pictures with one face each, and what is said of them in short."""
 
-    def __init__(self, store: Store, library: Library, count: int = 12) -> None:
+    def __init__(self, store: IndexStore, library: Library, count: int = 12) -> None:
         self.store = store
         self.images = [library.add(f"{number}.png", stages=(FACE_LAYER,)) for number in range(count)]
         revision = store.faces.activate("model/1", DIM, "eyes/1")
@@ -54,11 +51,11 @@ def region(row: int, left: float = 0.1) -> FoundRegion:
 
 
 @pytest.fixture
-def faces(store: Store, library: Library) -> Faces:
+def faces(store: IndexStore, library: Library) -> Faces:
     return Faces(store, library)
 
 
-def test_a_clustering_makes_characters_and_moves_faces(store: Store, faces: Faces) -> None:
+def test_a_clustering_makes_characters_and_moves_faces(store: IndexStore, faces: Faces) -> None:
     heard: list[set[int]] = []
     store.characters.subscribe(lambda those: heard.append(set(those)))
     one, two = faces.cluster([-1, -1, -1, -2, -2, 0])
@@ -73,7 +70,7 @@ def test_a_clustering_makes_characters_and_moves_faces(store: Store, faces: Face
     assert faces.whose()[:5] == [one, one, two, two, 0]
 
 
-def test_names_are_unique_without_case_and_lead_to_the_character(store: Store, faces: Faces) -> None:
+def test_names_are_unique_without_case_and_lead_to_the_character(store: IndexStore, faces: Faces) -> None:
     one, two = faces.cluster([-1, -1, -2, -2])
     store.corrections.set_name(one, " Lúna ")
     found = store.characters.find_by_name("LU\u0301NA")
@@ -87,7 +84,7 @@ def test_names_are_unique_without_case_and_lead_to_the_character(store: Store, f
         store.corrections.set_name(99, "x")
 
 
-def test_a_merge_takes_faces_and_words_along_and_comes_apart_again(store: Store, faces: Faces) -> None:
+def test_a_merge_takes_faces_and_words_along_and_comes_apart_again(store: IndexStore, faces: Faces) -> None:
     one, two = faces.cluster([-1, -1, -2, -2, -2])
     ids = faces.ids.tolist()
     store.corrections.set_name(two, "Luna")
@@ -110,7 +107,7 @@ def test_a_merge_takes_faces_and_words_along_and_comes_apart_again(store: Store,
     assert store.characters.rejections(ids) == {ids[4]: {two}, ids[5]: {two}, ids[6]: {one}}
 
 
-def test_a_character_can_be_made_of_one_face(store: Store, faces: Faces) -> None:
+def test_a_character_can_be_made_of_one_face(store: IndexStore, faces: Faces) -> None:
     (one,) = faces.cluster([-1] * 4)
     ids = faces.ids.tolist()
     number, made = store.corrections.create_character("Mara", [ids[0], ids[6]])
@@ -132,7 +129,7 @@ def test_a_character_can_be_made_of_one_face(store: Store, faces: Faces) -> None
     assert [row.id for row in store.characters.rows()] == [one]
 
 
-def test_a_split_makes_characters_that_are_not_suggested_as_one_again(store: Store, faces: Faces) -> None:
+def test_a_split_makes_characters_that_are_not_suggested_as_one_again(store: IndexStore, faces: Faces) -> None:
     (one,) = faces.cluster([-1] * 6)
     ids = faces.ids.tolist()
     number, made = store.corrections.split(one, [ids[:2], ids[2:4]])
@@ -151,7 +148,7 @@ def test_a_split_makes_characters_that_are_not_suggested_as_one_again(store: Sto
 
 
 def test_a_confirmed_face_is_at_most_one_characters_and_a_rejected_one_never_comes_back(
-    store: Store, faces: Faces
+    store: IndexStore, faces: Faces
 ) -> None:
     one, two = faces.cluster([-1, -1, -2, -2])
     ids = faces.ids.tolist()
@@ -171,7 +168,7 @@ def test_a_confirmed_face_is_at_most_one_characters_and_a_rejected_one_never_com
         store.corrections.reject(one, [999])
 
 
-def test_what_a_later_correction_stands_on_is_not_undone_before_it(store: Store, faces: Faces) -> None:
+def test_what_a_later_correction_stands_on_is_not_undone_before_it(store: IndexStore, faces: Faces) -> None:
     one, two, three = faces.cluster([-1, -1, -2, -2, -3, -3])
     merge = store.corrections.merge(one, [two])
     name = store.corrections.set_name(one, "Luna")
@@ -191,7 +188,7 @@ def test_what_a_later_correction_stands_on_is_not_undone_before_it(store: Store,
     assert log[2].text == f"undid {other}: named {three} Mara"
 
 
-def test_hiding_and_thresholds_are_corrections_too(store: Store, faces: Faces) -> None:
+def test_hiding_and_thresholds_are_corrections_too(store: IndexStore, faces: Faces) -> None:
     (one,) = faces.cluster([-1, -1])
     store.corrections.set_hidden(one, True)
     assert store.characters.rows() == []
@@ -206,7 +203,9 @@ def test_hiding_and_thresholds_are_corrections_too(store: Store, faces: Faces) -
     assert [row.id for row in store.characters.rows()] == [one]
 
 
-def test_what_was_said_of_a_forgotten_picture_comes_back_with_it(store: Store, library: Library, faces: Faces) -> None:
+def test_what_was_said_of_a_forgotten_picture_comes_back_with_it(
+    store: IndexStore, library: Library, faces: Faces
+) -> None:
     one, two = faces.cluster([-1, -1, -2])
     ids = faces.ids.tolist()
     store.corrections.set_name(one, "Luna")
@@ -231,7 +230,9 @@ def test_what_was_said_of_a_forgotten_picture_comes_back_with_it(store: Store, l
     assert store.characters.rejections([back]) == {back: {two}}
 
 
-def test_an_edited_picture_inherits_what_was_said_of_its_faces(store: Store, library: Library, faces: Faces) -> None:
+def test_an_edited_picture_inherits_what_was_said_of_its_faces(
+    store: IndexStore, library: Library, faces: Faces
+) -> None:
     one, other = faces.cluster([-1, -1, -1, -2, -2, -2])
     store.corrections.confirm(other, [int(faces.ids[0])])
     store.corrections.reject(one, [int(faces.ids[1])])
@@ -258,29 +259,3 @@ def test_an_edited_picture_inherits_what_was_said_of_its_faces(store: Store, lib
     store.replacements.settle({stranger: {faces.images[2]: False}})
     store.faces.put(revision.id, {stranger: [region(0)]}, vectors)
     assert store.characters.memberships_by_region([store.faces.of_image(stranger)[0].id]) == {}
-
-
-def test_a_backup_and_a_mended_index_have_everything_that_was_said(store: Store, faces: Faces, tmp_path: Path) -> None:
-    one, two, three = faces.cluster([-1, -1, -1, -2, -2, -3])
-    ids = faces.ids.tolist()
-    store.corrections.set_name(one, "Luna")
-    store.corrections.confirm(one, [ids[8]])
-    store.corrections.reject(two, [ids[3]])
-    store.corrections.merge(one, [three])
-    whose = faces.whose()
-    made = write_backup(store.path, tmp_path / "backup.db")
-    assert (made.rows["character"], made.rows["face_label"], made.rows["correction"]) == (3, 2, 4)
-    rebuild(store.path, tmp_path / "mended.db", None, {}, lambda _: False)
-    for path in (tmp_path / "backup.db", tmp_path / "mended.db"):
-        with Store.open(path) as again:
-            members = again.characters.memberships_by_region(ids)
-            assert [members[face].character_id if face in members else 0 for face in ids] == whose
-            luna = again.characters.find_by_name("luna")
-            assert luna is not None
-            assert (luna.id, luna.faces, luna.confirmed) == (one, 5, 1)
-            assert again.characters.rejections(ids) == {ids[3]: {two}}
-            # No number is given twice, and what was put right can still be undone.
-            fresh = again.characters.apply_clustering(faces.ids[-2:], lambda known: np.full(2, -1)).created
-            assert fresh == (4,)
-            again.corrections.undo()
-            assert again.characters.memberships_by_region([ids[5]])[ids[5]].character_id == three

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from indexd.store.sqlite.library import fulltext as fulltext_module
-from indexd.store.sqlite.library.fulltext import match_expression
-from indexd.store.sqlite.store import Store
+from indexd.store.protocols import IndexStore
 from tests.unit.store.made_up import Library
 
 
-def _found(store: Store, query: str) -> set[int]:
+def _found(store: IndexStore, query: str) -> set[int]:
     return {image_id for image_id, _ in store.fulltext.match(query, 100)}
 
 
-def test_every_word_must_be_there(store: Store, library: Library) -> None:
+def test_every_word_must_be_there(store: IndexStore, library: Library) -> None:
     both = library.add("1.png", prompt="a red cat on a mat")
     library.add("2.png", prompt="a red dog")
     assert _found(store, "cat red") == {both}
     assert _found(store, "cat dog") == set()
 
 
-def test_a_phrase_is_kept_together_and_a_star_matches_beginnings(store: Store, library: Library) -> None:
+def test_a_phrase_is_kept_together_and_a_star_matches_beginnings(store: IndexStore, library: Library) -> None:
     together = library.add("1.png", prompt="long_hair, red dress")
     apart = library.add("2.png", prompt="hair that is long, dressed up")
     assert _found(store, '"long hair"') == {together}
@@ -31,12 +29,12 @@ def test_a_phrase_is_kept_together_and_a_star_matches_beginnings(store: Store, l
     assert _found(store, "dress") == {together}
 
 
-def test_case_and_accents_do_not_matter(store: Store, library: Library) -> None:
+def test_case_and_accents_do_not_matter(store: IndexStore, library: Library) -> None:
     image_id = library.add("1.png", prompt="Un CAFÉ à Zürich")
     assert _found(store, "café zurich") == {image_id}
 
 
-def test_the_negative_prompt_is_not_what_a_picture_shows(store: Store, library: Library) -> None:
+def test_the_negative_prompt_is_not_what_a_picture_shows(store: IndexStore, library: Library) -> None:
     library.add("1.png", prompt="a cat", negative_prompt="blurry")
     assert _found(store, "blurry") == set()
 
@@ -45,7 +43,7 @@ def test_the_negative_prompt_is_not_what_a_picture_shows(store: Store, library: 
     "query",
     ["", "   ", '"', '""', "*", "**", "- ( ) : ^", "!!! ???", "\0", '"\0"', "\ud800", "\u0301"],
 )
-def test_a_query_without_a_word_finds_nothing(store: Store, library: Library, query: str) -> None:
+def test_a_query_without_a_word_finds_nothing(store: IndexStore, library: Library, query: str) -> None:
     library.add("1.png", prompt="a cat")
     assert _found(store, query) == set()
 
@@ -72,13 +70,13 @@ def test_a_query_without_a_word_finds_nothing(store: Store, library: Library, qu
         "(masterpiece:1.2), <lora:x:0.5> BREAK",
     ],
 )
-def test_syntax_of_the_search_engine_is_only_words(store: Store, library: Library, query: str) -> None:
+def test_syntax_of_the_search_engine_is_only_words(store: IndexStore, library: Library, query: str) -> None:
     image_id = library.add("1.png", prompt=query)
     library.add("2.png", prompt="something else")
     assert _found(store, query) == {image_id}
 
 
-def test_the_best_hit_comes_first_with_the_greatest_score(store: Store, library: Library) -> None:
+def test_the_best_hit_comes_first_with_the_greatest_score(store: IndexStore, library: Library) -> None:
     library.add_many(20, prompt="a house in the fog")
     weak = library.add("weak.png", prompt="a house and a garden and a street and a cat and a tree and a car")
     strong = library.add("strong.png", prompt="cat, cat")
@@ -87,37 +85,9 @@ def test_the_best_hit_comes_first_with_the_greatest_score(store: Store, library:
     assert hits[0][1] > hits[1][1] > 0
 
 
-def test_only_those_among_are_found_and_the_limit_holds(store: Store, library: Library) -> None:
+def test_only_those_among_are_found_and_the_limit_holds(store: IndexStore, library: Library) -> None:
     ids = library.add_many(10, prompt="cat")
     assert {hit for hit, _ in store.fulltext.match("cat", 10, {ids[2], ids[4], 999})} == {ids[2], ids[4]}
     assert len(store.fulltext.match("cat", 3)) == 3
     assert store.fulltext.match("cat", 10, []) == []
     assert store.fulltext.match("cat", 0) == []
-
-
-def test_beyond_what_is_ranked_the_newest_come_first(
-    store: Store, library: Library, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fulltext_module, "MAX_RANKED_HITS", 5)
-    ids = library.add_many(6, prompt="cat")
-    assert store.fulltext.match("cat", 3) == [(ids[5], 0.0), (ids[4], 0.0), (ids[3], 0.0)]
-    assert store.fulltext.match("cat", 3, ids[:2]) == [(ids[1], 0.0), (ids[0], 0.0)]
-
-
-def test_the_expression_quotes_every_word() -> None:
-    assert match_expression('one "two three"* four*', ["prompt"]) == '{prompt} : ("one" AND "two three"* AND "four"*)'
-
-
-@pytest.mark.parametrize("ranked", [True, False])
-def test_among_very_many_the_hits_are_the_same(
-    store: Store, library: Library, monkeypatch: pytest.MonkeyPatch, ranked: bool
-) -> None:
-    ids = [library.add(f"{number}.png", prompt="a fox " * (number % 3 + 1)) for number in range(12)]
-    others = library.add("other.png", prompt="a cat")
-    if not ranked:
-        monkeypatch.setattr(fulltext_module, "MAX_RANKED_HITS", 5)
-    among = {*ids[::2], others}
-    expected = store.fulltext.match("fox", 4, among)
-    assert len(expected) == 4
-    monkeypatch.setattr(fulltext_module, "MAX_JSON_IDS", 3)
-    assert store.fulltext.match("fox", 4, among) == expected

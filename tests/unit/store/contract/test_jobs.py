@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from contextlib import closing
 
 import pytest
 
+from indexd.store.protocols import IndexStore
 from indexd.store.records import JobState
-from indexd.store.sqlite.store import Store
+from tests.unit.store.contract.conftest import OpenStore
 from tests.unit.store.made_up import Clock, new_job
 
 
-def _states(store: Store, job_id: int) -> list[str]:
+def _states(store: IndexStore, job_id: int) -> list[str]:
     return [item.state for item in store.jobs.items(job_id)]
 
 
-def test_a_job_is_stored_whole(store: Store, clock: Clock) -> None:
+def test_a_job_is_stored_whole(store: IndexStore, clock: Clock) -> None:
     job = store.jobs.admit(new_job("portraits", items=2, priority=3))
     assert (job.name, job.kind, job.source, job.inbox_name) == (
         "portraits",
@@ -43,7 +44,7 @@ def test_a_job_is_stored_whole(store: Store, clock: Clock) -> None:
     assert store.jobs.item(first.id) == first
 
 
-def test_admitting_the_same_file_twice_is_once(store: Store) -> None:
+def test_admitting_the_same_file_twice_is_once(store: IndexStore) -> None:
     job = store.jobs.admit(new_job(key="inode 7"))
     store.jobs.begin_attempt(store.jobs.items(job.id)[0].id)
     again = store.jobs.admit(new_job("renamed", key="inode 7"))
@@ -52,7 +53,7 @@ def test_admitting_the_same_file_twice_is_once(store: Store) -> None:
     assert store.jobs.admit(new_job(key="inode 8")).id != job.id
 
 
-def test_items_come_by_priority_then_by_age_then_by_index(store: Store) -> None:
+def test_items_come_by_priority_then_by_age_then_by_index(store: IndexStore) -> None:
     low = store.jobs.admit(new_job("low", items=1))
     old = store.jobs.admit(new_job("old", items=2, priority=9))
     store.jobs.admit(new_job("young", items=1, priority=9))
@@ -65,8 +66,8 @@ def test_items_come_by_priority_then_by_age_then_by_index(store: Store) -> None:
     assert old.priority == 9
 
 
-def test_the_attempt_is_counted_before_the_work(tmp_path: Path) -> None:
-    with Store.open(tmp_path / "index.db") as store:
+def test_the_attempt_is_counted_before_the_work(open_store: OpenStore) -> None:
+    with closing(open_store()) as store:
         job = store.jobs.admit(new_job(items=1))
         item = store.jobs.next_item(0.0)
         assert item is not None
@@ -74,7 +75,7 @@ def test_the_attempt_is_counted_before_the_work(tmp_path: Path) -> None:
         assert store.jobs.next_item(0.0) is None
         with pytest.raises(LookupError, match="is not queued"):
             store.jobs.begin_attempt(item.id)
-    with Store.open(tmp_path / "index.db") as store:
+    with closing(open_store()) as store:
         assert store.jobs.next_item(0.0) is None
         (item,) = store.jobs.items(job.id)
         assert (item.state, item.attempts) == ("running", 1)
@@ -88,7 +89,7 @@ def test_the_attempt_is_counted_before_the_work(tmp_path: Path) -> None:
         assert found.state == "running"
 
 
-def test_a_published_item_knows_its_picture(store: Store) -> None:
+def test_a_published_item_knows_its_picture(store: IndexStore) -> None:
     job = store.jobs.admit(new_job(items=1))
     (item,) = store.jobs.items(job.id)
     store.jobs.begin_attempt(item.id)
@@ -103,7 +104,7 @@ def test_a_published_item_knows_its_picture(store: Store) -> None:
     )
 
 
-def test_a_failed_item_waits_for_its_time_or_for_good(store: Store) -> None:
+def test_a_failed_item_waits_for_its_time_or_for_good(store: IndexStore) -> None:
     job = store.jobs.admit(new_job(items=2))
     one, two = store.jobs.items(job.id)
     store.jobs.begin_attempt(one.id)
@@ -118,7 +119,7 @@ def test_a_failed_item_waits_for_its_time_or_for_good(store: Store) -> None:
     assert _states(store, job.id) == ["queued", "failed"]
 
 
-def test_an_item_given_back_does_not_count(store: Store) -> None:
+def test_an_item_given_back_does_not_count(store: IndexStore) -> None:
     job = store.jobs.admit(new_job(items=1))
     (item,) = store.jobs.items(job.id)
     store.jobs.begin_attempt(item.id)
@@ -126,7 +127,7 @@ def test_an_item_given_back_does_not_count(store: Store) -> None:
     assert store.jobs.begin_attempt(item.id) == 1
 
 
-def test_cancelling_leaves_what_is_made_and_stops_the_rest(store: Store, clock: Clock) -> None:
+def test_cancelling_leaves_what_is_made_and_stops_the_rest(store: IndexStore, clock: Clock) -> None:
     job = store.jobs.admit(new_job(items=3))
     made, running, _ = store.jobs.items(job.id)
     store.jobs.begin_attempt(made.id)
@@ -148,7 +149,7 @@ def test_cancelling_leaves_what_is_made_and_stops_the_rest(store: Store, clock: 
     assert _states(store, job.id) == ["done", "done", "cancelled"]
 
 
-def test_retrying_starts_from_nothing_and_keeps_what_is_made(store: Store) -> None:
+def test_retrying_starts_from_nothing_and_keeps_what_is_made(store: IndexStore) -> None:
     job = store.jobs.admit(new_job(items=3))
     made, failed, _ = store.jobs.items(job.id)
     store.jobs.mark_published(made.id, made.path, b"h", 1.0)
@@ -171,7 +172,7 @@ def test_retrying_starts_from_nothing_and_keeps_what_is_made(store: Store) -> No
     assert (item.id, item.attempts, item.error) == (failed.id, 0, None)
 
 
-def test_retrying_a_job_that_is_done_does_nothing(store: Store) -> None:
+def test_retrying_a_job_that_is_done_does_nothing(store: IndexStore) -> None:
     job = store.jobs.admit(new_job(items=1))
     store.jobs.mark_published(store.jobs.items(job.id)[0].id, b"/x", b"h", 1.0)
     store.jobs.finish(job.id, JobState.DONE)
@@ -179,7 +180,7 @@ def test_retrying_a_job_that_is_done_does_nothing(store: Store) -> None:
     assert store.jobs.counts() == {"done": 1}
 
 
-def test_files_that_do_not_lie_where_their_state_says_are_listed(store: Store) -> None:
+def test_files_that_do_not_lie_where_their_state_says_are_listed(store: IndexStore) -> None:
     job = store.jobs.admit(new_job("a", items=1))
     other = store.jobs.admit(new_job("b", items=1))
     assert [one.id for one in store.jobs.misplaced_files()] == [job.id, other.id]
@@ -196,7 +197,7 @@ def test_files_that_do_not_lie_where_their_state_says_are_listed(store: Store) -
     assert [(one.name, one.file_location) for one in store.jobs.misplaced_files()] == [("b", "failed")]
 
 
-def test_jobs_are_found_by_name_and_by_number(store: Store) -> None:
+def test_jobs_are_found_by_name_and_by_number(store: IndexStore) -> None:
     first = store.jobs.admit(new_job("faces", key="1"))
     second = store.jobs.admit(new_job("faces", key="2"))
     number = store.jobs.admit(new_job(str(first.id), key="3"))
@@ -210,7 +211,7 @@ def test_jobs_are_found_by_name_and_by_number(store: Store) -> None:
     assert store.jobs.get(999) is None
 
 
-def test_jobs_are_listed_newest_first(store: Store) -> None:
+def test_jobs_are_listed_newest_first(store: IndexStore) -> None:
     one, two, three = (store.jobs.admit(new_job(name, items=1)) for name in ("one", "two", "three"))
     store.jobs.finish(two.id, JobState.DONE)
     assert [job.id for job in store.jobs.list(None, 2)] == [three.id, two.id]
@@ -219,13 +220,13 @@ def test_jobs_are_listed_newest_first(store: Store) -> None:
     assert store.jobs.counts() == {"queued": 2, "done": 1}
 
 
-def test_a_paused_queue_hands_out_nothing_until_it_goes_on(tmp_path: Path) -> None:
-    with Store.open(tmp_path / "index.db") as store:
+def test_a_paused_queue_hands_out_nothing_until_it_goes_on(open_store: OpenStore) -> None:
+    with closing(open_store()) as store:
         store.jobs.admit(new_job(items=1))
         assert store.jobs.pause_reason() is None
         store.jobs.pause("the disk is full")
         assert store.jobs.next_item(0.0) is None
-    with Store.open(tmp_path / "index.db") as store:
+    with closing(open_store()) as store:
         assert store.jobs.pause_reason() == "the disk is full"
         store.jobs.pause(None)
         assert store.jobs.next_item(0.0) is not None

@@ -8,13 +8,13 @@ import itertools
 import pytest
 
 from indexd.fs.file_stamp import FileStamp
+from indexd.store.annotation_merge import merge_annotations
+from indexd.store.protocols import IndexStore
 from indexd.store.records import AnnotationSet, ExportedAnnotations, Filter, ImageRow, ScannedFile
-from indexd.store.sqlite.annotations.merge import merge_annotations
-from indexd.store.sqlite.store import Store
 from tests.unit.store.made_up import Clock, Library
 
 
-def _row(store: Store, image_id: int) -> ImageRow:
+def _row(store: IndexStore, image_id: int) -> ImageRow:
     row = store.images.get(image_id)
     assert row is not None
     return row
@@ -24,7 +24,7 @@ def _hash(content: str) -> bytes:
     return hashlib.sha256(content.encode()).digest()
 
 
-def _all(store: Store, limit: int = 2) -> list[ExportedAnnotations]:
+def _all(store: IndexStore, limit: int = 2) -> list[ExportedAnnotations]:
     found, cursor = store.annotation_exchange.export_page("", limit)
     while cursor is not None:
         more, cursor = store.annotation_exchange.export_page(cursor, limit)
@@ -71,7 +71,7 @@ def test_the_later_word_wins_unless_the_other_is_preferred() -> None:
     assert merge_annotations(late, AnnotationSet(), prefer_other=True) == late
 
 
-def test_what_is_given_out_is_taken_in_elsewhere(store: Store, library: Library, clock: Clock) -> None:
+def test_what_is_given_out_is_taken_in_elsewhere(store: IndexStore, library: Library, clock: Clock) -> None:
     ids = [library.add(f"{n}.png") for n in range(5)]
     store.annotations.rate(ids[:2], 4)
     store.annotations.tag(ids[1:3], ["Style/Anime"])
@@ -90,7 +90,7 @@ def test_what_is_given_out_is_taken_in_elsewhere(store: Store, library: Library,
     assert [one.image_id for one in store.annotation_exchange.export_page("", 10, {ids[1]})[0]] == [ids[1]]
 
 
-def test_marks_wait_for_a_content_and_are_put_on_it_when_it_appears(store: Store, library: Library) -> None:
+def test_marks_wait_for_a_content_and_are_put_on_it_when_it_appears(store: IndexStore, library: Library) -> None:
     given = {_hash("later"): AnnotationSet(5, 9.0, frozenset({"b", " x / y "}), "hello", 9.0)}
     assert store.annotation_exchange.import_annotations(given, dry_run=True).pending == 1
     assert store.annotation_exchange.count_pending() == 0
@@ -104,7 +104,7 @@ def test_marks_wait_for_a_content_and_are_put_on_it_when_it_appears(store: Store
     assert _all(store)[0].annotations.rated_at == 9.0
 
 
-def test_a_tag_is_found_by_what_it_is_below(store: Store, library: Library) -> None:
+def test_a_tag_is_found_by_what_it_is_below(store: IndexStore, library: Library) -> None:
     one, two, three = (library.add(name) for name in ("a.png", "b.png", "c.png"))
     store.annotations.tag([one], ["style/anime"])
     store.annotations.tag([two], ["STYLE / comic/"])
@@ -120,7 +120,7 @@ def test_a_tag_is_found_by_what_it_is_below(store: Store, library: Library) -> N
     assert _row(store, three).tags == ("stylefree",)
 
 
-def test_a_note_is_appended_to_and_found(store: Store, library: Library) -> None:
+def test_a_note_is_appended_to_and_found(store: IndexStore, library: Library) -> None:
     one, two = library.add("a.png"), library.add("b.png")
     store.annotations.note([one], "for the Cover 100%")
     store.annotations.note([one, two], "more", append=True)
@@ -130,7 +130,7 @@ def test_a_note_is_appended_to_and_found(store: Store, library: Library) -> None
     assert store.filters.ids([Filter("note", "has")]) == {one, two}
 
 
-def test_folders_count_as_tags_where_the_root_says_so(store: Store) -> None:
+def test_folders_count_as_tags_where_the_root_says_so(store: IndexStore) -> None:
     library = Library(store, store.roots.ensure(b"/tagging", "images", folder_tags=True))
     one, two = library.add("portraits/red/a.png"), library.add("b.png")
     assert (_row(store, one).folder_tags, _row(store, one).tags) == (("portraits/red",), ())
@@ -147,7 +147,7 @@ def test_folders_count_as_tags_where_the_root_says_so(store: Store) -> None:
     assert _row(store, one).folder_tags == ("blue",)
 
 
-def test_an_edited_file_is_a_candidate_only_where_something_was_said(store: Store, library: Library) -> None:
+def test_an_edited_file_is_a_candidate_only_where_something_was_said(store: IndexStore, library: Library) -> None:
     plain, rated = library.add("plain.png", "1"), library.add("rated.png", "2")
     store.annotations.rate([rated], 5)
     library.add("plain.png", "3")
@@ -158,7 +158,7 @@ def test_an_edited_file_is_a_candidate_only_where_something_was_said(store: Stor
     assert [item.image_id for item in taken] == [new]
 
 
-def test_the_verdict_decides_and_the_old_content_keeps_its_marks(store: Store, library: Library) -> None:
+def test_the_verdict_decides_and_the_old_content_keeps_its_marks(store: IndexStore, library: Library) -> None:
     same, other = library.add("same.png", "1"), library.add("output.png", "2")
     for image_id in (same, other):
         store.annotations.rate([image_id], 5)
@@ -172,7 +172,7 @@ def test_the_verdict_decides_and_the_old_content_keeps_its_marks(store: Store, l
     assert store.replacements.candidates([new, another]) == {}
 
 
-def test_what_was_said_of_the_new_content_meanwhile_stays(store: Store, library: Library, clock: Clock) -> None:
+def test_what_was_said_of_the_new_content_meanwhile_stays(store: IndexStore, library: Library, clock: Clock) -> None:
     old = library.add("a.png", "1")
     store.annotations.rate([old], 5)
     store.annotations.note([old], "old")
@@ -183,14 +183,14 @@ def test_what_was_said_of_the_new_content_meanwhile_stays(store: Store, library:
     assert (_row(store, new).rating, _row(store, new).note) == (2, "old")
 
 
-def test_saving_several_times_in_a_row_leaves_a_chain(store: Store, library: Library) -> None:
+def test_saving_several_times_in_a_row_leaves_a_chain(store: IndexStore, library: Library) -> None:
     first = library.add("a.png", "1")
     store.annotations.rate([first], 5)
     second, third = library.add("a.png", "2"), library.add("a.png", "3")
     assert store.replacements.candidates([second, third]) == {second: [first], third: [first]}
 
 
-def test_a_file_caught_half_written_is_still_the_successor(store: Store, library: Library) -> None:
+def test_a_file_caught_half_written_is_still_the_successor(store: IndexStore, library: Library) -> None:
     first = library.add("a.png", "1")
     store.annotations.rate([first], 5)
     broken = ScannedFile(library.root.id, b"a.png", FileStamp(1, 2, 3), None, "it is cut off")
@@ -199,14 +199,14 @@ def test_a_file_caught_half_written_is_still_the_successor(store: Store, library
     assert store.replacements.candidates([second]) == {second: [first]}
 
 
-def test_a_file_renamed_over_another_is_its_successor(store: Store, library: Library) -> None:
+def test_a_file_renamed_over_another_is_its_successor(store: IndexStore, library: Library) -> None:
     first, second = library.add("a.png", "1"), library.add("a.saving.png", "2")
     store.annotations.rate([first], 5)
     store.files.record_move(library.root.id, b"a.saving.png", b"a.png", FileStamp(1, 2, 3))
     assert store.replacements.candidates([second]) == {second: [first]}
 
 
-def test_an_edit_that_is_taken_back_is_no_loss(store: Store, library: Library) -> None:
+def test_an_edit_that_is_taken_back_is_no_loss(store: IndexStore, library: Library) -> None:
     first = library.add("a.png", "1")
     store.annotations.rate([first], 5)
     second = library.add("a.png", "2")

@@ -1,0 +1,15 @@
+"""Roots, events and keys."""
+
+from __future__ import annotations
+
+import pytest
+
+from indexd.store.sqlite.queue import events as events_module
+from indexd.store.sqlite.store import Store
+
+
+def test_old_events_make_room(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events_module, "KEPT_EVENTS", 3)
+    for number in range(10):
+        store.events.add("x", str(number))
+    assert [event.text for event in store.events.recent(99)] == ["9", "8", "7"]
