@@ -1,4 +1,4 @@
-"""What happens when a file settles in the inbox: it is admitted as a job or refused with the reason beside it.
+"""Admits settled files of the inbox as jobs, or refuses them with the reason beside them.
 
 Reads the file; writes the ledger, then moves the file (`accepted/`, or `failed/` with `x.yaml.error.txt`). Running it
 twice for one file is harmless. Files that are no job files, and those in the folders below the inbox, are left alone.

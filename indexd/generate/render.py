@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 def render(call: Render, session: RenderSession) -> Rendered:
     """Render one image. The answered recipe is complete: rendering it again gives the same bytes on the same device.
 
-    Raises RenderFailed (which stage, what was measured), OutOfMemory, ModelOff (no checkpoint at the path) or
+    Raises RenderFailed (which stage, what was measured), OutOfMemory, ModelUnavailable (no checkpoint at the path) or
     CallCancelled (within one denoising step).
     """
     recipe = call.recipe

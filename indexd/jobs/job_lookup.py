@@ -1,4 +1,4 @@
-"""Looking up the row of a job that must be in the ledger."""
+"""Lookups of jobs that must be in the ledger."""
 
 from __future__ import annotations
 

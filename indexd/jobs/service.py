@@ -79,7 +79,7 @@ class JobService:
         return outcome
 
     def submit(self, source: bytes, name: str) -> JobRow:
-        """Admit a job that comes as bytes. Raises Refused with line and column."""
+        """Admit a job that comes as bytes. Raises JobRefused with line and column."""
         job = self._admission.submit(source, name)
         self._on_admitted(job)
         return job

@@ -1,4 +1,4 @@
-"""Brackets of weight: a text -> pieces with their weights, and the places of BREAK.
+"""Parses A1111's emphasis: a text to pieces with weights, and the places of BREAK.
 
 The rules are those of A1111 (modules/prompt_parser.py, parse_prompt_attention, and the wiki page "Features"): `(a)` is
 times 1.1, `[a]` divided by 1.1, `(a:1.3)` times 1.3, brackets multiply; `\\(` and its like are the sign itself. A

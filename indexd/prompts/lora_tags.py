@@ -1,4 +1,4 @@
-"""`<lora:name:0.8>` in a prompt -> the uses of LoRAs, and the prompt without them.
+"""Parses `<lora:name:0.8>` tags out of a prompt.
 
 The form is A1111's (extensions-builtin/Lora): after the name the weight of the text encoders, then that of the UNet, which
 is the same where it is left out; or by name, `te=` and `unet=`. `lbw=` gives weights by block (see docs/loras.md).
@@ -15,7 +15,7 @@ _NUMBER = re.compile(r"\s*[+-]?(?:\d{1,12}\.?\d{0,12}|\.\d{1,12})\s*")
 
 
 class LoraTagError(Exception):
-    """A tag that cannot be read; the text is the sentence."""
+    """A tag that cannot be parsed; the text is a sentence for the person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class LoraTag:
 
 
 def extract_lora_tags(prompt: str) -> tuple[str, list[LoraTag]]:
-    """The prompt without its tags, and the tags. Raises BadTag."""
+    """The prompt without its tags, and the tags. Raises LoraTagError."""
     tags = [_parse_tag(match[0], match[1], match[2]) for match in _TAG.finditer(prompt)]
     return (_TAG.sub("", prompt).strip() if tags else prompt), tags
 

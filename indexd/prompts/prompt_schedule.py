@@ -105,7 +105,7 @@ def _close_round(opened: list[_OpenBracket]) -> None:
 
 
 def _close_square(opened: list[_OpenBracket]) -> _OpenBracket | None:
-    """The bracket that ends here. A round one left open inside it takes it along: both are literal then."""
+    """The bracket that ends here. If a round bracket inside it is still open, both are literal text."""
     if opened and opened[-1].sign == "[":
         bracket = opened.pop()
         return None if bracket.is_unbalanced else bracket
@@ -115,7 +115,7 @@ def _close_square(opened: list[_OpenBracket]) -> _OpenBracket | None:
 
 
 def _parse_bracket(nodes: list[ScheduleNode], bracket: _OpenBracket) -> ScheduleNode | None:
-    """What the bracket says about steps, None where it says nothing."""
+    """The switch that the bracket states, None where it states none."""
     inner = bracket.start + 1
     if bracket.colons and len(bracket.colons) <= 2:
         last = bracket.colons[-1]

@@ -1,4 +1,4 @@
-"""A prompt and a negative prompt -> what is said to the model at each step, in plain words and weights."""
+"""The texts and weights of a prompt and a negative prompt at each step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from indexd_schemas.recipe import PromptSyntax
 
 @dataclass(frozen=True, slots=True)
 class StepPrompt:
-    """What holds at one step: texts with the weights of their guidance, and what is to be avoided."""
+    """The texts of one step with the weights of their guidance, and the negative text."""
 
     positive: tuple[ComposedPart, ...]
     negative: str
@@ -31,7 +31,7 @@ class PromptScript:
         self.varies_by_step = any(text.varies_by_step for text in (*self._schedules, self._negative_schedule))
 
     def at(self, step: int, steps: int) -> StepPrompt:
-        """What is said at step `step` (counted from 1) of `steps`."""
+        """The texts at step `step` (counted from 1) of `steps`."""
         if self._plain_prompts:
             return StepPrompt((ComposedPart(self._plain_prompts[0]),), self._plain_prompts[1])
         positive = tuple(

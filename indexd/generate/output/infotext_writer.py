@@ -1,4 +1,4 @@
-"""A recipe as A1111's `parameters` text, so that every other tool can read what made a picture.
+"""Writes a recipe as A1111's `parameters` text, which other programs read.
 
 Form: modules/processing.py and modules/infotext_utils.py of AUTOMATIC1111/stable-diffusion-webui (create_infotext, quote).
 """

@@ -1,4 +1,4 @@
-"""A picture and its recipe -> the bytes of a PNG file. The same picture and recipe give the same bytes."""
+"""Encodes an image and its recipe as PNG. The same image and recipe give the same bytes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 from indexd.generate.output.infotext_writer import format_infotext
 from indexd_schemas.recipe import Recipe
 
-# Measured at 1024x1024 on one core: 0.10 s for 2, 0.22 s and 15 % less for 4, 0.36 s for 6: the card waits meanwhile.
+# Measured at 1024x1024 on one core: 0.10 s for 2, 0.22 s and 15 % less for 4, 0.36 s for 6: the GPU waits meanwhile.
 _COMPRESS_LEVEL = 2
 
 _SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"

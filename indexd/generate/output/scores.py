@@ -1,9 +1,9 @@
-"""A finished picture judged: how well it fits its prompt, how it is liked, how sharp it is.
+"""Scores of a finished image: fit to its prompt, aesthetics, sharpness.
 
-clip = cosine of the picture and its prompt in clip_h's joint space, the prompt in windows as everywhere; aesthetic = a
-head of linear layers over the unit picture vector, as LAION's are (github.com/LAION-AI/aesthetic-predictor and
+clip = cosine of the image and its prompt in clip_h's joint space, the prompt in windows as everywhere; aesthetic = a
+head of linear layers over the unit image vector, as LAION's are (github.com/LAION-AI/aesthetic-predictor and
 christophschuhmann/improved-aesthetic-predictor); sharpness = the variance of the Laplacian (4 neighbours) of the grey
-picture at its own size (Pech-Pacheco et al., ICPR 2000).
+image at its own size (Pech-Pacheco et al., ICPR 2000).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ STAGE = "score"
 
 
 def score_image(recipe: Recipe, image: Image.Image, session: RenderSession) -> Recipe:
-    """The recipe with the scores that it asks for. Raises RenderFailed, or ModelOff when clip_h cannot be loaded."""
+    """The recipe with the scores that it asks for. Raises RenderFailed, or ModelUnavailable when clip_h cannot be loaded."""
     if not recipe.score:
         return recipe
     scores: dict[str, ScoreRef] = {}
@@ -45,7 +45,7 @@ def score_image(recipe: Recipe, image: Image.Image, session: RenderSession) -> R
 
 
 def sharpness(image: Image.Image) -> float:
-    """The variance of the Laplacian of the grey picture, 0 for a plain one."""
+    """The variance of the Laplacian of the grey image, 0 for a plain one."""
     grey = np.asarray(image.convert("L"), np.float32)
     if min(grey.shape) < 3:
         return 0.0

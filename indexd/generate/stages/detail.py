@@ -38,7 +38,7 @@ MIN_SIZE_PX = 4
 
 @dataclass(frozen=True, slots=True)
 class DetailRegion:
-    """Where something is made anew: the cut-out (left, top, right, bottom) and in it the soft mask, 255 = anew, 0 = kept."""
+    """Where something is rendered again: the cut-out (left, top, right, bottom) and in it the soft mask, 255 = anew, 0 = kept."""
 
     box: tuple[int, int, int, int]
     mask: Image.Image
@@ -135,7 +135,7 @@ def _redraw(
 
 
 def latent_mask(mask: Image.Image, size: tuple[int, int], scale: int) -> torch.Tensor:
-    """(1, 1, h, w) for latents of a picture of `size`, `scale` pixels each: 1 wherever any pixel of the mask is touched."""
+    """(1, 1, h, w) for latents of an image of `size`, `scale` pixels each: 1 wherever any pixel of the mask is touched."""
     touched = mask.point(lambda level: 255 * (level > 0)).resize(size, Image.Resampling.NEAREST)
     pixels = torch.from_numpy(np.asarray(touched).copy()).float()[None, None]
     return (torch.nn.functional.max_pool2d(pixels, scale) > 0).float()

@@ -1,4 +1,4 @@
-"""Upscaler models: any single-picture architecture that spandrel knows, resident in the pool, run in tiles."""
+"""Upscaler models: any single-image architecture that spandrel knows, resident in the pool, run in tiles."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _CHANNELS = (1, 3)
 
 @dataclass(frozen=True, slots=True)
 class UpscalerModel:
-    """A loaded model that makes every pixel `scale` x `scale`. `whole` = it must see the picture in one piece."""
+    """A loaded model that makes every pixel `scale` x `scale`. `whole` = it must see the image in one piece."""
 
     name: str
     net: Any
@@ -75,7 +75,7 @@ def lease_upscaler(session: RenderSession, path: Path) -> AbstractContextManager
 def upscale_in_tiles(
     session: RenderSession, upscaler: UpscalerModel, image: Image.Image, tile_size: TileSize
 ) -> tuple[Image.Image, TileSize]:
-    """The picture `scale` times as wide and high, and the tiles it was made in: smaller ones where memory was short.
+    """The image `scale` times as wide and high, and the tiles it was made in: smaller ones where memory was short.
 
     Raises RenderFailed above the limit on megapixels, OutOfMemory when even the smallest tile has no room.
     """

@@ -1,4 +1,4 @@
-"""What became of a file of the inbox."""
+"""Admits job files: parsed, planned, and stored in the ledger in one transaction."""
 
 from __future__ import annotations
 
@@ -64,18 +64,20 @@ class Declined:
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """The file is no job file: another ending, or not at the top of the inbox, or gone."""
+    """The file is no job file: another suffix, in a folder below the inbox, or gone."""
 
-
-# A job file -> the ledger: guard, schema, names on disk, limits; seeds drawn and paths fixed; one transaction. The row comes first and holds the file's bytes; the move of the file follows and can be repeated. `admission_key` names the file that was dropped (inode, times, size, content), so admitting it again after a crash in between is harmless.
 
 MAX_NAME_CHARACTERS = 200
 RESERVED_NAMES_KEPT = 50_000
-"""So many names of pictures, and twice those of the jobs that were not over, are kept before they are gathered anew."""
+"""Reserved names are read again from the ledger when there are so many, and twice those of unfinished jobs."""
 
 
 class Admission:
-    """Takes job files, from the inbox or as bytes."""
+    """Admits job files, from the inbox or as bytes.
+
+    The row comes first and holds the file's bytes; the move of the file follows and can be repeated. `admission_key` names
+    the file (inode, times, size, content), so admitting it again after a crash in between is harmless.
+    """
 
     def __init__(
         self,
@@ -161,7 +163,7 @@ class Admission:
             return Admitted(self._current_row(job))
 
     def submit(self, source: bytes, name: str) -> JobRow:
-        """Admit a job that comes as bytes; `name` as a file name. Raises Refused."""
+        """Admit a job that comes as bytes; `name` as a file name. Raises JobRefused."""
         stem = _job_stem(Path(name.replace("\\", "/")).name)
         with self._folders.lock:
             job = self._store.jobs.admit(self._plan_job(source, _printable_name(stem), f"submit:{uuid.uuid4()}", None))
@@ -169,14 +171,14 @@ class Admission:
             return self._current_row(job)
 
     def _current_row(self, job: JobRow) -> JobRow:
-        """The job as it stands now, or as it was admitted: that it was must be told even where the index fails now."""
+        """The current row, or the admitted one where the index cannot be read now: the caller must learn of the admission."""
         try:
             return self._store.jobs.get(job.id) or job
         except StoreUnavailable:
             return job
 
     def _admit_once(self, new: NewJob) -> JobRow:
-        """The job of this very file. One that was moved away already makes room for a new file that looks the same."""
+        """The job of this file. A new file with the same admission key as one that was moved away becomes a new job."""
         job = self._store.jobs.admit(new)
         for number in itertools.count(2):
             if job.file_location == "inbox":
@@ -222,7 +224,7 @@ class Admission:
     def _reserved_names(self, folder: Path) -> set[str]:
         """Names in `folder` that items not yet made will have, as far as this process knows; casefolded.
 
-        A name too many is harmless, and one too few is noticed when the picture is published.
+        A name too many is harmless, and one too few is noticed when the image is published.
         """
         if self._reserved is None or self._reserved_count > self._reserved_limit:
             self._reserved, self._reserved_count = {}, 0

@@ -1,4 +1,4 @@
-"""`input:` of a job -> the pictures it means now, in order. What is chosen here is fixed: a restart changes nothing.
+"""Resolves `input:` of a job to images, in order. The result is stored with the job: a restart changes nothing.
 
 Adding a way of choosing = a function here and a row in `_WAYS`, beside the key in `indexd_schemas/selection.py`.
 """
@@ -30,7 +30,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".ti
 
 
 class InputSelector:
-    """Chooses pictures. Admission may not wait for a model, so likeness is asked of stored vectors alone."""
+    """Selects images. Admission never waits for a model, so similarity compares stored vectors only."""
 
     def __init__(self, store: IndexStore, inbox: Path, limit: int) -> None:
         self._store = store
@@ -39,7 +39,7 @@ class InputSelector:
         self._limit = limit
 
     def select(self, wanted: InputSelection) -> list[InputImage]:
-        """The pictures that are meant, each read now. Raises FieldProblem when there are none, or too many."""
+        """The selected images, each read now. Raises FieldError when there are none or too many."""
         assert wanted.method is not None  # the schema holds it
         paths = _METHODS[wanted.method](self, wanted)
         if not paths:
@@ -55,7 +55,7 @@ class InputSelector:
         return [read_input_image(path, INPUT_PATH) for path in paths]
 
     def resolve_path(self, text: str, key: FieldPath = INPUT_PATH) -> Path:
-        """Where a picture lies that is named by path, `#id` or content hash. Raises FieldProblem."""
+        """The path of an image named by path, `#id` or content hash. Raises FieldError."""
         path = resolve_inbox_path(self._inbox, text, key)
         target = parse_target_argument(text)
         if os.path.lexists(path) or target.path is not None:

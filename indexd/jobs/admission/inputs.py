@@ -1,4 +1,4 @@
-"""A picture that a job names, as it is at admission: read once, its hash taken."""
+"""Images that a job file names, read at admission."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from indexd.name_key import existing_spelling
 
 @dataclass(frozen=True, slots=True)
 class InputImage:
-    """A picture that a job names, as it was at admission."""
+    """An image that a job file names; size and hash are those at admission."""
 
     path: str
     name: str
@@ -28,7 +28,7 @@ class InputImage:
 
 
 def read_input_image(path: Path, key: FieldPath) -> InputImage:
-    """The picture at `path`. Raises FieldProblem at `key`."""
+    """Read the image at `path`. Raises FieldError at `key`."""
     where = format_path(key)
     try:
         with open_regular(os.fsencode(path)) as file:
@@ -44,15 +44,15 @@ def read_input_image(path: Path, key: FieldPath) -> InputImage:
             raise
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise FieldError(key, f"{where}: {path} cannot be read: {reason}") from None
-    # The name stands in the picture that is made, and text there is UTF-8.
+    # The rendered image carries the name, as UTF-8.
     name = path.name.encode("utf-8", "replace").decode()
     return InputImage(str(path), name, facts.content_hash.hex(), facts.width, facts.height)
 
 
 def resolve_inbox_path(inbox: Path, text: str, key: FieldPath) -> Path:
-    """A path as a job file writes it: relative to the inbox, or absolute. Nothing is looked at that lies elsewhere.
+    """The path that a job file states, absolute or relative to the inbox. Addresses and network paths are refused unread.
 
-    Raises FieldProblem at `key`.
+    Raises FieldError at `key`.
     """
     where = format_path(key)
     if is_url(text):
@@ -67,7 +67,7 @@ def resolve_inbox_path(inbox: Path, text: str, key: FieldPath) -> Path:
 
 
 def check_inside_inbox(inbox: Path, path: Path, text: str, key: FieldPath) -> None:
-    """Raise FieldProblem at `key` where what lies in the inbox (`text`, as it is named) is a link that leads out of it."""
+    """Raise FieldError at `key` where a path in the inbox leads out of it by a link. `text` is the path as the job states it."""
     if path.is_relative_to(inbox) and not is_inside(inbox, path):
         raise FieldError(
             key,

@@ -29,13 +29,13 @@ class MaskResolver:
     """Finds masks."""
 
     def __init__(self, store: IndexStore, selector: InputSelector, *, has_detectors: bool) -> None:
-        """`looks` = there are detectors, so that the worker can look where the index knows of no regions."""
+        """`has_detectors`: the worker can detect regions that the index does not know."""
         self._store = store
         self._selector = selector
         self._has_detectors = has_detectors
 
     def resolve(self, job: InpaintJob, image: InputImage) -> ResolvedMask:
-        """The mask of a job for one of its pictures. Raises FieldProblem."""
+        """The mask of a job for one of its inputs. Raises FieldError."""
         wanted = job.mask
         stated = {
             "invert": wanted.invert,
@@ -63,7 +63,7 @@ class MaskResolver:
         return mask
 
     def _region(self, kind: str, index: int, picture: InputImage) -> tuple[float, float, float, float] | None:
-        """The box of a region that the index knows; None = the worker has to look."""
+        """The box of a region that the index knows; None = the worker has to detect it."""
         regions = self._indexed_regions(picture)
         of_kind = [row for row in regions if row.region.kind.casefold() == kind.casefold()]
         if index <= len(of_kind):

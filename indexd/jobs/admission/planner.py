@@ -140,7 +140,7 @@ class JobPlanner:
         ]
 
     def resolve_seeds(self, job: Job) -> list[int]:
-        """The seed of every picture, drawn here where the job names none. Raises FieldError over the limit."""
+        """The seed of every item, drawn at random where the job states none. Raises FieldError over the limit."""
         if job.seeds is not None:
             seeds = self._listed_seeds(job, job.seeds)
         else:
@@ -151,14 +151,14 @@ class JobPlanner:
             else:
                 seeds = list(range(job.seed, job.seed + count))
             if job.variation is not None:
-                # As A1111 does: many variations of one picture, not one of many.
+                # As A1111 does: many variations of one image, not one of many.
                 seeds = seeds[:1] * count
         if seeds[-1] > MAX_SEED:
             raise FieldError(("seed",), f"seed: counting up {job.count} pictures from there passes {MAX_SEED}")
         return seeds
 
     def resolve_variations(self, job: Job, count: int) -> list[RecipeVariation | None]:
-        """The second noise of every picture, its seed counted up. Raises FieldError when that passes the last seed."""
+        """The second noise of every image, its seed counted up. Raises FieldError when that passes the last seed."""
         wanted = job.variation
         if wanted is None:
             return [None] * count
@@ -190,7 +190,7 @@ class JobPlanner:
             )
 
     def resolve_size(self, job: Job, image: InputImage | None = None) -> tuple[int, int]:
-        """Width and height in pixels; what is left out is taken from the source picture, else 1024."""
+        """Width and height in pixels; what is left out is taken from the source image, else 1024."""
         width, height, key = job.width, job.height, "height" if job.height else "width"
         if job.size is not None:
             if width is not None or height is not None:
@@ -216,7 +216,7 @@ class JobPlanner:
             )
 
     def _input_size(self, job: Job, image: InputImage) -> tuple[int, int]:
-        """The size of a finished picture, which a job does not choose."""
+        """The size of a finished image, which a job does not choose."""
         given = next((key for key in ("size", "width", "height") if getattr(job, key) is not None), None)
         if given is not None:
             raise FieldError((given,), f"{given}: {job.kind} starts with the size of its input; use `resize`")
@@ -232,7 +232,7 @@ class JobPlanner:
             raise FieldError((key,), f"{key}: {error}") from None
 
     def resolve_model(self, job: Job) -> ModelRef:
-        """The checkpoint's name; the file is looked up again when the picture is made."""
+        """The checkpoint's name; its file is found again when the render starts."""
         try:
             file = self._catalogue.checkpoint(job.model) if job.model else self._catalogue.default_checkpoint()
         except UnknownModel as error:
@@ -249,7 +249,7 @@ class JobPlanner:
             raise FieldError(("vae",), f"vae: {error}{did_you_mean(job.vae, error)}") from None
 
     def select_inputs(self, selection: InputSelection) -> list[InputImage]:
-        """The pictures to start from, each with its hash taken now. Raises FieldError."""
+        """The images to start from, each with its hash taken now. Raises FieldError."""
         return self._selector.select(selection)
 
     def read_input(self, text: str, path: FieldPath) -> InputImage:
@@ -257,7 +257,7 @@ class JobPlanner:
         return read_input_image(self._selector.resolve_path(text, path), path)
 
     def check_image_count(self, count: int) -> None:
-        """Raise FieldError where so many pictures are more than a job may make."""
+        """Raise FieldError where a job has more items than allowed."""
         if count > self._limits.max_images:
             raise FieldError(
                 ("input",),

@@ -1,7 +1,7 @@
-"""What a job says in words -> prompt, LoRAs and embeddings of its recipes.
+"""Resolves the prompts of a job: LoRA tags, trigger words and embeddings.
 
 `<lora:…>` is taken out of the prompt and becomes a use like those under `loras`; trigger words are put before the prompt;
-names of embeddings are found and the files' hashes kept, so that the picture can be made again.
+names of embeddings are found and the files' hashes kept, so that the image can be made again.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _ESCAPE = re.compile(r"\\(?=[()\[\]])")
 
 @dataclass(frozen=True, slots=True)
 class ResolvedPrompt:
-    """The words of a recipe: the prompt without tags and with trigger words, and what they call upon."""
+    """The prompt without tags and with trigger words, and the LoRAs and embeddings that it uses."""
 
     prompt: str
     loras: tuple[LoraRef, ...]
@@ -48,7 +48,7 @@ class ResolvedPrompt:
 
 
 class PromptResolver:
-    """Reads the words of jobs."""
+    """Resolves the prompts of jobs."""
 
     def __init__(self, catalogue: ModelCatalogue, registry: LoraRegistry, rules: LoraRuleSettings) -> None:
         self._catalogue = catalogue
@@ -56,7 +56,7 @@ class PromptResolver:
         self._rules = rules
 
     def resolve(self, job: Job) -> ResolvedPrompt:
-        """The wording of a job. Raises FieldProblem."""
+        """Resolve the prompts of a job. Raises FieldError."""
         prompt, tags = _split_lora_tags(job)
         uses = self._resolve_loras(job, tags)
         check_lora_rules(uses, self._rules, job.themes)

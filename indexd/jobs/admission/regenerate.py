@@ -1,4 +1,4 @@
-"""What a picture says of its own making, as the keys of a job: exactly where it is ours, as far as it goes where not."""
+"""Reads an image's recipe as the keys of a job: exact for images of indexd, as far as known for others."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ INPUT_PATH = ("input",)
 
 
 class ImageRecipeReader:
-    """Reads pictures for their recipes."""
+    """Reads recipes from images."""
 
     def __init__(self, store: IndexStore, catalogue: ModelCatalogue) -> None:
         self._store = store
         self._catalogue = catalogue
 
     def read_job(self, image: InputImage) -> JobFile:
-        """The job that makes this picture again. Raises FieldProblem when it does not say how it was made."""
+        """The job that renders this image again. Raises FieldError when the image does not state how it was made."""
         try:
             facts = _read_facts(image)
             recipe = parse_recipe(facts.metadata, image.name)
@@ -59,7 +59,7 @@ class ImageRecipeReader:
         return JobFile(job_keys(recipe, paths))
 
     def _path_of(self, content: str | None) -> str | None:
-        """Where a picture lies now, found by its content."""
+        """The path of an image by its content hash; None when the index has no file of it."""
         try:
             row = self._store.images.get_by_hash(bytes.fromhex(content or ""))
         except ValueError:
@@ -69,7 +69,7 @@ class ImageRecipeReader:
 
 
 def lookup_problem(find: Callable[[str], Any]) -> Callable[[str], str | None]:
-    """Why a model file of a name cannot be found, from what raises UnknownModel; None where it can."""
+    """A function that returns why a name is unknown to `find`, None where it is known."""
 
     def problem(name: str) -> str | None:
         try:

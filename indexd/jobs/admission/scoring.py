@@ -1,4 +1,4 @@
-"""`score:` and `keep:` of a job: checked at admission, and the verdict when every picture is there."""
+"""`score:` and `keep:` of a job: validated at admission, applied when every image is rendered."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from indexd_schemas.jobs.scoring import Keep, ScoreName, is_within_limit, keep_c
 
 
 class ScoreValidator:
-    """What can be judged here."""
+    """Checks which scores this installation can give."""
 
     def __init__(
         self,
@@ -23,15 +23,15 @@ class ScoreValidator:
         head_file: Path | None,
         vector_width: Callable[[], int | None] = lambda: None,
     ) -> None:
-        """`need(role)` raises ModelOff where a role is off; `head` is the file of the aesthetic score, and `width` tells the
-        length of clip_h's vectors where that can be told.
+        """`require_role(role)` raises ModelUnavailable; `head_file` is the aesthetic head, `vector_width()` the
+        length of clip_h's vectors, None where it is not known.
         """
         self._require_role = require_role
         self._head_file = head_file
         self._vector_width = vector_width
 
     def requested_scores(self, job: Job, prompt: str) -> tuple[ScoreName, ...]:
-        """The scores that a job of this prompt asks for. Raises FieldProblem where one cannot be given, or `keep` asks for
+        """The scores that a job requests. Raises FieldError where one cannot be given, or `keep` needs one that is not
         another.
         """
         wanted = tuple(dict.fromkeys(job.score))
@@ -73,9 +73,9 @@ class ScoreValidator:
 
 
 def items_to_reject(items: Sequence[JobItemRow], keep: Keep, rank_by: str) -> list[JobItemRow]:
-    """Those finished pictures of a job that are not kept. `by` is the score that `top` ranks by where `keep` says none.
+    """The finished images that a job does not keep. `rank_by` is the score for `top` where `keep` names none.
 
-    A share is of all finished pictures; of equal ones the earlier counts as better. One that has no scores is kept.
+    A share is of all finished images; of equal ones the earlier counts as better. One that has no scores is kept.
     """
     judged = [item for item in items if item.state == "done" and item.scores]
     within = [

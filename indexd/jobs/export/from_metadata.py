@@ -35,10 +35,10 @@ def job_from_metadata(
     missing_checkpoint: ModelProblem,
     missing_lora: ModelProblem,
 ) -> JobFile:
-    """The job that makes a picture of `size` pixels like the one with this metadata.
+    """The job that makes an image of `size` pixels like the one with this metadata.
 
-    `source` is where the picture of its img2img lies, as far as that is known. The `missing_` functions say why a model
-    file of a name cannot be used here, or None. Raises IndexdError when the picture does not say how it was made.
+    `source` is where the image of its img2img lies, as far as that is known. The `missing_` functions say why a model
+    file of a name cannot be used here, or None. Raises IndexdError when the image does not say how it was made.
     """
     if made.prompt is None and made.seed is None:
         raise IndexdError("it does not say with which prompt or seed it was made")

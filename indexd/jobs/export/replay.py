@@ -1,4 +1,4 @@
-"""A picture's own recipe: read from the picture, asked for again, and two pictures compared by their pixels."""
+"""An image's own recipe: read from the image, asked for again, and two images compared by their pixels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RECIPE_CHUNKS = ("png:indexd", "stealth:indexd")
 
 
 def read_recipe(path: Path) -> Recipe:
-    """The recipe that a picture carries. Raises IndexdError when it carries none."""
+    """The recipe that an image carries. Raises IndexdError when it carries none."""
     try:
         with open_regular(path.resolve()) as file:
             facts = read_image(file, path.stat().st_size, path.name)
@@ -34,7 +34,7 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def parse_recipe(made: ImageMetadata, name: str) -> Recipe | None:
-    """The recipe in the metadata of the picture called `name`, None where it is none of ours. Raises IndexdError."""
+    """The recipe in the metadata of the image called `name`, None where it is none of ours. Raises IndexdError."""
     text = next((chunk.text for key in RECIPE_CHUNKS for chunk in made.raw if chunk.key == key), None)
     if text is None:
         return None
@@ -47,7 +47,7 @@ def parse_recipe(made: ImageMetadata, name: str) -> Recipe | None:
 
 
 def replay_job_text(picture: Path, folder: Path, name: str) -> str:
-    """A job file that makes `picture` again as `folder/name.png`."""
+    """A job file that makes `image` again as `folder/name.png`."""
     job = {
         "kind": "regenerate",
         "input": str(picture.absolute()),
@@ -58,7 +58,7 @@ def replay_job_text(picture: Path, folder: Path, name: str) -> str:
 
 
 def compare_images(picture: Path, replayed: Path) -> ReplayReport:
-    """Compare two pictures pixel by pixel."""
+    """Compare two images pixel by pixel."""
     first, second = _pixels(picture), _pixels(replayed)
     same_bytes = picture.read_bytes() == replayed.read_bytes()
     largest, count = None, None

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, under a name that was free. Nothing that exists is ever written over."""
+"""Atomic writes: a file appears whole or not at all, and never replaces one that exists."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def move_no_replace(source: Path, target: Path, fault: FaultHook = no_fault) -> 
     except OSError as error:
         if error.errno not in _LINKS_UNSUPPORTED_ERRNOS:
             raise
-        # Without links there is a moment between the look and the rename; nothing better exists there.
+        # Without hard links a file may appear between the check and the rename; no better way exists there.
         if os.path.lexists(target):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
         source.rename(target)

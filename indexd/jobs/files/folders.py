@@ -126,7 +126,7 @@ class JobFolders:
         raise AssertionError("unreachable: the numbers never end")
 
     def _place_file(self, source: Path | None, target: Path, job: JobRow) -> None:
-        """The job's file at `target`: moved from `source` while that holds the same bytes, else written anew."""
+        """Put the job's file at `target`: moved from `source` if that has the same bytes, else written from the ledger."""
         # The process ended between the two halves of a move, or between a whole one and its note in the ledger.
         if source is not None and (_same_file(source, target) or _has_bytes(target, job.source)):
             source.unlink()
@@ -218,7 +218,7 @@ def _has_bytes(path: Path, data: bytes) -> bool:
         with open(path, "rb") as file:
             return file.read(len(data) + 1) == data
     except OSError as error:
-        # No file handle is left, say: that tells nothing of what the file holds, and a second one must not be written.
+        # An error such as a lack of file handles says nothing about the content, and a second file must not be written.
         raise_if_transient(error)
         return False
 

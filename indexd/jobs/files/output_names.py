@@ -1,4 +1,4 @@
-"""Where the pictures of a job go and what they are called: decided at admission, once, and kept in the ledger.
+"""Folders and names of the files of a job: decided once, at admission, and stored in the ledger.
 
 A name never leaves its folder and can be written on every system: reserved names of Windows, signs it forbids, control
 and direction signs, leading dots (the watcher ignores hidden files) and names over the length of a directory entry are
@@ -43,7 +43,7 @@ def safe_name(text: str, limit_bytes: int = MAX_NAME_BYTES) -> str:
 
 
 def check_pattern(pattern: str) -> None:
-    """Raise FieldProblem when a name pattern cannot be used."""
+    """Raise FieldError when a name pattern cannot be used."""
     if "/" in pattern or "\\" in pattern:
         raise FieldError(_NAME_FIELD, "output.name: a name holds no folder; put that into output.folder")
     for word in _PLACEHOLDER.findall(pattern):
@@ -56,7 +56,7 @@ def check_pattern(pattern: str) -> None:
 
 
 def complete_pattern(pattern: str, count: int) -> str:
-    """The pattern with `-{index}` added where several pictures would get the same name; an empty one is `{name}-{index}`."""
+    """The pattern with `-{index}` added where several images would get the same name; an empty one is `{name}-{index}`."""
     if not pattern:
         return "{name}-{index}"
     if count > 1 and not any(f"{{{word}}}" in pattern for word in UNIQUE_PLACEHOLDERS):
@@ -99,7 +99,7 @@ def free_file_name(stem: str, suffix: str, taken: Callable[[str], bool]) -> str:
 
 
 def resolve_output_folder(text: str, default: Path) -> Path:
-    """The folder that `output.folder` means, absolute. Raises FieldProblem.
+    """The absolute path of `output.folder`. Raises FieldError.
 
     Relative folders lie inside `default` and are made when they are needed; an absolute one, or one that begins with
     `~`, must be there already, or its parent must be: so a typing error or an unmounted disk grows no tree of its own.

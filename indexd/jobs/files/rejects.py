@@ -1,6 +1,6 @@
-"""The pictures of an ended job that are not kept -> `rejected/` beside them, wherever the process dies in between.
+"""Moves the images that an ended job does not keep to `rejected/` beside them, safe against a kill at any point.
 
-Every picture was published in its place first, so that nothing waits for the best of many. When the last one is there
+Every image was published in its place first, so that nothing waits for the best of many. When the last one is there
 the verdict and the new paths go to the ledger in one transaction; then each file is linked to its new name, loses its old
 one, and its row says so. After a death the same is done again: a file that has its new name already loses only the old
 one. A file that somebody changed or took away meanwhile is left alone.
@@ -31,7 +31,7 @@ _TRANSIENT_ERRNOS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM))
 
 
 class RejectMover:
-    """Sets pictures aside. Running it twice for a job is harmless."""
+    """Moves rejected images. Running it twice for a job is harmless."""
 
     def __init__(self, ledger: JobOutputRepository, fault: FaultHook = no_fault) -> None:
         self._ledger = ledger
@@ -94,7 +94,7 @@ class RejectMover:
 
 
 def _reject_paths(items: Sequence[JobItemRow]) -> dict[int, bytes]:
-    """A free name in `rejected/` for each picture."""
+    """A free name in `rejected/` for each image."""
     taken: dict[Path, set[str]] = {}
     paths = {}
     for item in items:
@@ -115,7 +115,7 @@ def _existing_names(folder: Path) -> set[str]:
 
 
 def _has_content_of(path: Path, item: JobItemRow) -> bool:
-    """Whether the file holds exactly this picture."""
+    """Whether the file has exactly the content of the item."""
     try:
         return not path.is_symlink() and hash_file_hex(path) == (item.content_hash or b"").hex()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Keeps the folders in step with the ledger: which job's file must still go where, and what is written when it ends."""
+"""Moves job files to the folder of their job's state, and writes the results of ended jobs."""
 
 from __future__ import annotations
 

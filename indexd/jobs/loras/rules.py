@@ -25,7 +25,7 @@ class ResolvedLora:
 
 
 def check_lora_rules(loras: Sequence[ResolvedLora], rules: LoraRuleSettings, themes: Sequence[str]) -> None:
-    """Raises FieldProblem for what is not to be put together."""
+    """Raises FieldError for LoRAs that the settings or the registry do not allow together."""
     for use in loras:
         if use.entry is not None:
             _check_one(use, use.entry, len(loras), {theme.casefold() for theme in themes})

@@ -35,7 +35,7 @@ class FieldError(Exception):
 
 
 def parse_job(document: YamlDocument, kinds: Mapping[str, JobKind[Any]]) -> JobBase:
-    """The job in `document` by the schema of its kind. Raises Refused, one sentence a line."""
+    """The job in `document` by the schema of its kind. Raises JobRefused, one sentence a line."""
     kind = document.data.get("kind")
     if "kind" not in document.data:
         close = difflib.get_close_matches("kind", document.data, n=1) or [key for key in document.data if key == "type"]

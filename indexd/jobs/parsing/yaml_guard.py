@@ -1,4 +1,4 @@
-"""The bytes of a job file -> plain data with the place of every key and value, or one sentence.
+"""Parses a YAML file to plain data with the position of every key and value, or refuses it with one sentence.
 
 Only the event stream of the YAML library is used: nothing is constructed, so nothing can run, and the walk stops at the
 first event over a limit. Anchors, aliases, merge keys, tags and directives are refused: a job file needs none of them,
@@ -114,7 +114,7 @@ class YamlDocument:
 
 
 def parse_yaml(source: bytes, limits: YamlLimits = JOB_FILE_LIMITS) -> YamlDocument:
-    """The document in `source`. Raises Refused with line, column and what to change."""
+    """The document in `source`. Raises JobRefused with line, column and what to change."""
     text = _decode(source, limits)
     lines = tuple(text.splitlines())
     events = _CheckedEvents(text, lines, limits)
