@@ -113,7 +113,7 @@ class JobService:
 
     def _on_admitted(self, job: JobRow) -> None:
         """The job is in the ledger, so nothing that follows may fail: its file would not be admitted a second time."""
-        log.info("job %d accepted: %s, %d pictures", job.id, job.name, sum(job.item_counts.values()))
+        log.info("job %d accepted: %s, %d images", job.id, job.name, sum(job.item_counts.values()))
         self._emit_changed()
         with contextlib.suppress(StoreUnavailable):
             self._warn_unwatched_folders(job)
@@ -122,7 +122,7 @@ class JobService:
         for folder in sorted({os.path.dirname(item.path) for item in self._store.jobs.items(job.id)}):
             if not any(relative(root, folder) is not None for root in self._watched_folders):
                 log.warning(
-                    "job %d: %s is in no watched folder; its pictures are made, not indexed", job.id, display(folder)
+                    "job %d: %s is in no watched folder; its files are made, but not indexed", job.id, display(folder)
                 )
 
     def _require(self, job_id: int) -> JobRow:

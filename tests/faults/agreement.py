@@ -43,7 +43,7 @@ def _ledger(store: Store) -> list[str]:
                 continue
             path = Path(os.fsdecode(item.path))
             if item.state != "done" or not path.is_file():
-                wrong.append(f"job {job.id}, picture {item.index}: {item.state}, {path}: {item.error}")
+                wrong.append(f"job {job.id}, item {item.index}: {item.state}, {path}: {item.error}")
             elif blake3(path.read_bytes()).digest() != item.content_hash:
                 wrong.append(f"{path} has other bytes than the ledger says")
             if item.path in published:

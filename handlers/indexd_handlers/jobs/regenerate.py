@@ -37,7 +37,7 @@ def _regenerate_one(changes: dict[str, Any], planner: JobPlanner, image: InputIm
     keys = {key: value for key, value in own.keys.items() if key not in gone} | changes
     kind = keys["kind"]
     if "denoise" in changes and "denoise" not in JOB_KINDS[kind].model_fields:
-        raise FieldError(("denoise",), f"denoise: {image.name} was not made from another picture ({kind})")
+        raise FieldError(("denoise",), f"denoise: {image.name} was not made from another image ({kind})")
     try:
         job = with_added_stages(JOB_KINDS[kind]).model_validate(keys)
         items = find_kind(kind).plan(job, planner)

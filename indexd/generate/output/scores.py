@@ -68,7 +68,7 @@ def _clip_scores(recipe: Recipe, image: Image.Image, session: RenderSession) -> 
         model = cast("ImageEmbeddingModel", loaded)
         vector = session.pool.run_with_eviction(lambda: model.embed_images([image]))[0]
         if not np.isfinite(vector).all():
-            raise RenderFailed(f"{STAGE}: clip_h gives this picture a vector that is no number")
+            raise RenderFailed(f"{STAGE}: clip_h gives this image a vector that is not finite")
         if "clip" in recipe.score:
             words = plain_prompt(recipe)
             text = session.pool.run_with_eviction(

@@ -68,7 +68,7 @@ def _resolve_image(
     if image is not None:
         return read_image(image, (*at, "image"))
     if source is None:
-        raise FieldError(at, f"{at[0]}[{at[1]}]: `image` is missing, and the job has no input; name a picture")
+        raise FieldError(at, f"{at[0]}[{at[1]}]: `image` is missing, and the job has no input; name an image")
     return source
 
 

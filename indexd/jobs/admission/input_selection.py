@@ -43,13 +43,13 @@ class InputSelector:
         assert wanted.method is not None  # the schema holds it
         paths = _METHODS[wanted.method](self, wanted)
         if not paths:
-            raise FieldError(INPUT_PATH, f"input: {_describe(wanted)} is no picture at all; nothing could be made")
+            raise FieldError(INPUT_PATH, f"input: {_describe(wanted)} selects no image")
         if wanted.count is not None:
             paths = paths[: wanted.count]
         if len(paths) > self._limit:
             raise FieldError(
                 INPUT_PATH,
-                f"input: {_describe(wanted)} is more than {self._limit} pictures ([generate] max_images_per_job); "
+                f"input: {_describe(wanted)} is more than {self._limit} images ([generate] max_images_per_job); "
                 "take fewer with `count`",
             )
         return [read_input_image(path, INPUT_PATH) for path in paths]
@@ -80,10 +80,10 @@ class InputSelector:
         found: list[Path] = []
         for here, below, names in os.walk(folder, onerror=raise_if_transient):
             below[:] = sorted(name for name in below if wanted.recursive and not name.startswith("."))
-            pictures = (
+            images = (
                 name for name in sorted(names) if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
             )
-            found += [Path(here, name) for name in pictures]
+            found += [Path(here, name) for name in images]
             if len(found) > self._limit:
                 break
         for path in found:
@@ -118,7 +118,7 @@ class InputSelector:
             count=min(wanted.count or SAMPLE_COUNT, self._limit + 1),
         )
         try:
-            ids = [picture.image_id for picture in take_sample(self._store, question).pictures]
+            ids = [sample.image_id for sample in take_sample(self._store, question).pictures]
         except IndexdError as error:
             raise FieldError(INPUT_PATH, f"input: {error}") from None
         places = self._store.images.paths(ids)
@@ -146,7 +146,7 @@ class _NoModels:
     """An embedder that has no models."""
 
     def __call__(self, call: EmbedText | EmbedImages) -> Embedded:
-        raise IndexdError(f"the look of this picture is not in the index yet ({call.role})")
+        raise IndexdError(f"the index has no vector of this image yet ({call.role})")
 
     def find_faces(self, _call: FindFaces) -> FacesFound:
         raise IndexdError("faces are not looked for here")

@@ -58,7 +58,7 @@ def resolve_inbox_path(inbox: Path, text: str, key: FieldPath) -> Path:
     if is_url(text):
         raise FieldError(key, f"{where}: {quote_value(text)} is an address; nothing is fetched, name a file")
     if is_unc(text):
-        raise FieldError(key, f"{where}: {quote_value(text)} is on another machine; copy the picture here first")
+        raise FieldError(key, f"{where}: {quote_value(text)} is on another machine; copy the image here first")
     if "\0" in text or ".." in re.split(r"[/\\]", text):
         raise FieldError(key, f"{where}: {quote_value(text)} is no path that can be used")
     path = existing_spelling(inbox / os.path.expanduser(text))

@@ -51,34 +51,34 @@ class MaskResolver:
         of = {"region": wanted.region, "index": wanted.index, "box": box, "padding": wanted.padding}
         return ResolvedMask(MaskRef.model_validate({**stated, **of}))
 
-    def _file(self, text: str, picture: InputImage) -> InputImage:
+    def _file(self, text: str, image: InputImage) -> InputImage:
         mask = read_input_image(self._selector.resolve_path(text, MASK_PATH), MASK_PATH)
-        across, down = mask.width * picture.height, mask.height * picture.width
+        across, down = mask.width * image.height, mask.height * image.width
         if abs(across - down) > SHAPE_TOLERANCE * max(across, down):
             raise FieldError(
                 MASK_PATH,
                 f"mask: {mask.name} has {mask.width}x{mask.height}, which is another shape than "
-                f"{picture.width}x{picture.height} of {picture.name}",
+                f"{image.width}x{image.height} of {image.name}",
             )
         return mask
 
-    def _region(self, kind: str, index: int, picture: InputImage) -> tuple[float, float, float, float] | None:
+    def _region(self, kind: str, index: int, image: InputImage) -> tuple[float, float, float, float] | None:
         """The box of a region that the index knows; None = the worker has to detect it."""
-        regions = self._indexed_regions(picture)
+        regions = self._indexed_regions(image)
         of_kind = [row for row in regions if row.region.kind.casefold() == kind.casefold()]
         if index <= len(of_kind):
             return of_kind[index - 1].region.box
         if of_kind:
             count = f"{len(of_kind)} {kind}" if len(of_kind) > 1 else f"one {kind}"
-            raise FieldError(("mask", "index"), f"mask.index: {index}, but {picture.name} has only {count}")
+            raise FieldError(("mask", "index"), f"mask.index: {index}, but {image.name} has only {count}")
         if not self._has_detectors:
             raise FieldError(
                 ("mask", "region"),
-                f"mask.region: no {quote_value(kind)} is known of {picture.name}, and there are no detectors that could look "
+                f"mask.region: no {quote_value(kind)} is known of {image.name}, and there are no detectors that could look "
                 "([[faces.detectors]])",
             )
         return None
 
-    def _indexed_regions(self, picture: InputImage) -> list[RegionRow]:
-        row = self._store.images.get_by_hash(bytes.fromhex(picture.content_hash))
+    def _indexed_regions(self, image: InputImage) -> list[RegionRow]:
+        row = self._store.images.get_by_hash(bytes.fromhex(image.content_hash))
         return self._store.faces.of_image(row.id) if row is not None else []

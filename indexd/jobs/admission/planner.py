@@ -154,7 +154,7 @@ class JobPlanner:
                 # As A1111 does: many variations of one image, not one of many.
                 seeds = seeds[:1] * count
         if seeds[-1] > MAX_SEED:
-            raise FieldError(("seed",), f"seed: counting up {job.count} pictures from there passes {MAX_SEED}")
+            raise FieldError(("seed",), f"seed: counting up {job.count} images from there passes {MAX_SEED}")
         return seeds
 
     def resolve_variations(self, job: Job, count: int) -> list[RecipeVariation | None]:
@@ -167,7 +167,7 @@ class JobPlanner:
             first = self._random_bits(RANDOM_SEED_BITS)
         if first + count - 1 > MAX_SEED:
             raise FieldError(
-                ("variation", "seed"), f"variation.seed: counting up {count} pictures from there passes {MAX_SEED}"
+                ("variation", "seed"), f"variation.seed: counting up {count} images from there passes {MAX_SEED}"
             )
         return [RecipeVariation(seed=first + index, strength=wanted.strength) for index in range(count)]
 
@@ -177,7 +177,7 @@ class JobPlanner:
         if not seeds:
             raise FieldError(("seeds",), "seeds: the list is empty")
         if job.count is not None and job.count != len(seeds):
-            text = f"count: {job.count} pictures, but `seeds` has {len(seeds)}; leave `count` out"
+            text = f"count: {job.count} images, but `seeds` has {len(seeds)}; leave `count` out"
             raise FieldError(("count",), text)
         self._check_count(len(seeds), "seeds")
         return seeds
@@ -186,7 +186,7 @@ class JobPlanner:
         if count > self._limits.max_images:
             raise FieldError(
                 (key,),
-                f"{key}: {count} pictures; a job makes at most {self._limits.max_images} ([generate] max_images_per_job)",
+                f"{key}: {count} images; a job makes at most {self._limits.max_images} ([generate] max_images_per_job)",
             )
 
     def resolve_size(self, job: Job, image: InputImage | None = None) -> tuple[int, int]:
@@ -261,7 +261,7 @@ class JobPlanner:
         if count > self._limits.max_images:
             raise FieldError(
                 ("input",),
-                f"input: {count} pictures, one for each input and seed; a job makes at most {self._limits.max_images} "
+                f"input: {count} images, one for each input and seed; a job makes at most {self._limits.max_images} "
                 "([generate] max_images_per_job)",
             )
 

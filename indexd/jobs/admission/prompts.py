@@ -138,7 +138,7 @@ class PromptResolver:
 
 
 def _split_lora_tags(job: Job) -> tuple[str, list[LoraTag]]:
-    elsewhere = "a LoRA works on the whole picture; write it into `prompt`"
+    elsewhere = "a LoRA works on the whole image; write it into `prompt`"
     unread: list[tuple[FieldPath, str, str]] = [(("negative_prompt",), job.negative_prompt, elsewhere)]
     unread += [(place, text, elsewhere) for place, text in stage_prompts(job)]
     if job.prompt_syntax == "plain":

@@ -39,13 +39,13 @@ class ScoreValidator:
             self._check(name)
         if "clip" in wanted and not prompt.strip():
             raise FieldError(
-                ("score",), "score: clip tells how a picture fits its prompt, and there is none; write `prompt`"
+                ("score",), "score: clip tells how an image fits its prompt, and there is none; write `prompt`"
             )
         keep = job.keep
         if keep is None:
             return wanted
         if not wanted:
-            raise FieldError(("keep",), "keep: pictures are kept by their scores; name them under `score`")
+            raise FieldError(("keep",), "keep: images are kept by their scores; name them under `score`")
         for key, name in [(key, key) for key in keep.limits] + ([("by", keep.by)] if keep.by else []):
             if name not in wanted:
                 raise FieldError(("keep", key), f"keep.{key}: the score {name} is not under `score`; add it there")

@@ -47,7 +47,7 @@ class StagePlanning:
     def check_size(self, sides: SizePx, key: str, *, grown: bool = False) -> None:
         size, megapixels = f"{sides[0]}x{sides[1]}", sides[0] * sides[1] / 1e6
         if min(sides) < MIN_SIDE_PX:
-            raise self.refusal(key, f"the picture would be {size}; both sides must have {MIN_SIDE_PX} pixels at least")
+            raise self.refusal(key, f"the image would be {size}; both sides must have {MIN_SIDE_PX} pixels at least")
         if megapixels > self.max_megapixels:
             before = self.size.sides
             what = f"{before[0]}x{before[1]} becomes {size}," if grown else f"{size} are"

@@ -69,9 +69,9 @@ def _set_kind(job: JobFile, made: ImageMetadata, source: str | None) -> None:
         return
     job.keys["kind"] = "txt2img"
     if made.input_hash is not None:
-        job.remarks.append(f"input: made from the picture {made.input_hash[:12]}…, which is not in the index")
+        job.remarks.append(f"input: made from the image {made.input_hash[:12]}…, which is not in the index")
     elif changed:
-        job.remarks.append(f"input: made from another picture, with denoise {made.denoise:g}, and does not say which")
+        job.remarks.append(f"input: made from another image, with denoise {made.denoise:g}, and does not say which")
 
 
 def _clean_prompt(job: JobFile, key: str, text: str) -> str:
@@ -85,7 +85,7 @@ def _clean_prompt(job: JobFile, key: str, text: str) -> str:
         job.remarks.append(f"{key}: cut after {_TRUNCATED_CHARACTERS} of {len(text)} characters")
         text = text[:_TRUNCATED_CHARACTERS]
     if key == "prompt" and not text:
-        job.remarks.append("prompt: the picture states none")
+        job.remarks.append("prompt: the image states none")
     return text
 
 
@@ -99,7 +99,7 @@ def _set_size(job: JobFile, made: ImageMetadata, size: tuple[int, int]) -> None:
         if side % SIZE_STEP_PX:
             job.remarks.append(f"{key}: {side} is no multiple of {SIZE_STEP_PX}")
     if (width, height) != size:
-        job.remarks.append(f"size: made at {width}x{height}, and the picture has {size[0]}x{size[1]}")
+        job.remarks.append(f"size: made at {width}x{height}, and the image has {size[0]}x{size[1]}")
 
 
 def _set_sampling(job: JobFile, made: ImageMetadata) -> None:

@@ -29,7 +29,7 @@ def read_recipe(path: Path) -> Recipe:
         raise IndexdError(f"{path} cannot be read: {error}") from None
     recipe = parse_recipe(facts.metadata, str(path))
     if recipe is None:
-        raise IndexdError(f"{path} carries no recipe of indexd; only pictures that indexd made can be made again")
+        raise IndexdError(f"{path} carries no recipe of indexd; only images that indexd made can be made again")
     return recipe
 
 
@@ -46,27 +46,27 @@ def parse_recipe(made: ImageMetadata, name: str) -> Recipe | None:
         raise IndexdError(f"the recipe in {name} cannot be used: {where}: {first['msg']}") from None
 
 
-def replay_job_text(picture: Path, folder: Path, name: str) -> str:
+def replay_job_text(image: Path, folder: Path, name: str) -> str:
     """A job file that makes `image` again as `folder/name.png`."""
     job = {
         "kind": "regenerate",
-        "input": str(picture.absolute()),
+        "input": str(image.absolute()),
         "output": {"folder": str(folder), "name": name},
         "priority": "high",
     }
     return json_in_yaml(job, indent=1) + "\n"
 
 
-def compare_images(picture: Path, replayed: Path) -> ReplayReport:
+def compare_images(image: Path, replayed: Path) -> ReplayReport:
     """Compare two images pixel by pixel."""
-    first, second = _pixels(picture), _pixels(replayed)
-    same_bytes = picture.read_bytes() == replayed.read_bytes()
+    first, second = _pixels(image), _pixels(replayed)
+    same_bytes = image.read_bytes() == replayed.read_bytes()
     largest, count = None, None
     if first.shape == second.shape:
         difference = np.abs(first.astype(np.int16) - second.astype(np.int16))
         largest, count = int(difference.max(initial=0)), int(np.any(difference, axis=-1).sum())
     return ReplayReport(
-        picture=str(picture),
+        picture=str(image),
         replayed=str(replayed),
         equal=largest == 0,
         same_bytes=same_bytes,

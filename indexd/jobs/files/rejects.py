@@ -89,7 +89,7 @@ class RejectMover:
         self._ledger.mark_reject_moved(item.id)
 
     def _leave_in_place(self, item: JobItemRow, reason: str) -> None:
-        log.warning("job %d, picture %d: %s", item.job_id, item.index + 1, reason)
+        log.warning("job %d, item %d: %s", item.job_id, item.index + 1, reason)
         self._ledger.mark_reject_kept_in_place(item.id, reason)
 
 

@@ -45,10 +45,10 @@ def _adopt_or_requeue(store: IndexStore, publisher: Publisher, job: JobRow, item
     """Adopt the item's file, else queue the item again or fail it; whether it was adopted."""
     kind: JobKind[Any] | None = job_kinds.get(job.kind)
     if kind is not None and publisher.adopt(item, lambda path: kind.adopt(path, job, item)) is not None:
-        log.info("job %d, picture %d was finished already: %s", job.id, item.index + 1, display(item.path))
+        log.info("job %d, item %d was finished already: %s", job.id, item.index + 1, display(item.path))
         return True
     if count >= MAX_INTERRUPTIONS:
-        text = f"the program ended {count} times while this picture was made, so it is set aside"
+        text = f"the program ended {count} times while this item was made, so it is set aside"
         store.jobs.mark_item_failed(item.id, text, retry_at=None)
     else:
         store.jobs.requeue_item(item.id)

@@ -63,7 +63,7 @@ class InFlight:
         return Path(os.fsdecode(self.item.path)).parent
 
     def __str__(self) -> str:
-        return f"job {self.item.job_id}, picture {self.item.index + 1}"
+        return f"job {self.item.job_id}, item {self.item.index + 1}"
 
 
 class ItemResults:
@@ -247,7 +247,7 @@ class ItemResults:
                 job = require_job(self._ledger, job_id)
                 log.info("job %d (%s) is %s%s", job.id, job.name, job.state, f": {error}" if error else "")
                 if rejected:
-                    log.info("job %d: %d pictures are not kept and lie in rejected/", job.id, rejected)
+                    log.info("job %d: %d images are not kept and lie in rejected/", job.id, rejected)
         self._jobs.file_sync.settle(job_id)
         if job.state in self._jobs.notify_on:
             self._jobs.finished.emit()
@@ -255,4 +255,4 @@ class ItemResults:
     def _failure_summary(self, job: JobRow) -> str:
         items = self._ledger.items(job.id)
         failed = [item for item in items if item.state is JobState.FAILED]
-        return f"{len(failed)} of {len(items)} pictures failed; picture {failed[0].index + 1}: {failed[0].error}"
+        return f"{len(failed)} of {len(items)} items failed; item {failed[0].index + 1}: {failed[0].error}"

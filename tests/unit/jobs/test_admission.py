@@ -79,8 +79,8 @@ def _refusal(room: Room, text: str) -> str:
             "line 3, column 7: size: 4096x4096 are 16.8 megapixels; at most 4.5",
         ),
         ("kind: txt2img\nprompt: a\nwidth: 8192", "line 3, column 8: width: 8192x1024 are 8.4 megapixels"),
-        ("kind: txt2img\nprompt: a\ncount: 51", "line 3, column 8: count: 51 pictures; a job makes at most 50"),
-        ("kind: txt2img\nprompt: a\nseeds: 1..60", "line 3, column 8: seeds: 60 pictures; a job makes at most 50"),
+        ("kind: txt2img\nprompt: a\ncount: 51", "line 3, column 8: count: 51 images; a job makes at most 50"),
+        ("kind: txt2img\nprompt: a\nseeds: 1..60", "line 3, column 8: seeds: 60 images; a job makes at most 50"),
         ("kind: txt2img\nprompt: a\nseeds: 9..1", "seeds: the range '9..1' runs backwards; write 1..9"),
         (
             "kind: txt2img\nprompt: a\nseeds: many",
@@ -89,8 +89,8 @@ def _refusal(room: Room, text: str) -> str:
         ("kind: txt2img\nprompt: a\nseeds: [1, x]", "line 3, column 12: seeds[1]: must be a whole number (got 'x')"),
         ("kind: txt2img\nprompt: a\nseeds: []", "seeds: the list is empty"),
         ("kind: txt2img\nprompt: a\nseeds: [1]\nseed: 4", "line 4, column 7: seed: `seeds` is there as well"),
-        ("kind: txt2img\nprompt: a\nseeds: [1, 2]\ncount: 3", "line 4, column 8: count: 3 pictures, but `seeds` has 2"),
-        (f"kind: txt2img\nprompt: a\nseed: {2**64 - 1}\ncount: 2", "line 3, column 7: seed: counting up 2 pictures"),
+        ("kind: txt2img\nprompt: a\nseeds: [1, 2]\ncount: 3", "line 4, column 8: count: 3 images, but `seeds` has 2"),
+        (f"kind: txt2img\nprompt: a\nseed: {2**64 - 1}\ncount: 2", "line 3, column 7: seed: counting up 2 images"),
         (f"kind: txt2img\nprompt: a\nseed: {2**64}", "seed: must be at most 18446744073709551615"),
         (
             "kind: txt2img\nprompt: a\nsampler: eular",
@@ -106,7 +106,7 @@ def _refusal(room: Room, text: str) -> str:
         ("kind: txt2img\nprompt: a\nvariation: {strength: 2}", "variation.strength: must be at most 1 (got 2)"),
         (
             f"kind: txt2img\nprompt: a\ncount: 2\nvariation: {{seed: {2**64 - 1}}}",
-            "variation.seed: counting up 2 pictures from there passes",
+            "variation.seed: counting up 2 images from there passes",
         ),
         ("kind: txt2img\nprompt: a\nvae: sdxl_vea", "line 3, column 6: vae: there is no VAE 'sdxl_vea'"),
         ("kind: txt2img\nprompt: a\nvae: sdxl_vea", "did you mean 'sdxl_vae'"),

@@ -68,7 +68,7 @@ def test_limits_and_shares() -> None:
     [
         ("score: [sharp]", "score[0]: must be 'clip', 'aesthetic' or 'sharpness'"),
         ("score: [clip]", "score: clip needs the model clip_h"),
-        ("keep: {top: 3}", "keep: pictures are kept by their scores; name them under `score`"),
+        ("keep: {top: 3}", "keep: images are kept by their scores; name them under `score`"),
         ("score: [sharpness]\nkeep: {clip: 0.3}", "keep.clip: the score clip is not under `score`"),
         ("score: [sharpness]\nkeep: {top: 3, by: clip}", "keep.by: the score clip is not under `score`"),
         ("score: [sharpness]\nkeep: {top: 0}", "keep.top: must be at least 1"),

@@ -129,7 +129,7 @@ def test_a_model_that_is_not_here_can_be_replaced(room: Room) -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ("denoise: 0.5", "denoise: first-0001.png was not made from another picture (txt2img)"),
+        ("denoise: 0.5", "denoise: first-0001.png was not made from another image (txt2img)"),
         ("steps: 900", "line 3, column 8: steps: must be at most 500 (got 900)"),
         ("model: dreem", "line 3, column 8: model: there is no checkpoint 'dreem'"),
         ("stepz: 9", "did you mean `steps`"),

@@ -113,13 +113,12 @@ def test_three_deaths_and_the_picture_is_set_aside_while_the_queue_goes_on(room:
     assert _states(room, 1) == ["failed", "done"]
     error = room.store.jobs.items(1)[0].error
     assert (
-        error
-        == "the worker died 3 times while making this picture, so it is set aside: the worker ended with signal 11"
+        error == "the worker died 3 times while making this item, so it is set aside: the worker ended with signal 11"
     )
     assert _job_state(room, 1) == "failed"
     assert room.listed("failed") == ["bad.result.json", "bad.yaml", "bad.yaml.error.txt"]
     text = (room.inbox / "failed" / "bad.yaml.error.txt").read_text()
-    assert text.startswith("1 of 2 pictures failed; picture 1: the worker died 3 times")
+    assert text.startswith("1 of 2 items failed; item 1: the worker died 3 times")
     assert room.store.jobs.pause_reason() is None
 
 
@@ -164,7 +163,7 @@ def test_out_of_memory_pauses_the_queue_and_it_resumes_by_itself(room: Room) -> 
     room.work()
     _submit(room)
     room.work()
-    assert "the card has no room (job 1, picture 1)" in (room.store.jobs.pause_reason() or "")
+    assert "the card has no room (job 1, item 1)" in (room.store.jobs.pause_reason() or "")
     assert len(room.workers.calls) == 1
     room.clock.now += 60
     room.work()
@@ -480,9 +479,7 @@ def test_a_picture_that_ends_the_program_every_time_comes_to_an_end(
         room.workers.hold()
         room.work()
         room = open_room()
-    assert (
-        room.store.jobs.items(1)[0].error == "the program ended 3 times while this picture was made, so it is set aside"
-    )
+    assert room.store.jobs.items(1)[0].error == "the program ended 3 times while this item was made, so it is set aside"
     assert _job_state(room, 1) == "failed"
 
 

@@ -80,7 +80,7 @@ def test_a_query_is_answered_once_and_for_all(room: Room, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("{query: 'rating:5'}", "line 5, column 8: input: what the query 'rating:5' finds is no picture at all"),
+        ("{query: 'rating:5'}", "line 5, column 8: input: what the query 'rating:5' finds selects no image"),
         ("{query: 'stars:5'}", "there is no key 'stars'"),
         ("{folder: nowhere}", "there is no folder"),
         ("{folder: a, query: b}", "`folder` and `query` cannot be combined"),
@@ -108,7 +108,7 @@ def test_limits_count_inputs_times_seeds(room: Room, tmp_path: Path) -> None:
     folder = tmp_path / "many"
     for number in range(26):
         paint(folder / f"{number:02}.png", "red", (64, 64 + 8 * number))
-    with pytest.raises(JobRefused, match="input: 52 pictures, one for each input and seed; a job makes at most 50"):
+    with pytest.raises(JobRefused, match="input: 52 images, one for each input and seed; a job makes at most 50"):
         room.jobs.submit(f"{JOB}count: 2\ninput: {{folder: '{folder}'}}".encode(), "x.yaml")
     assert len(inputs(room, room.jobs.submit(f"{JOB}input: {{folder: '{folder}'}}".encode(), "y.yaml").id)) == 26
 

@@ -92,7 +92,7 @@ def test_our_own_img2img_finds_its_source_again() -> None:
     }
     lost = made(metadata)
     assert loaded(lost).kind == "txt2img"
-    assert lost.remarks == ["input: made from the picture abababababab…, which is not in the index"]
+    assert lost.remarks == ["input: made from the image abababababab…, which is not in the index"]
 
 
 def test_what_cannot_be_taken_over_stands_as_a_comment() -> None:
@@ -111,7 +111,7 @@ def test_what_cannot_be_taken_over_stands_as_a_comment() -> None:
     assert (job.sampler, job.schedule) == ("dpmpp_sde", "karras")
     for remark in (
         "width: 500 is no multiple of 8",
-        "size: made at 500x1216, and the picture has 1000x2432",
+        "size: made at 500x1216, and the image has 1000x2432",
         "pass 2: sampler euler, steps 10, denoise 0.5",
         "control: openpose with weight 0.8",
         "vae: sdxl-vae",
@@ -122,7 +122,7 @@ def test_what_cannot_be_taken_over_stands_as_a_comment() -> None:
 
 def test_a_picture_of_a_picture_that_does_not_say_which() -> None:
     assert made(ImageMetadata(prompt="x", denoise=0.6)).remarks == [
-        "input: made from another picture, with denoise 0.6, and does not say which"
+        "input: made from another image, with denoise 0.6, and does not say which"
     ]
     assert made(ImageMetadata(prompt="x", denoise=1.0)).remarks == []
 
@@ -143,7 +143,7 @@ def test_a_picture_of_a_picture_that_does_not_say_which() -> None:
         ({"model_name": "m" * 500}, "model: mmm"),
         ({"prompt": "x" * 30_000}, "prompt: cut after 5000 of 30000 characters"),
         ({"prompt": "\n" * 19_000}, "prompt: cut after 5000 of 19000 characters"),
-        ({"prompt": None}, "prompt: the picture states none"),
+        ({"prompt": None}, "prompt: the image states none"),
         ({"prompt": "a <hypernet:x:1> b"}, "prompt: it names a hypernetwork"),
     ],
 )
