@@ -19,9 +19,13 @@ def job_from_recipe(recipe: Recipe, paths: Mapping[str, str]) -> JobFile:
     Raises IndexdError for a recipe that means nothing without a missing image: inpaint, upscale and refine.
     """
     missing = {content: noun for content, noun in recipe.images().items() if content not in paths}
+    for content, noun in missing.items():
+        if recipe.kind not in ("txt2img", "img2img"):
+            raise IndexdError(
+                f"it was made with {noun} ({content[:12]}…), which is not in the index; "
+                "copy it into a watched folder and ask again"
+            )
     remarks = [f"{noun} ({content[:12]}…) is not in the index" for content, noun in missing.items()]
-    if missing and recipe.kind not in ("txt2img", "img2img"):
-        raise IndexdError(f"{remarks[0]}; copy it into a watched folder and ask again")
     if recipe.input is not None and recipe.input.hash in missing:
         recipe = recipe.model_copy(update={"kind": "txt2img", "input": None})
     kept = {

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
-from indexd.jobs.export.from_recipe import job_keys
+from indexd.errors import IndexdError
+from indexd.jobs.export.from_recipe import job_from_recipe, job_keys
 from indexd.jobs.export.job_file import json_in_yaml
 from indexd.jobs.export.replay import compare_images, replay_job_text
 from indexd_schemas.jobs.job import JOB_KINDS
@@ -69,3 +70,19 @@ def test_comparing(tmp_path: Path, second: tuple[int, int], expected: tuple[bool
     found = compare_images(tmp_path / "a.png", tmp_path / "b.png")
     assert (found.equal, found.largest_difference, found.differing_pixels) == expected
     assert not found.same_bytes
+
+
+def test_a_recipe_whose_images_are_gone_becomes_a_job_as_far_as_it_goes() -> None:
+    control = {"type": "canny", "model": ModelRef(name="c"), "image": "cd", "image_name": "house.png"}
+    made = recipe(kind="img2img", input=InputRef(hash="ab", name="in.png", denoise=0.4), control=(control,))
+    whole = job_from_recipe(made, {"ab": "/in.png", "cd": "/house.png"})
+    assert (whole.keys["kind"], whole.keys["control"][0]["image"], whole.remarks) == ("img2img", "/house.png", [])
+    lost = job_from_recipe(made, {})
+    assert (lost.keys["kind"], "control" in lost.keys, "denoise" in lost.keys) == ("txt2img", False, False)
+    assert lost.remarks == [
+        "the canny image house.png (cd…) is not in the index",
+        "the image in.png (ab…) is not in the index",
+    ]
+    upscaled = recipe(kind="upscale", input=InputRef(hash="ab", name="in.png"), model=None)
+    with pytest.raises(IndexdError, match=r"it was made with the image in\.png \(ab…\), which is not in the index"):
+        job_from_recipe(upscaled, {})
