@@ -67,7 +67,7 @@ def list_(hidden: bool, as_json: bool) -> int:
     else:
         for one in found.characters:
             print_text(_character_line(one))
-        print_text(f"{len(found.characters)} characters; {found.unassigned} of {found.faces} faces are nobody's")
+        print_text(f"{len(found.characters)} characters; {found.unassigned} of {found.faces} faces have no character")
     return EXIT_OK if found.characters else EXIT_NOTHING_FOUND
 
 
@@ -117,7 +117,7 @@ def suggest(apart: tuple[str, str] | None, as_json: bool) -> int:
     else:
         for pair in found.merges:
             one, other = _character_label(pair.one), _character_label(pair.other)
-            print_text(f"{one} and {other} look like one ({pair.likeness:.2f})")
+            print_text(f"{one} and {other} may be one character ({pair.likeness:.2f})")
             print_text(f"    indexd characters merge {pair.one.id} {pair.other.id}")
             print_text(f"    indexd characters suggest --keep-separate {pair.one.id} {pair.other.id}")
         for part in found.splits:
@@ -191,7 +191,7 @@ def _character_line(one: Character) -> str:
     marks += ["hidden"] if one.hidden else []
     marks += [f"threshold {one.threshold:g}"] if one.threshold is not None else []
     rest = f"  {', '.join(marks)}" if marks else ""
-    return f"{one.id:>6}  {one.name or '-':20}  {one.faces:>6} faces in {one.pictures} pictures{rest}"
+    return f"{one.id:>6}  {one.name or '-':20}  {one.faces:>6} faces in {one.pictures} images{rest}"
 
 
 def _write_contact_sheet(found: ShownCharacter, sheet: str) -> None:

@@ -41,7 +41,7 @@ def control(picture: Path, kind: str, out: Path | None, size: str | None, low: i
     if out is not None and out.suffix.lower() != ".png":
         raise UsageError(f"maps are PNG; name a file that ends in .png (got {out})")
     if out is not None and out.resolve() == picture.resolve():
-        raise UsageError("the map cannot take the place of the picture; name another file")
+        raise UsageError("the map cannot replace the image; name another file")
     request = ControlMapRequest(
         picture=format_target(ImageTarget(path=os.fsencode(picture.absolute()))),
         type=kind[:100] or "?",
@@ -63,7 +63,7 @@ def control(picture: Path, kind: str, out: Path | None, size: str | None, low: i
     elif out is None:
         click.echo(made.path)
     else:
-        how = made.method or "the picture itself"
+        how = made.method or "the image itself"
         print_text(f"{out}: {made.width}x{made.height}, {how}{', found in the cache' if made.cached else ''}")
     return EXIT_OK
 

@@ -45,7 +45,7 @@ def export(
     program wrote or changed. Exit code 3 when there is nothing to write, 5 when some sidecars failed.
     """
     if xmp and (out or force):
-        raise UsageError("--xmp writes beside the pictures; -o goes without it")
+        raise UsageError("--xmp writes beside the images and cannot be combined with -o")
     if as_json and not xmp:
         raise UsageError("an export is JSON lines already; --json goes with --xmp")
     with open_operations() as operations:
@@ -58,7 +58,7 @@ def export(
                 file.write(placed.record.model_dump_json(exclude_none=True).encode() + b"\n")
                 count += 1
         nameless = _count_unnamed_characters(operations)
-    print_notice(f"{count} pictures with a rating, tags, a note or a named character")
+    print_notice(f"{count} images with a rating, tags, a note or a named character")
     if nameless:
         print_notice(
             f"not written: what was put right of {nameless} characters that have no name, by which another index would"

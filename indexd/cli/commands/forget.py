@@ -68,7 +68,7 @@ def forget(
         if dry_run:
             for example in found.examples:
                 click.echo(example)
-        click.echo(f"{found.files} files and {found.images} pictures {'would be ' if dry_run else ''}forgotten")
+        click.echo(f"{found.files} files and {found.images} images {'would be ' if dry_run else ''}forgotten")
     if found.marks_kept:
         print_notice(f"what was said of {found.marks_kept} of them is kept, and comes back when they do")
     if found.still_there:
@@ -78,7 +78,7 @@ def forget(
 
 def _confirmation_text(files: int, images: int, with_marks: bool) -> str:
     marks = " and what was said of them" if with_marks else ""
-    return f"Forget {files} missing files and {images} pictures that lie nowhere any more{marks}"
+    return f"Forget {files} missing files and {images} images without any file{marks}"
 
 
 def _absolute_path(folder: str) -> str:

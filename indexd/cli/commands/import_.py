@@ -58,7 +58,7 @@ def import_(file: str, prefer_file: bool, dry_run: bool, as_json: bool) -> int:
     else:
         would = "would be " if dry_run else ""
         waits = f"; {total.waiting} are not in the index, and wait" if total.waiting else ""
-        click.echo(f"{total.records} pictures read, {total.changed} {would}changed{waits}")
+        click.echo(f"{total.records} images read, {total.changed} {would}changed{waits}")
     return EXIT_OK
 
 

@@ -53,7 +53,7 @@ def list_(states: tuple[JobState, ...], limit: int, as_json: bool) -> int:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for heading in ("job", "name", "kind", "state", "pictures", "since", "error"):
+    for heading in ("job", "name", "kind", "state", "images", "since", "error"):
         table.add_column(heading)
     for job in listed.jobs:
         table.add_row(

@@ -50,7 +50,7 @@ def note(
     if len(words) == 1 and not append:
         return _show_note(words[0], as_json)
     if len(words) < 2:
-        raise UsageError("name at least one picture, and then the text")
+        raise UsageError("name at least one image, and then the text")
     *images, text = words
     if not text.strip():
         raise UsageError("the note is empty; --clear takes it away")

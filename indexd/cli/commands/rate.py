@@ -26,10 +26,10 @@ def rate(images: tuple[str, ...], rating: int, query: tuple[str, ...], yes: bool
 
     if query:
         if images:
-            raise UsageError("name pictures, or say --query; not both")
+            raise UsageError("name images or use --query, not both")
         return annotate_matching(query, {"rating": rating}, yes=yes, dry_run=dry_run, as_json=as_json)
     if not images:
-        raise UsageError("name at least one picture before the rating, or say which with --query")
+        raise UsageError("name at least one image before the rating, or use --query")
     if dry_run:
         raise UsageError("--dry-run goes with --query")
     return run_annotation(annotation.rate, validated(RateRequest, targets=target_texts(images), rating=rating), as_json)

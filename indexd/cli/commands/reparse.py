@@ -36,4 +36,4 @@ def reparse(everything: bool, as_json: bool) -> None:
     if as_json:
         print_json(ReparseReport(read=read, changed=changed, last_id=after or None, left=left))
     else:
-        click.echo(f"{read} pictures read again, {changed} told of differently now")
+        click.echo(f"{read} images parsed again, {changed} changed")

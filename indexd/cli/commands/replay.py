@@ -40,7 +40,7 @@ def replay(picture: Path, out: Path | None, as_json: bool) -> int:
 
     recipe = read_recipe(picture)
     if str(picture.absolute()).encode("utf-8", "replace") != os.fsencode(picture.absolute()):
-        raise UsageError(f"the path of the picture must be Unicode (got {str(picture.absolute())!r}); rename it first")
+        raise UsageError(f"the path of the image must be Unicode (got {str(picture.absolute())!r}); rename it first")
     folder, name = _output_location(out)
     try:
         with open_operations(need_daemon=True) as operations:
@@ -48,7 +48,7 @@ def replay(picture: Path, out: Path | None, as_json: bool) -> int:
             submitted = operations.call(submit, request)
             shown = wait_for_job(operations, str(submitted.job.id))
         if job_exit_code(shown) != EXIT_OK:
-            raise IndexdError(f"the picture could not be made again; `indexd jobs show {shown.job.id}` says more")
+            raise IndexdError(f"the image could not be rendered again; see `indexd jobs show {shown.job.id}`")
         replayed = compare_images(picture, Path(shown.pictures[0].path))
         print_differences(recipe, Path(replayed.replayed))
     finally:
@@ -91,13 +91,13 @@ def _output_location(out: Path | None) -> tuple[Path, str]:
         return Path(tempfile.mkdtemp(prefix="replay-", dir=cache)), "replay"
     target = out.absolute()
     if target.suffix.lower() != ".png":
-        raise UsageError(f"pictures are PNG; name a file that ends in .png (got {out})")
+        raise UsageError(f"images are PNG; name a file that ends in .png (got {out})")
     if target.name.encode("utf-8", "replace") != os.fsencode(target.name):
-        raise UsageError(f"the name of the new picture must be Unicode (got {target.name!r})")
+        raise UsageError(f"the name of the new image must be Unicode (got {target.name!r})")
     if target.exists():
         raise IndexdError(f"{out} is there already and is left as it is; name another file")
     if not target.parent.is_dir():
         raise IndexdError(f"there is no folder {target.parent}; make it first")
     if set("{}") & set(target.stem):
-        raise UsageError(f"{{ and }} cannot stand in the name of the new picture (got {out})")
+        raise UsageError(f"the name of the new image cannot contain {{ or }} (got {out})")
     return target.parent, target.stem

@@ -56,7 +56,7 @@ def scan(once: bool, no_models: bool, no_wait: bool, as_json: bool) -> int:
         print_json(scanned)
     elif scanned.waited:
         click.echo(
-            f"{scanned.images} pictures in {scanned.files} files, {scanned.missing_files} missing; {format_duration(scanned.seconds)}"
+            f"{scanned.images} images in {scanned.files} files, {scanned.missing_files} missing; {format_duration(scanned.seconds)}"
         )
     else:
         click.echo("the daemon scans")

@@ -38,7 +38,7 @@ def _print(shown: ShownImage, raw: bool) -> None:
     rows = [
         ("id", f"#{image.id}"),
         ("hash", image.hash),
-        ("picture", f"{image.format} {image.width}x{image.height}"),
+        ("image", f"{image.format} {image.width}x{image.height}"),
         ("generator", " ".join(filter(None, (image.generator, image.generator_version)))),
         ("model", " ".join(filter(None, (image.model, f"({image.model_hash})" if image.model_hash else None)))),
         (

@@ -91,7 +91,7 @@ def _plot(found: StatisticsReport, plot: str) -> None:
 
 def _print(found: StatisticsReport) -> None:
     rated = f", {found.rated} rated, {found.mean_rating:.2f} on average" if found.mean_rating is not None else ""
-    click.echo(f"{found.pictures} pictures{rated}, made {format_time(found.first_at)} to {format_time(found.last_at)}")
+    click.echo(f"{found.pictures} images{rated}, made {format_time(found.first_at)} to {format_time(found.last_at)}")
     screen = console()
     for table in found.tables:
         screen.print(_count_table(table, found))
@@ -117,8 +117,8 @@ def _table(title: str, *columns: str) -> Table:
 
 def _count_table(counted: CountTable, found: StatisticsReport) -> Table:
     table = _table(
-        f"by {counted.key}: {counted.values} different on {counted.stated} of {found.pictures} pictures",
-        *(counted.key, "pictures", "share", "rated", "mean", "shrunk"),
+        f"by {counted.key}: {counted.values} different on {counted.stated} of {found.pictures} images",
+        *(counted.key, "images", "share", "rated", "mean", "shrunk"),
     )
     for row in counted.rows:
         means = [f"{mean:.2f}" if mean is not None else "-" for mean in (row.mean_rating, row.shrunk_rating)]
@@ -127,9 +127,7 @@ def _count_table(counted: CountTable, found: StatisticsReport) -> Table:
 
 
 def _five_star_table(rows: list[FiveStarRow]) -> Table:
-    table = _table(
-        "what five-star pictures have in common", "what", "five", "of", "share", "95 % interval", "others", ""
-    )
+    table = _table("what five-star images have in common", "what", "five", "of", "share", "95 % interval", "others", "")
     for row in rows:
         shares = (f"{row.share:.0%}", f"{row.low:.0%} to {row.high:.0%}", f"{row.others_share:.0%}")
         table.add_row(

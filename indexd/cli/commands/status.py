@@ -68,7 +68,7 @@ def _sections(now: DaemonStatus) -> Iterable[RenderableType]:
     else:
         yield f"indexd {now.version}: no daemon is running (start it with `indexd run`)"
     yield (
-        f"{now.images} pictures in {now.files} files, {now.missing_files} missing; "
+        f"{now.images} images in {now.files} files, {now.missing_files} missing; "
         f"index {now.index} ({format_bytes(now.index_bytes)})"
     )
     yield from _section("folders", _roots(now))
@@ -106,7 +106,7 @@ def _roots(now: DaemonStatus) -> Table:
         if root.last_reconcile is not None:
             parts.append(f"compared {format_time(root.last_reconcile)}")
         table.add_row(
-            sanitize_text(root.path), "job files" if root.purpose == "jobs" else "pictures", state, "; ".join(parts)
+            sanitize_text(root.path), "job files" if root.purpose == "jobs" else "images", state, "; ".join(parts)
         )
     return table
 

@@ -38,7 +38,7 @@ def submit(file: Path, wait: bool, as_json: bool) -> int:
     try:
         with open_operations(need_daemon=True) as operations:
             shown = operations.call(jobs.submit, request)
-            print_notice(f"job {shown.job.id} ({shown.job.name}) is accepted: {len(shown.pictures)} pictures")
+            print_notice(f"job {shown.job.id} ({shown.job.name}) is accepted: {len(shown.pictures)} images")
             if wait:
                 shown = wait_for_job(operations, str(shown.job.id))
     except DaemonNotRunning as error:
@@ -80,7 +80,7 @@ def job_exit_code(shown: ShownJob) -> int:
         print_notice(f"job {shown.job.id}: {shown.job.error}")
     for picture in shown.pictures:
         if picture.error and picture.state != "done":
-            print_notice(f"picture {picture.index + 1}: {picture.error}")
+            print_notice(f"image {picture.index + 1}: {picture.error}")
     if shown.job.state == "done" and all(picture.state == "done" for picture in shown.pictures):
         return EXIT_OK
     print_notice(f"job {shown.job.id} ended as {shown.job.state}")

@@ -32,9 +32,9 @@ def tag(words: tuple[str, ...], query: tuple[str, ...], yes: bool, dry_run: bool
     remove = [word[1:].strip() for word in words if word.startswith("-")]
     images = [word for word in words if not word.startswith(("+", "-"))]
     if not images and not query:
-        raise UsageError("name at least one picture, or say which with --query")
+        raise UsageError("name at least one image, or use --query")
     if images and query:
-        raise UsageError("name pictures, or say --query; not both")
+        raise UsageError("name images or use --query, not both")
     if not add and not remove:
         raise UsageError("name at least one tag: +tag puts it on, -tag takes it off")
     if "" in (*add, *remove):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from indexd_schemas.api.output import AnnotateReport
 
 CONFIRM_ABOVE = 20
-"""So many pictures are marked without a question."""
+"""Up to this number, images are annotated without confirmation."""
 
 
 def run_annotation(operation: Operation[RequestT, AnnotateReport], request: RequestT, as_json: bool) -> int:
@@ -76,12 +76,12 @@ def annotate_matching(
             if as_json:
                 print_json(count)
             else:
-                click.echo(f"{count.changed} pictures match; nothing was changed")
+                click.echo(f"{count.changed} images match; nothing was changed")
             return EXIT_OK if count.changed else EXIT_NOTHING_FOUND
         if not count.changed:
             print_notice("nothing found")
             return EXIT_NOTHING_FOUND
-        confirm(f"Change {count.changed} pictures?", yes=yes or count.changed <= CONFIRM_ABOVE)
+        confirm(f"Change {count.changed} images?", yes=yes or count.changed <= CONFIRM_ABOVE)
         confirmed = request.model_copy(update={"at_most": count.changed})
         outcome = operations.call(annotation.annotate_matching, confirmed)
     if as_json:

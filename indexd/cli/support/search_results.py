@@ -70,7 +70,7 @@ def write_hit_contact_sheet(answer: SearchResults, sheet: str) -> None:
     folder = load_config().paths.thumbnails
     target = Path(sheet).absolute()
     count = write_hit_contact_sheet(answer.hits, target, lambda content: thumbnail_path(folder, bytes.fromhex(content)))
-    print_notice(f"{count} pictures on {target}")
+    print_notice(f"{count} images on {target}")
 
 
 def open_hits(hits: Sequence[SearchHit]) -> bool:
@@ -80,8 +80,8 @@ def open_hits(hits: Sequence[SearchHit]) -> bool:
         print_notice(f"only the best {MAX_OPENED} of {len(present)} are opened")
     for path in present[:MAX_OPENED]:
         if click.launch(path) != 0:
-            print_notice("no viewer could be started to open pictures with; --sheet writes them on one picture instead")
+            print_notice("no image viewer could be started; --sheet writes a contact sheet instead")
             return False
     if not present:
-        print_notice("none of the hits lies where it could be opened")
+        print_notice("none of the hits has a file to open")
     return bool(present)

@@ -59,7 +59,7 @@ def _print_line() -> None:
         print_text(f"{stamp} {error}")
         return
     running = to_status_line(now).format_line() if now.running else "no daemon is running"
-    print_text(f"{stamp} {now.images} pictures; {running}")
+    print_text(f"{stamp} {now.images} images; {running}")
 
 
 def _show_live(build_sections: SectionBuilder, seconds: float) -> None:

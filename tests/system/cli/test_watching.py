@@ -42,7 +42,7 @@ def test_a_line_each_time_where_there_is_no_terminal_and_ctrl_c_is_no_error(home
     lines = [process.stdout.readline().decode() for _ in range(2)]
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=20)
-    assert all(line.endswith(" 8 pictures; no daemon is running\n") for line in lines)
+    assert all(line.endswith(" 8 images; no daemon is running\n") for line in lines)
     assert (process.returncode, error) == (0, b"")
 
 
@@ -55,7 +55,7 @@ def test_a_screen_on_a_terminal_that_is_left_as_it_was(home: Path, library: Samp
     process = started(home, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)
     shown, end = b"", time.monotonic() + 30
-    while shown.count(b"8 pictures in") < 2 and time.monotonic() < end:
+    while shown.count(b"8 images in") < 2 and time.monotonic() < end:
         shown += os.read(ours, 65536)
     process.send_signal(signal.SIGINT)
     while b"\x1b[?1049l" not in shown and time.monotonic() < end:
@@ -82,7 +82,7 @@ def test_a_daemon_that_goes_away_is_waited_for(
     ran = indexd("status", "--watch", "--every", "0.2")
     first, second = ran.out.splitlines()
     assert "the daemon went away" in first
-    assert "8 pictures" in second
+    assert "8 images" in second
     assert ran.code == 0
 
 

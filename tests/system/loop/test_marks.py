@@ -136,7 +136,7 @@ def test_a_tree_on_another_disk_is_relocated_exported_imported_and_forgotten(bar
         dry = indexd(bare_home, "forget", "--dry-run")
         assert dry.stdout.splitlines() == [
             str(new / "portraits" / "2.png"),
-            "1 files and 1 pictures would be forgotten",
+            "1 files and 1 images would be forgotten",
         ]
         assert indexd(bare_home, "forget").returncode == 2  # nobody could answer the question
         assert indexd(bare_home, "forget", "--yes").returncode == 0

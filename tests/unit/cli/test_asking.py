@@ -157,7 +157,7 @@ def test_status(indexd: Indexd, library: SampleLibrary) -> None:
     screen = indexd("status")
     assert screen.code == 0
     assert "no daemon is running" in screen.out
-    assert "8 pictures in 8 files" in screen.out
+    assert "8 images in 8 files" in screen.out
     assert "off, because no model is set" in screen.out.replace("\n", " ")
     document = indexd("status", "--json").json
     assert (document["schema_version"], document["running"], document["images"]) == (1, False, 8)

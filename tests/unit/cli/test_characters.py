@@ -56,7 +56,7 @@ def test_characters_are_listed_named_shown_and_asked_for(
         (2, None, 4, False),
     ]
     assert listed["unassigned"] == 0
-    assert "2 characters; 0 of 12 faces are nobody's" in indexd("characters", "list").out
+    assert "2 characters; 0 of 12 faces have no character" in indexd("characters", "list").out
     shown = indexd("characters", "show", "luna", "-n", "3", "--json").json
     assert len(shown["faces"]) == 3
     assert {face["region"] for face in shown["faces"]} <= set(faces)

@@ -156,7 +156,7 @@ def test_jobs(indexd: Indexd, daemon: ScriptedJobs) -> None:
 
 
 def test_scan_by_the_daemon(indexd: Indexd, daemon: ScriptedJobs) -> None:
-    assert indexd("scan").out.startswith("2 pictures in 3 files")
+    assert indexd("scan").out.startswith("2 images in 3 files")
     assert indexd("scan", "--no-wait").out == "the daemon scans\n"
     assert indexd("scan", "--once", "--json").json["waited"] is True
     assert daemon.calls == [("scan", ScanRequest(wait=wait)) for wait in (True, False, True)]

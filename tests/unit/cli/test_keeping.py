@@ -31,7 +31,7 @@ def test_a_note_is_written_shown_appended_to_and_cleared(indexd: Indexd, library
 
 def test_marking_what_a_query_finds(indexd: Indexd, library: SampleLibrary) -> None:
     assert indexd("tag", "--query", "model:ponyXL", "+style/anime", "-bad", "--dry-run").out.startswith(
-        "4 pictures match"
+        "4 images match"
     )
     assert indexd("query", "tag:style").code == 3
     assert indexd("tag", "--query", "model:ponyXL", "+style/anime", "--json").json["changed"] == 4
@@ -48,7 +48,7 @@ def test_many_are_marked_only_when_that_was_confirmed(
     monkeypatch.setattr("indexd.cli.support.annotation_commands.CONFIRM_ABOVE", 3)
     refused = indexd("rate", "--query", "has:prompt", "5")
     assert refused.code == 2
-    assert "8 pictures" in refused.err
+    assert "8 images" in refused.err
     assert "--yes" in refused.err
     assert indexd("query", "rating:5").code == 3
     assert indexd("rate", "--query", "has:prompt", "5", "--yes").out == "8 changed\n"
@@ -89,7 +89,7 @@ def test_everything_goes_out_and_comes_in_elsewhere(indexd: Indexd, library: Sam
     indexd("tag", library.path("cats/cat-1.png"), "+a/b")
     indexd("note", library.path("dogs/dog-0.png"), "ä")
     file = home / "marks.jsonl"
-    assert indexd("export", "-o", str(file)).err.startswith("3 pictures")
+    assert indexd("export", "-o", str(file)).err.startswith("3 images")
     lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
     assert lines[0] == {"kind": "indexd-marks", "schema_version": 1}
     assert [line["name"] for line in lines[1:]] == ["cats/cat-0.png", "cats/cat-1.png", "dogs/dog-0.png"]
@@ -102,15 +102,15 @@ def test_everything_goes_out_and_comes_in_elsewhere(indexd: Indexd, library: Sam
     }  # fmt: skip
 
     indexd("rate", library.path("cats/cat-0.png"), "2")
-    assert indexd("import", str(file)).out == "3 pictures read, 0 changed\n"
-    assert indexd("import", str(file), "--prefer-file", "--dry-run").out == "3 pictures read, 1 would be changed\n"
+    assert indexd("import", str(file)).out == "3 images read, 0 changed\n"
+    assert indexd("import", str(file), "--prefer-file", "--dry-run").out == "3 images read, 1 would be changed\n"
     assert indexd("show", library.path("cats/cat-0.png"), "--json").json["image"]["rating"] == 2
     assert indexd("import", str(file), "--prefer-file").code == 0
     assert indexd("show", library.path("cats/cat-0.png"), "--json").json["image"]["rating"] == 5
 
     stranger = {"hash": "ab" * 32, "rating": 4, "tags": ["far/away"]}
     file.write_text(json.dumps(stranger), "utf-8")
-    assert indexd("import", str(file)).out == "1 pictures read, 1 changed; 1 are not in the index, and wait\n"
+    assert indexd("import", str(file)).out == "1 images read, 1 changed; 1 are not in the index, and wait\n"
     assert indexd("import", str(file), "--json").json["changed"] == 0
     assert '"far/away"' in indexd("export").out
 
@@ -200,7 +200,7 @@ def test_forget(indexd: Indexd, library: SampleLibrary, home: Path) -> None:
     assert indexd("forget", "--yes", "--under", str(home / "elsewhere")).code == 3
     assert indexd("forget", "--yes", "--older-than", "36500d").code == 3
     done = indexd("forget", "--yes")
-    assert done.out == "1 files and 1 pictures forgotten\n"
+    assert done.out == "1 files and 1 images forgotten\n"
     assert "what was said of 1" in done.err
     assert os.path.exists(there)
     assert indexd("status", "--json").json["images"] == 7
@@ -211,4 +211,4 @@ def test_forget_a_folder_that_is_gone_for_good(indexd: Indexd, library: SampleLi
     assert indexd("forget", *under, "--dry-run").code == 3  # it is there
     shutil.rmtree(library.root)
     assert indexd("forget", "--dry-run").code == 3  # offline is not missing
-    assert indexd("forget", *under, "--yes").out == "8 files and 8 pictures forgotten\n"
+    assert indexd("forget", *under, "--yes").out == "8 files and 8 images forgotten\n"

@@ -43,12 +43,12 @@ def copied(home: Path, library: SampleLibrary) -> SampleLibrary:
 def test_duplicates_are_listed_by_kind_with_the_one_to_keep(indexd: Indexd, copied: SampleLibrary) -> None:
     ran = indexd("duplicates")
     assert ran.code == 0
-    same, _, near = ran.out.partition("the same picture in other bytes: 0 groups")
+    same, _, near = ran.out.partition("the same image in other bytes: 0 groups")
     assert "same bytes in several files: 1 groups, 2 files" in same
     assert "keep the first: " in same
     assert "copy.png" in same
     # The recipes of the two that look the same contradict each other.
-    assert near.strip() == ", 0 pictures"
+    assert near.strip() == ", 0 images"
     assert indexd("duplicates", "--near").code == errors.EXIT_NOTHING_FOUND
 
 
@@ -97,8 +97,8 @@ def test_wrong_words_are_refused_with_a_sentence(
 def test_stats_are_printed_and_drawn(indexd: Indexd, copied: SampleLibrary, tmp_path: Path) -> None:
     ran = indexd("stats", "--plot", str(tmp_path / "plot.png"))
     assert ran.code == 0
-    assert "8 pictures, 4 rated, 3.50 on average" in ran.out
-    assert "by model: 2 different on 8 of 8 pictures" in ran.out
+    assert "8 images, 4 rated, 3.50 on average" in ran.out
+    assert "by model: 2 different on 8 of 8 images" in ran.out
     assert "only 2 pictures here are rated below five; --against all" in ran.err
     with Image.open(tmp_path / "plot.png") as plot:
         plot.verify()

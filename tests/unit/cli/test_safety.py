@@ -95,8 +95,8 @@ def test_reparse_reads_what_older_readers_read(indexd: Indexd, library: SampleLi
     count = len(library.ids)
     ran = indexd("reparse", "--json").json
     assert (ran["read"], ran["changed"], ran["left"]) == (count, count, 0)
-    assert indexd("reparse").out == "0 pictures read again, 0 told of differently now\n"
-    assert indexd("reparse", "--all").out == f"{count} pictures read again, 0 told of differently now\n"
+    assert indexd("reparse").out == "0 images parsed again, 0 changed\n"
+    assert indexd("reparse", "--all").out == f"{count} images parsed again, 0 changed\n"
 
 
 def test_wrong_settings_of_backups_are_named(indexd: Indexd, home: Path) -> None:
