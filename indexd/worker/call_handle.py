@@ -1,4 +1,4 @@
-"""A call that was handed in, and what every place that takes calls must offer."""
+"""The handle of a submitted call, and the protocol of everything that serves calls."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OnProgress = Callable[[CallProgress], None]
 
 
 class CallHandle:
-    """A call in hand: its result will come, or the error for which there is none.
+    """A submitted call: its result comes, or the error for which there is none.
 
     `future` never raises CancelledError: a cancelled call ends with errors.CallCancelled like any other error.
     """
@@ -35,19 +35,19 @@ class CallHandle:
         return self.future.done()
 
     def cancel(self) -> None:
-        """Ask that the call be given up: at once if it was not begun, else at its next step. Harmless when it is over."""
+        """Cancel the call: at once if it is not started, else at its next step. Harmless when it is over."""
         if self._cancel is not None and not self.future.done():
             self._cancel()
 
     def finish(self, result: Any) -> None:
-        """Give the result, unless the call is over."""
+        """Set the result, unless the call is over."""
         try:
             self.future.set_result(result)
         except InvalidStateError:
             log.debug("a second result of a %s was dropped", type(self.call).__name__)
 
     def fail(self, error: BaseException) -> None:
-        """Give the error, unless the call is over."""
+        """Set the error, unless the call is over."""
         try:
             self.future.set_exception(error)
         except InvalidStateError:
@@ -56,7 +56,7 @@ class CallHandle:
 
 @dataclass(frozen=True, slots=True)
 class LaneStatus:
-    """A lane as `status` shows it. `queued` counts calls not begun; `models` maps role to seconds since its last use."""
+    """A lane as `status` shows it. `queued` counts calls not started; `models` maps role to seconds since its last use."""
 
     lane: str
     pid: int | None
@@ -67,8 +67,25 @@ class LaneStatus:
     models: Mapping[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class RoleStatus:
+    """What the workers can say of a role without loading its model.
+
+    `problem`: why the role is off, as the end of the sentence "… is off, because …"; None = it is on. `fingerprint`
+    changes when the model files do; None = the role has none.
+    """
+
+    problem: str | None
+    fingerprint: str | None
+
+
 class WorkerBackend(Protocol):
-    """Whoever takes calls: the real Workers, the FakeWorkers, one day other machines."""
+    """Everything that serves calls: processes of this machine (LocalWorkers), a fake, other machines later.
+
+    A call and its result are plain data: numbers, texts, bytes and paths (FileRef). A path is meant on the machine of the
+    worker, so callers ask `role_status` instead of looking for model files. Every method may be called from any thread.
+    The test `test_worker_backend.py` holds what every backend must do.
+    """
 
     def submit(
         self,
@@ -78,13 +95,21 @@ class WorkerBackend(Protocol):
         on_progress: OnProgress | None = None,
         timeout_seconds: float | None = None,
     ) -> CallHandle:
-        """Take a call. `timeout_seconds` is the longest silence (no begin, no progress) before its worker is ended."""
+        """Queue a call; never blocks. `timeout_seconds`: the longest time without a start or progress, else CallTimedOut.
+
+        The handle fails with the error of the call itself (ModelUnavailable, OutOfMemory, …), with WorkerDied, or with
+        CallCancelled after `CallHandle.cancel` and after `stop`.
+        """
         ...
 
     def status(self) -> Sequence[LaneStatus]:
-        """How the lanes stand."""
+        """The status of every lane."""
+        ...
+
+    def role_status(self, role: str) -> RoleStatus:
+        """Whether the workers could serve this role, and what its model files look like."""
         ...
 
     def stop(self, deadline: float) -> None:
-        """Take no more calls, let what is begun finish for `deadline` seconds, then end every process."""
+        """Refuse new calls, give started ones `deadline` seconds, cancel the others, then end every process."""
         ...

@@ -24,7 +24,7 @@ from PIL.PngImagePlugin import PngInfo
 from indexd.errors import CallCancelled, IndexdError, ModelUnavailable, raise_transient_if_present
 from indexd.images.read_images import parse_texts, read_images
 from indexd.worker import result_validation
-from indexd.worker.call_handle import CallHandle, LaneStatus, OnProgress
+from indexd.worker.call_handle import CallHandle, LaneStatus, OnProgress, RoleStatus
 from indexd.worker.calls import (
     FACES,
     GENERATOR,
@@ -168,6 +168,10 @@ class FakeWorkers:
         """One lane that never lives in a process."""
         queued = len(self._held or ())
         return [LaneStatus("fake", pid=None, alive=not self.stopped, deaths=self.deaths, queued=queued)]
+
+    def role_status(self, role: str) -> RoleStatus:
+        """Off where `disabled_roles` says so; the fingerprint is the identity."""
+        return RoleStatus(self.disabled_roles.get(role), self.identity)
 
     def stop(self, deadline: float) -> None:  # noqa: ARG002 - the signature is the real one's
         """Fail what is held, refuse what comes."""

@@ -1,4 +1,4 @@
-"""The daemon's side of the seam: takes calls, keeps one lane per device, and ends what it started."""
+"""The worker processes of this machine: one lane per device; every process that was started is ended."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import time
 import weakref
 
 from indexd.errors import CallCancelled
-from indexd.worker.call_handle import CallHandle, LaneStatus, OnProgress
+from indexd.worker.call_handle import CallHandle, LaneStatus, OnProgress, RoleStatus
 from indexd.worker.calls import AnyCall, Priority, WorkerSettings
+from indexd.worker.role_availability import role_fingerprint, role_problem
 from indexd.worker.routing import CLUSTER, CPU, DECODE, GPU, lane_of_call
 from indexd.worker.supervisor.lane import Lane, OnWorkerEvent
 
@@ -17,13 +18,13 @@ _LANE_ORDER = (GPU, CPU, DECODE, CLUSTER)
 
 
 def _ignore_event(_kind: str, _text: str) -> None:
-    """The listener of those who want to hear nothing."""
+    """The default listener: nothing happens."""
 
 
 class LocalWorkers:
-    """Serves calls in child processes that come when they are needed and go when they are idle.
+    """Serves calls in child processes, which start with the first call and exit when idle.
 
-    `on_event(kind, text)` hears of every death ("worker_died"); it is called from the lane's thread and must be quick.
+    `on_event(kind, text)` is called for every death ("worker_died"), in the lane's thread; it must be quick.
     """
 
     def __init__(self, settings: WorkerSettings, on_event: OnWorkerEvent = _ignore_event) -> None:
@@ -66,8 +67,12 @@ class LocalWorkers:
         lanes.sort(key=lambda lane: (_LANE_ORDER.index(lane[0]) if lane[0] in _LANE_ORDER else 0, lane[0]))
         return [lane.status() for _, lane in lanes]
 
+    def role_status(self, role: str) -> RoleStatus:
+        """See WorkerBackend; judged by the files on this machine."""
+        return RoleStatus(role_problem(self._settings, role), role_fingerprint(self._settings, role))
+
     def stop(self, deadline: float) -> None:
-        """Take no more calls, let what is begun finish for `deadline` seconds, then end every process."""
+        """See WorkerBackend."""
         with self._lock:
             self._stopped = True
             lanes = list(self._lanes.values())
@@ -78,7 +83,7 @@ class LocalWorkers:
             lane.finish_stop(until - time.monotonic())
 
     def kill(self) -> None:
-        """End every process now; their calls fail and what was not begun is handed out again."""
+        """Kill every process now; their started calls fail, and the others go to the next process."""
         with self._lock:
             lanes = list(self._lanes.values())
         for lane in lanes:

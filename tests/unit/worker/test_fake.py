@@ -10,17 +10,9 @@ import pytest
 from PIL import Image
 
 from indexd.errors import CallCancelled, ModelUnavailable, WorkerDied
-from indexd.worker.call_handle import WorkerBackend
 from indexd.worker.calls import CallProgress, EmbedImages, EmbedText, MakeThumbnails, Priority, Render
 from indexd.worker.fake_workers import FakeWorkers, text_vector
-from indexd.worker.local_workers import LocalWorkers
 from tests.support.recipes import render_call
-
-
-def test_both_offer_the_same() -> None:
-    both: list[type[WorkerBackend]] = [FakeWorkers, LocalWorkers]
-    for name in ("submit", "status", "stop"):
-        assert all(callable(getattr(one, name)) for one in both)
 
 
 def test_vectors_are_known_and_near_where_words_are_shared(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from indexd.worker.calls import (
     VerifyModel,
     WorkerSettings,
 )
+from indexd.worker.local_workers import LocalWorkers
 from indexd.worker.role_availability import role_fingerprint, role_problem
 from indexd.worker.routing import ROUTES, lane_of_call
 from indexd_schemas.settings import ROLES
@@ -191,3 +192,16 @@ def test_a_stamp_changes_with_the_files_only(tmp_path: Path) -> None:
     os.utime(folder / "part" / "weights", ns=(5, 5))
     assert model_stamp(str(folder)) != first
     assert model_stamp(str(tmp_path / "none")) != first
+
+
+def test_local_workers_answer_for_the_model_files_of_their_machine(tmp_path: Path) -> None:
+    path = tmp_path / "model.bin"
+    workers = LocalWorkers(WorkerSettings({"bge": ModelSpec("bge", str(path))}, str(tmp_path)))
+    assert workers.role_status("bge").problem == f"there is nothing at {path}; mount it or change [models.bge] path"
+    path.write_bytes(b"one")
+    first = workers.role_status("bge")
+    path.write_bytes(b"three")
+    second = workers.role_status("bge")
+    assert (first.problem, second.problem) == (None, None)
+    assert first.fingerprint != second.fingerprint
+    assert workers.role_status("clip_h").fingerprint is None
