@@ -10,10 +10,11 @@ from pydantic import ValidationError
 from indexd.jobs.admission.inputs import InputImage
 from indexd.jobs.admission.planner import JobPlanner
 from indexd.jobs.kinds import PlannedItem, find_kind, job_kind
-from indexd.jobs.parsing.validation import FieldError, describe_error, with_added_stages
+from indexd.jobs.parsing.validation import FieldError, with_added_stages
 from indexd.jobs.render_kind import RenderKind
 from indexd_schemas.jobs.job import JOB_KINDS, RegenerateJob
 from indexd_schemas.jobs.job_part import parse_sides
+from indexd_schemas.validation_messages import describe_error
 
 # The keys of the image's own recipe that a change of another key removes.
 _REPLACED_KEYS = {"size": ("width", "height"), "seeds": ("seed",), "sampler": ("schedule",)}

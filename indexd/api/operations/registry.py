@@ -29,6 +29,7 @@ from pydantic import ValidationError
 from indexd import errors
 from indexd.api.context import OperationContext
 from indexd_schemas.api.requests import ApiRequest, NoParameters
+from indexd_schemas.validation_messages import describe_first_error
 
 Method = Literal["GET", "POST"]
 RequestT = TypeVar("RequestT", bound=ApiRequest)
@@ -111,9 +112,7 @@ def validated_request(model: type[RequestT], given: Mapping[str, Any]) -> Reques
     try:
         return model.model_validate(given)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the request"
-        raise errors.UsageError(f"{where}: {first['msg']}") from None
+        raise errors.UsageError(describe_first_error(error)) from None
 
 
 class Operations(ABC):

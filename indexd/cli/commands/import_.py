@@ -80,6 +80,7 @@ def _iter_records(source: BinaryIO, name: str) -> Iterator[tuple[AnnotationRecor
     from pydantic import ValidationError
 
     from indexd_schemas.api.annotations import AnnotationRecord, ExportHeader
+    from indexd_schemas.validation_messages import describe_first_error
 
     number = 0
     while line := source.readline(MAX_LINE_BYTES + 1):
@@ -96,9 +97,7 @@ def _iter_records(source: BinaryIO, name: str) -> Iterator[tuple[AnnotationRecor
                 continue
             record = AnnotationRecord.model_validate(plain)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise IndexdError(f"{name}: line {number}: {where + ': ' if where else ''}{first['msg']}") from None
+            raise IndexdError(f"{name}: line {number}: {describe_first_error(error)}") from None
         except (ValueError, RecursionError) as error:
             raise IndexdError(f"{name}: line {number} is no line of an export: {error}") from None
         yield record, len(line)

@@ -12,7 +12,7 @@ from pathlib import Path
 from indexd.characters.sampling import take_sample
 from indexd.errors import IndexdError, raise_if_transient
 from indexd.jobs.admission.inputs import InputImage, check_inside_inbox, read_input_image, resolve_inbox_path
-from indexd.jobs.parsing.validation import FieldError, format_path, quote_value
+from indexd.jobs.parsing.validation import FieldError, format_path
 from indexd.jobs.parsing.yaml_guard import FieldPath
 from indexd.search.query.image_lookup import find_image_row
 from indexd.search.query.image_target import ImageTarget, format_target, parse_target_argument
@@ -22,6 +22,7 @@ from indexd.worker.calls import Embedded, EmbedImages, EmbedText, FacesFound, Fi
 from indexd_schemas.api.characters import SampleRequest
 from indexd_schemas.api.requests import SearchRequest, SearchTerm
 from indexd_schemas.jobs.input_selection import InputSelection
+from indexd_schemas.validation_messages import quote_value
 
 INPUT_PATH = ("input",)
 SIMILAR_COUNT = 20

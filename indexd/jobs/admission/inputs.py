@@ -11,9 +11,10 @@ from indexd.errors import NotAnImage, NotRegularFile, is_transient_os_error
 from indexd.fs.paths import is_inside, is_unc, is_url
 from indexd.fs.safe_open import open_regular
 from indexd.images.image_reader import read_image
-from indexd.jobs.parsing.validation import FieldError, format_path, quote_value
+from indexd.jobs.parsing.validation import FieldError, format_path
 from indexd.jobs.parsing.yaml_guard import FieldPath
 from indexd.name_key import existing_spelling
+from indexd_schemas.validation_messages import quote_value
 
 
 @dataclass(frozen=True, slots=True)

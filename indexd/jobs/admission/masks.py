@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from indexd.jobs.admission.input_selection import InputSelector
 from indexd.jobs.admission.inputs import InputImage, read_input_image
-from indexd.jobs.parsing.validation import FieldError, quote_value
+from indexd.jobs.parsing.validation import FieldError
 from indexd.store.protocols import IndexStore
 from indexd.store.records import RegionRow
 from indexd_schemas.jobs.job import InpaintJob
 from indexd_schemas.recipe import MaskRef
+from indexd_schemas.validation_messages import quote_value
 
 MASK_PATH = ("mask",)
 # A mask may be of another size, but hardly of another shape: what it covers would be somewhere else.

@@ -17,7 +17,7 @@ from indexd.errors import SettingsError, is_transient_os_error
 from indexd.jobs.admission.stages import stage_prompts
 from indexd.jobs.loras.registry import LoraRegistry
 from indexd.jobs.loras.rules import ResolvedLora, check_lora_rules
-from indexd.jobs.parsing.validation import FieldError, did_you_mean, format_path, quote_value
+from indexd.jobs.parsing.validation import FieldError, did_you_mean, format_path
 from indexd.jobs.parsing.yaml_guard import FieldPath
 from indexd.model_files import EMBEDDING_PICKLE_SUFFIXES, ModelCatalogue, ModelFile, UnknownModel
 from indexd.prompts.composition import split_at_and
@@ -29,6 +29,7 @@ from indexd_schemas.jobs.job import Job
 from indexd_schemas.limits import MAX_WEIGHT
 from indexd_schemas.recipe import EmbeddingRef, LoraRef
 from indexd_schemas.settings import LoraRuleSettings
+from indexd_schemas.validation_messages import quote_value
 
 MAX_ATTENTION_WEIGHT = 100.0
 MAX_AND_PARTS = 16

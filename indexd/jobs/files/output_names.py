@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 
 from indexd.fs.paths import is_inside, is_unc, is_url
-from indexd.jobs.parsing.validation import FieldError, closest_names, quote_value
+from indexd.jobs.parsing.validation import FieldError, closest_names
+from indexd_schemas.validation_messages import quote_value
 
 PLACEHOLDERS = ("name", "index", "seed", "date", "time", "kind", "model", "prompt")
 UNIQUE_PLACEHOLDERS = ("index", "seed")

@@ -11,11 +11,12 @@ from pydantic import ValidationError
 from indexd.config import Config
 from indexd.errors import JobRefused, SettingsError, is_transient_os_error
 from indexd.jobs.parsing import yaml_guard
-from indexd.jobs.parsing.validation import closest_names, describe_error, quote_value
+from indexd.jobs.parsing.validation import closest_names
 from indexd.model_files import ModelCatalogue
 from indexd.name_key import name_key
 from indexd_schemas.api.responses import ListedLora, LoraList
 from indexd_schemas.registered_lora import RegisteredLora
+from indexd_schemas.validation_messages import describe_error, quote_value
 
 REGISTRY_FILE_LIMITS = yaml_guard.YamlLimits("registry file", 4 << 20, 100_000, 200_000)
 

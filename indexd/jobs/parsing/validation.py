@@ -16,6 +16,7 @@ from indexd.model_files import UnknownModel
 from indexd.render_stages.stage import RenderStage, render_stages
 from indexd_schemas.jobs.job import SYNONYMS, JobBase
 from indexd_schemas.jobs.stages import Stages
+from indexd_schemas.validation_messages import describe_error, quote_value
 
 if TYPE_CHECKING:
     from indexd.jobs.kinds import JobKind
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 JobT = TypeVar("JobT", bound=JobBase)
 
 MAX_MESSAGES = 10
-MAX_QUOTED_CHARACTERS = 60
 
 
 class FieldError(Exception):
@@ -74,20 +74,6 @@ def build_refusal(document: YamlDocument, problems: Iterable[FieldError]) -> Job
     if len(lines) > MAX_MESSAGES:
         lines[MAX_MESSAGES:] = [f"… and {len(lines) - MAX_MESSAGES} more"]
     return JobRefused("\n".join(lines))
-
-
-def quote_value(value: object) -> str:
-    """A value as it is quoted in a sentence: short, on one line."""
-    if value is None:
-        return "nothing"
-    text = (
-        repr(value)
-        if isinstance(value, (str, int, float, bool))
-        else "a list"
-        if isinstance(value, list)
-        else "a mapping"
-    )
-    return text if len(text) <= MAX_QUOTED_CHARACTERS else f"{text[:MAX_QUOTED_CHARACTERS]}…"
 
 
 def format_path(path: FieldPath) -> str:
@@ -178,39 +164,3 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((found for inner in typing.get_args(annotation) if (found := _model_in(inner)) is not None), None)
-
-
-_MESSAGES: Mapping[str, str] = {
-    "int_type": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "float_type": "must be a number",
-    "finite_number": "must be a number",
-    "list_type": "must be a list",
-    "model_type": "must be a name or a mapping of `key: value`",
-    "string_too_short": "must not be empty",
-    "greater_than_equal": "must be at least {ge}",
-    "greater_than": "must be more than {gt}",
-    "less_than_equal": "must be at most {le}",
-    "multiple_of": "must be a multiple of {multiple_of}",
-    "literal_error": "must be {expected}",
-    "string_too_long": "must have at most {max_length} characters",
-    "too_long": "must have at most {max_length} entries",
-}
-
-
-def describe_error(error: Any) -> str:
-    """What is wrong with a value, from an entry of pydantic's errors: `must be at most 2 (got 20)`."""
-    kind, value = error["type"], error.get("input")
-    if kind == "string_type":
-        quotes = "; put it in quotes" if isinstance(value, (int, float)) else ""
-        return f"must be text (got {quote_value(value)}){quotes}"
-    if kind == "value_error":
-        return f"{error['msg'].removeprefix('Value error, ')} (got {quote_value(value)})"
-    sentence = _MESSAGES.get(kind, error["msg"]).format_map(
-        {key: _whole_as_int(limit) for key, limit in error.get("ctx", {}).items()}
-    )
-    return f"{sentence} (got {quote_value(value)})"
-
-
-def _whole_as_int(limit: object) -> object:
-    return int(limit) if isinstance(limit, float) and limit.is_integer() else limit

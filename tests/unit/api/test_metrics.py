@@ -77,10 +77,10 @@ def test_the_numbers_of_the_index_without_a_daemon(config: Config, library: Samp
     told = samples(LocalOperations(config, library.store).call(metrics))
     assert told["indexd_images"] == 5
     assert told['indexd_files{state="present"}'] == 5
-    assert told['indexd_work_items{stage="clip_h",state="pending"}'] == 1
-    assert told['indexd_work_oldest_age_seconds{stage="clip_h"}'] > 0
+    assert told['indexd_index_tasks{stage="clip_h",state="pending"}'] == 1
+    assert told['indexd_index_task_oldest_age_seconds{stage="clip_h"}'] > 0
     assert told['indexd_jobs{state="queued"}'] == 1
-    assert told['indexd_job_pictures{state="done"}'] == 2
+    assert told['indexd_job_items{state="done"}'] == 2
     assert told["indexd_render_seconds_sum"] == 6.5
     assert told["indexd_render_seconds_count"] == 2
     assert told['indexd_events{kind="worker_died"}'] == 1
