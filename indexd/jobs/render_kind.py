@@ -114,25 +114,25 @@ def find_existing_output(path: Path, recipe: Recipe) -> ExistingOutput | None:
     if not is_whole or text is None:
         return None
     try:
-        inside = json.loads(text)
+        found = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    if not _matches_recipe(recipe.model_dump(mode="json"), inside):
+    if not _matches_recipe(recipe.model_dump(mode="json"), found):
         return None
     return ExistingOutput(facts.content_hash, {one.name: one.value for one in facts.metadata.scores})
 
 
-def _matches_recipe(wanted: Any, inside: Any) -> bool:
-    if wanted is None:
+def _matches_recipe(expected: Any, found: Any) -> bool:
+    if expected is None:
         return True
-    if isinstance(wanted, Mapping):
-        return isinstance(inside, Mapping) and all(
-            _matches_recipe(value, inside.get(key)) for key, value in wanted.items()
+    if isinstance(expected, Mapping):
+        return isinstance(found, Mapping) and all(
+            _matches_recipe(value, found.get(key)) for key, value in expected.items()
         )
-    if isinstance(wanted, (list, tuple)):
-        same = isinstance(inside, list) and len(inside) == len(wanted)
-        return same and all(_matches_recipe(one, other) for one, other in zip(wanted, inside, strict=True))
-    return bool(wanted == inside)
+    if isinstance(expected, (list, tuple)):
+        same = isinstance(found, list) and len(found) == len(expected)
+        return same and all(_matches_recipe(one, other) for one, other in zip(expected, found, strict=True))
+    return bool(expected == found)
 
 
 def _check_image(path: str, content_hash: str, noun: str) -> None:

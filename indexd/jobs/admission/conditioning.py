@@ -72,77 +72,81 @@ def _resolve_image(
     return source
 
 
-def _check_preprocessor(kind: ControlType, preprocessor_models: Mapping[str, str], at: FieldPath) -> None:
+def _check_preprocessor(control_type: ControlType, preprocessor_models: Mapping[str, str], at: FieldPath) -> None:
     key = f"{at[0]}[{at[1]}]"
-    if kind.preprocessor is None:
+    if control_type.preprocessor is None:
         raise FieldError(
             (*at, "type"),
-            f"{key}.type: nothing here makes {kind.name} maps; give the map itself as image, with `preprocess: false`",
+            f"{key}.type: nothing here makes {control_type.name} maps; give the map itself as image, with `preprocess: false`",
         )
-    setting = f"{kind.name}_model"
-    if kind.preprocessor not in ("", "opencv"):
-        path = preprocessor_models.get(kind.name, "")
+    setting = f"{control_type.name}_model"
+    if control_type.preprocessor not in ("", "opencv"):
+        path = preprocessor_models.get(control_type.name, "")
         if not path or not Path(path).exists():
             reason = f"there is nothing at {path}" if path else "none is set"
             raise FieldError(
                 (*at, "type"),
-                f"{key}.type: {kind.name} maps need a model, and {reason} ([control] {setting}); "
+                f"{key}.type: {control_type.name} maps need a model, and {reason} ([control] {setting}); "
                 "or give the map itself as image, with `preprocess: false`",
             )
 
 
 def _control_ref(
-    wanted: JobControlNet, kind: ControlType, catalogue: ModelCatalogue, seen: InputImage, at: FieldPath
+    options: JobControlNet, control_type: ControlType, catalogue: ModelCatalogue, image: InputImage, at: FieldPath
 ) -> ControlRef:
-    canny = kind.name == "canny" and wanted.preprocess
+    canny = control_type.name == "canny" and options.preprocess
     return ControlRef(
-        type=kind.name,
-        model=ModelRef(name=_find_control_net(wanted.model, kind, catalogue, at).name),
-        image=seen.content_hash,
-        image_name=seen.name,
-        strength=wanted.strength,
-        start=wanted.start,
-        end=wanted.end,
-        preprocess=wanted.preprocess and kind.preprocessor != "",
-        low=wanted.low if canny else None,
-        high=wanted.high if canny else None,
+        type=control_type.name,
+        model=ModelRef(name=_find_control_net(options.model, control_type, catalogue, at).name),
+        image=image.content_hash,
+        image_name=image.name,
+        strength=options.strength,
+        start=options.start,
+        end=options.end,
+        preprocess=options.preprocess and control_type.preprocessor != "",
+        low=options.low if canny else None,
+        high=options.high if canny else None,
     )
 
 
-def _find_control_net(name: str | None, kind: ControlType, catalogue: ModelCatalogue, at: FieldPath) -> ModelFile:
+def _find_control_net(
+    name: str | None, control_type: ControlType, catalogue: ModelCatalogue, at: FieldPath
+) -> ModelFile:
     """The ControlNet that a control names, or the one whose name says that it is for its type, else the union."""
     key, place = f"{at[0]}[{at[1]}].model", (*at, "model")
     if name is None:
-        return _default_control_net(kind, catalogue, at)
+        return _default_control_net(control_type, catalogue, at)
     try:
         found = catalogue.find("controlnet", name)
     except UnknownModel as error:
         raise FieldError(place, f"{key}: {error}{did_you_mean(name, error)}") from None
     known = _union_type_count(found)
-    if known and (kind.union_index is None or kind.union_index >= known):
+    if known and (control_type.union_index is None or control_type.union_index >= known):
         types = ", ".join(one.name for one in CONTROL_TYPES.values() if (one.union_index or 0) < known and one.words)
         raise FieldError(
-            (*at, "type"), f"{at[0]}[{at[1]}].type: {found.name} is a union of {types}; it has no {kind.name}"
+            (*at, "type"), f"{at[0]}[{at[1]}].type: {found.name} is a union of {types}; it has no {control_type.name}"
         )
     return found
 
 
-def _default_control_net(kind: ControlType, catalogue: ModelCatalogue, at: FieldPath) -> ModelFile:
-    there = catalogue.controlnets.list_files()
-    found = [file for file in there if matches_type(file.name, kind) and not is_union_name(file.name)]
-    if not found and kind.union_index is not None:
-        found = [file for file in there if _union_type_count(file) > kind.union_index]
+def _default_control_net(control_type: ControlType, catalogue: ModelCatalogue, at: FieldPath) -> ModelFile:
+    files = catalogue.controlnets.list_files()
+    found = [file for file in files if matches_type(file.name, control_type) and not is_union_name(file.name)]
+    if not found and control_type.union_index is not None:
+        found = [file for file in files if _union_type_count(file) > control_type.union_index]
     place, key = at, f"{at[0]}[{at[1]}]"
     if len(found) == 1:
         return found[0]
     if found:
         names = ", ".join(file.name for file in found[:5])
-        raise FieldError(place, f"{key}: several ControlNets are for {kind.name}: {names}; choose one with `model`")
-    if not there:
+        raise FieldError(
+            place, f"{key}: several ControlNets are for {control_type.name}: {names}; choose one with `model`"
+        )
+    if not files:
         raise FieldError(place, f"{key}: there is no ControlNet; name a folder of them with [control] folders")
-    names = ", ".join(file.name for file in there[:5])
+    names = ", ".join(file.name for file in files[:5])
     raise FieldError(
-        place, f"{key}: no ControlNet's name says that it is for {kind.name}; name one with `model`: {names}"
+        place, f"{key}: no ControlNet's name says that it is for {control_type.name}; name one with `model`: {names}"
     )
 
 
@@ -153,11 +157,11 @@ def _find_ip_adapter(name: str | None, catalogue: ModelCatalogue, at: FieldPath)
             return catalogue.find("ip_adapter", name)
         except UnknownModel as error:
             raise FieldError((*at, "model"), f"{key}.model: {error}{did_you_mean(name, error)}") from None
-    there = catalogue.ip_adapters.list_files()
-    if len(there) == 1:
-        return there[0]
-    if there:
-        names = ", ".join(file.name for file in there[:5])
+    files = catalogue.ip_adapters.list_files()
+    if len(files) == 1:
+        return files[0]
+    if files:
+        names = ", ".join(file.name for file in files[:5])
         raise FieldError(at, f"{key}: there are several IP-Adapters: {names}; choose one with `model`")
     raise FieldError(at, f"{key}: there is no IP-Adapter; name a folder of them with [control] reference_folders")
 

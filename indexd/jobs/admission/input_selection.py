@@ -39,18 +39,18 @@ class InputSelector:
         self._inbox = inbox
         self._limit = limit
 
-    def select(self, wanted: InputSelection) -> list[InputImage]:
+    def select(self, selection: InputSelection) -> list[InputImage]:
         """The selected images, each read now. Raises FieldError when there are none or too many."""
-        assert wanted.method is not None  # the schema holds it
-        paths = _METHODS[wanted.method](self, wanted)
+        assert selection.method is not None  # the schema holds it
+        paths = _METHODS[selection.method](self, selection)
         if not paths:
-            raise FieldError(INPUT_PATH, f"input: {_describe(wanted)} selects no image")
-        if wanted.count is not None:
-            paths = paths[: wanted.count]
+            raise FieldError(INPUT_PATH, f"input: {_describe(selection)} selects no image")
+        if selection.count is not None:
+            paths = paths[: selection.count]
         if len(paths) > self._limit:
             raise FieldError(
                 INPUT_PATH,
-                f"input: {_describe(wanted)} is more than {self._limit} images ([generate] max_images_per_job); "
+                f"input: {_describe(selection)} is more than {self._limit} images ([generate] max_images_per_job); "
                 "take fewer with `count`",
             )
         return [read_input_image(path, INPUT_PATH) for path in paths]
@@ -71,16 +71,16 @@ class InputSelector:
             raise FieldError(key, f"{format_path(key)}: {what} {reason}")
         return Path(os.fsdecode(place))
 
-    def _select_files(self, wanted: InputSelection) -> list[Path]:
-        return [self.resolve_path(text) for text in wanted.files or ()]
+    def _select_files(self, selection: InputSelection) -> list[Path]:
+        return [self.resolve_path(text) for text in selection.files or ()]
 
-    def _select_folder(self, wanted: InputSelection) -> list[Path]:
-        folder = resolve_inbox_path(self._inbox, wanted.folder or "", INPUT_PATH)
+    def _select_folder(self, selection: InputSelection) -> list[Path]:
+        folder = resolve_inbox_path(self._inbox, selection.folder or "", INPUT_PATH)
         if not folder.is_dir():
             raise FieldError(INPUT_PATH, f"input: there is no folder {folder}")
         found: list[Path] = []
         for here, below, names in os.walk(folder, onerror=raise_if_transient):
-            below[:] = sorted(name for name in below if wanted.recursive and not name.startswith("."))
+            below[:] = sorted(name for name in below if selection.recursive and not name.startswith("."))
             images = (
                 name for name in sorted(names) if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
             )
@@ -91,12 +91,12 @@ class InputSelector:
             check_inside_inbox(self._inbox, path, path.name, INPUT_PATH)
         return found
 
-    def _select_query(self, wanted: InputSelection) -> list[Path]:
-        limit = min(wanted.count or self._limit + 1, self._limit + 1)
-        return self._run_search(SearchRequest(filters=(wanted.query or "",), sort=wanted.sort, limit=limit))
+    def _select_query(self, selection: InputSelection) -> list[Path]:
+        limit = min(selection.count or self._limit + 1, self._limit + 1)
+        return self._run_search(SearchRequest(filters=(selection.query or "",), sort=selection.sort, limit=limit))
 
-    def _select_similar(self, wanted: InputSelection) -> list[Path]:
-        text = wanted.similar or ""
+    def _select_similar(self, selection: InputSelection) -> list[Path]:
+        text = selection.similar or ""
         path = resolve_inbox_path(self._inbox, text, INPUT_PATH)
         target = (
             ImageTarget(path=os.fsencode(os.path.abspath(path)))
@@ -106,28 +106,28 @@ class InputSelector:
         return self._run_search(
             SearchRequest(
                 terms=(SearchTerm(kind="similar", value=format_target(target)),),
-                filters=(wanted.query,) if wanted.query else (),
-                limit=min(wanted.count or SIMILAR_COUNT, self._limit + 1),
+                filters=(selection.query,) if selection.query else (),
+                limit=min(selection.count or SIMILAR_COUNT, self._limit + 1),
             )
         )
 
-    def _select_character(self, wanted: InputSelection) -> list[Path]:
-        question = SampleRequest(
-            character=wanted.character,
-            filters=(wanted.query,) if wanted.query else (),
-            strategy=wanted.sample or "diverse",
-            count=min(wanted.count or SAMPLE_COUNT, self._limit + 1),
+    def _select_character(self, selection: InputSelection) -> list[Path]:
+        request = SampleRequest(
+            character=selection.character,
+            filters=(selection.query,) if selection.query else (),
+            strategy=selection.sample or "diverse",
+            count=min(selection.count or SAMPLE_COUNT, self._limit + 1),
         )
         try:
-            ids = [sample.image_id for sample in take_sample(self._store, question).pictures]
+            ids = [sample.image_id for sample in take_sample(self._store, request).pictures]
         except IndexdError as error:
             raise FieldError(INPUT_PATH, f"input: {error}") from None
         places = self._store.images.paths(ids)
         return _to_paths(places[image_id] for image_id in ids if image_id in places)
 
-    def _run_search(self, question: SearchRequest) -> list[Path]:
+    def _run_search(self, request: SearchRequest) -> list[Path]:
         try:
-            ids = [hit.image.id for hit in self._search.query(question).hits]
+            ids = [hit.image.id for hit in self._search.query(request).hits]
         except IndexdError as error:
             raise FieldError(INPUT_PATH, f"input: {error}") from None
         places = self._store.images.paths(ids)
@@ -160,15 +160,15 @@ def _to_paths(places: Iterable[bytes]) -> list[Path]:
     return [Path(os.fsdecode(place)) for place in places]
 
 
-def _describe(wanted: InputSelection) -> str:
+def _describe(selection: InputSelection) -> str:
     """The selection as it is quoted in a sentence."""
-    if wanted.method == "files":
+    if selection.method == "files":
         return "the list"
-    value = quote_value(getattr(wanted, wanted.method or ""))
-    ways = {
+    value = quote_value(getattr(selection, selection.method or ""))
+    phrases = {
         "folder": f"the folder {value}",
         "query": f"what the query {value} finds",
         "similar": f"what is similar to {value}",
         "character": f"what shows the character {value}",
     }
-    return ways[wanted.method or ""]
+    return phrases[selection.method or ""]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from indexd.jobs.admission.input_selection import InputSelector
 from indexd.jobs.admission.inputs import InputImage, read_input_image
@@ -37,20 +38,22 @@ class MaskResolver:
 
     def resolve(self, job: InpaintJob, image: InputImage) -> ResolvedMask:
         """The mask of a job for one of its inputs. Raises FieldError."""
-        wanted = job.mask
-        stated = {
-            "invert": wanted.invert,
+        options = job.mask
+        common: dict[str, Any] = {
+            "invert": options.invert,
             "blur": job.mask_blur,
             "content": job.masked_content,
             "only_masked": job.only_masked,
             "only_masked_padding": job.only_masked_padding,
         }
-        if wanted.file is not None:
-            file = self._file(wanted.file, image)
-            return ResolvedMask(MaskRef.model_validate({**stated, "hash": file.content_hash, "name": file.name}), file)
-        box = tuple(wanted.box) if wanted.box is not None else self._region(wanted.region or "", wanted.index, image)
-        of = {"region": wanted.region, "index": wanted.index, "box": box, "padding": wanted.padding}
-        return ResolvedMask(MaskRef.model_validate({**stated, **of}))
+        if options.file is not None:
+            file = self._file(options.file, image)
+            return ResolvedMask(MaskRef(hash=file.content_hash, name=file.name, **common), file)
+        box = (
+            tuple(options.box) if options.box is not None else self._region(options.region or "", options.index, image)
+        )
+        ref = MaskRef(region=options.region, index=options.index, box=box, padding=options.padding, **common)
+        return ResolvedMask(ref)
 
     def _file(self, text: str, image: InputImage) -> InputImage:
         mask = read_input_image(self._selector.resolve_path(text, MASK_PATH), MASK_PATH)

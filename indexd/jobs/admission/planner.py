@@ -159,17 +159,17 @@ class JobPlanner:
 
     def resolve_variations(self, job: Job, count: int) -> list[RecipeVariation | None]:
         """The second noise of every image, its seed counted up. Raises FieldError when that passes the last seed."""
-        wanted = job.variation
-        if wanted is None:
+        variation = job.variation
+        if variation is None:
             return [None] * count
-        first = wanted.seed
+        first = variation.seed
         if first is None or first < 0:
             first = self._random_bits(RANDOM_SEED_BITS)
         if first + count - 1 > MAX_SEED:
             raise FieldError(
                 ("variation", "seed"), f"variation.seed: counting up {count} images from there passes {MAX_SEED}"
             )
-        return [RecipeVariation(seed=first + index, strength=wanted.strength) for index in range(count)]
+        return [RecipeVariation(seed=first + index, strength=variation.strength) for index in range(count)]
 
     def _listed_seeds(self, job: Job, seeds: list[int]) -> list[int]:
         if job.seed is not None:

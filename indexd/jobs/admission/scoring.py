@@ -34,22 +34,22 @@ class ScoreValidator:
         """The scores that a job requests. Raises FieldError where one cannot be given, or `keep` needs one that is not
         another.
         """
-        wanted = tuple(dict.fromkeys(job.score))
-        for name in wanted:
+        scores = tuple(dict.fromkeys(job.score))
+        for name in scores:
             self._check(name)
-        if "clip" in wanted and not prompt.strip():
+        if "clip" in scores and not prompt.strip():
             raise FieldError(
                 ("score",), "score: clip tells how an image fits its prompt, and there is none; write `prompt`"
             )
         keep = job.keep
         if keep is None:
-            return wanted
-        if not wanted:
+            return scores
+        if not scores:
             raise FieldError(("keep",), "keep: images are kept by their scores; name them under `score`")
         for key, name in [(key, key) for key in keep.limits] + ([("by", keep.by)] if keep.by else []):
-            if name not in wanted:
+            if name not in scores:
                 raise FieldError(("keep", key), f"keep.{key}: the score {name} is not under `score`; add it there")
-        return wanted
+        return scores
 
     def _check(self, name: ScoreName) -> None:
         if name == "sharpness":

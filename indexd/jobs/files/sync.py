@@ -37,15 +37,15 @@ class JobFileSync:
         with self.folders.lock:
             try:
                 job = require_job(self._store.jobs, job_id)  # as it is now: another thread may have brought it there
-                wanted = FOLDER_BY_STATE[job.state]
-                if job.file_location == wanted:
+                location = FOLDER_BY_STATE[job.state]
+                if job.file_location == location:
                     return True
                 self.folders.create()
-                if wanted == ACCEPTED or job.file_location == INBOX:
+                if location == ACCEPTED or job.file_location == INBOX:
                     self.folders.accept(job, self._count_duplicates(job))
-                if wanted != ACCEPTED:
+                if location != ACCEPTED:
                     self.folders.move_finished(job, job_result(job, self._store.jobs.items(job.id)))
-                self._store.jobs.set_file_location(job.id, wanted)
+                self._store.jobs.set_file_location(job.id, location)
             except (OSError, StoreUnavailable) as error:
                 log.warning("the file of job %d cannot be moved where it belongs yet: %s", job_id, error)
                 self.has_pending_moves = True

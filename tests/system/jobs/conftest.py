@@ -3,5 +3,5 @@
 from __future__ import annotations
 
 from tests.unit.jobs.conftest import home as home
-from tests.unit.jobs.conftest import open_room as open_room
-from tests.unit.jobs.conftest import room as room
+from tests.unit.jobs.conftest import open_setup as open_setup
+from tests.unit.jobs.conftest import setup as setup

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.jobs.conftest import Open, Room
+from tests.unit.jobs.conftest import JobSetup, OpenSetup
 
 JOB = "kind: txt2img\nprompt: a castle\nseed: 7\n"
 CALLS = ("open", "fsync", "link", "rename", "replace", "unlink")
@@ -43,35 +43,35 @@ def dying_after(number: int) -> Iterator[None]:
         yield
 
 
-def lives(room: Room, walk: Callable[[Room], None], number: int) -> bool:
+def lives(setup: JobSetup, walk: Callable[[JobSetup], None], number: int) -> bool:
     """Whether the process comes to the end of the walk before it dies."""
     try:
         with dying_after(number):
-            walk(room)
+            walk(setup)
     except Death:
         return False
     return True
 
 
-def unfinished(room: Room) -> list[Path]:
-    home = room.inbox.parent
+def unfinished(setup: JobSetup) -> list[Path]:
+    home = setup.inbox.parent
     return [path for path in home.rglob("*") if path.suffix in (".part", ".tmp")]
 
 
-def take_and_make(room: Room) -> None:
-    for path in room.inbox.glob("*.yaml"):
-        room.jobs.admit_file(path)
-    room.work()
+def take_and_make(setup: JobSetup) -> None:
+    for path in setup.inbox.glob("*.yaml"):
+        setup.jobs.admit_file(path)
+    setup.work()
 
 
-def test_a_job_from_file_to_result(open_room: Open) -> None:
+def test_a_job_from_file_to_result(open_setup: OpenSetup) -> None:
     for number in range(1, MOST_CALLS):
         name = f"x{number}"
-        room = open_room()
-        room.drop(JOB, f"{name}.yaml")
-        if lives(room, take_and_make, number):
+        setup = open_setup()
+        setup.drop(JOB, f"{name}.yaml")
+        if lives(setup, take_and_make, number):
             break
-        again = open_room()
+        again = open_setup()
         take_and_make(again)
         assert unfinished(again) == [], number
         assert again.listed("accepted") == again.listed("failed") == [], number
@@ -82,18 +82,18 @@ def test_a_job_from_file_to_result(open_room: Open) -> None:
     assert 15 < number < MOST_CALLS - 1
 
 
-def submit_and_make(room: Room) -> None:
-    room.jobs.submit(JOB.encode(), "x.yaml")
-    room.work()
+def submit_and_make(setup: JobSetup) -> None:
+    setup.jobs.submit(JOB.encode(), "x.yaml")
+    setup.work()
 
 
-def test_a_job_that_came_as_bytes(open_room: Open) -> None:
+def test_a_job_that_came_as_bytes(open_setup: OpenSetup) -> None:
     kept = 0
     for number in range(1, MOST_CALLS):
-        room = open_room()
-        if lives(room, submit_and_make, number):
+        setup = open_setup()
+        if lives(setup, submit_and_make, number):
             break
-        again = open_room()
+        again = open_setup()
         again.work()
         assert unfinished(again) == [], number
         assert again.listed("accepted") == [], number
@@ -102,13 +102,13 @@ def test_a_job_that_came_as_bytes(open_room: Open) -> None:
     assert 15 < number == kept + 1 < MOST_CALLS - 1
 
 
-def test_a_file_that_is_refused(open_room: Open) -> None:
+def test_a_file_that_is_refused(open_setup: OpenSetup) -> None:
     for number in range(1, MOST_CALLS):
-        room = open_room()
-        room.drop("kind: nonsense\n", f"x{number}.yaml")
-        if lives(room, take_and_make, number):
+        setup = open_setup()
+        setup.drop("kind: nonsense\n", f"x{number}.yaml")
+        if lives(setup, take_and_make, number):
             break
-        again = open_room()
+        again = open_setup()
         take_and_make(again)
         assert unfinished(again) == [], number
         assert list(again.inbox.glob("*.yaml")) == [], number
@@ -117,16 +117,16 @@ def test_a_file_that_is_refused(open_room: Open) -> None:
     assert 5 < number < MOST_CALLS - 1
 
 
-def test_a_job_that_is_cancelled(open_room: Open) -> None:
+def test_a_job_that_is_cancelled(open_setup: OpenSetup) -> None:
     for number in range(1, MOST_CALLS):
-        room = open_room()
-        room.drop(JOB, f"x{number}.yaml")
-        room.jobs.admit_file(room.inbox / f"x{number}.yaml")
-        job = room.store.jobs.by_name(f"x{number}")
+        setup = open_setup()
+        setup.drop(JOB, f"x{number}.yaml")
+        setup.jobs.admit_file(setup.inbox / f"x{number}.yaml")
+        job = setup.store.jobs.by_name(f"x{number}")
         assert job is not None
-        if lives(room, lambda room, job_id=job.id: room.jobs.cancel(job_id) and room.work(), number):  # type: ignore[misc]
+        if lives(setup, lambda setup, job_id=job.id: setup.jobs.cancel(job_id) and setup.work(), number):  # type: ignore[misc]
             break
-        again = open_room()
+        again = open_setup()
         if again.store.jobs.counts().get("cancelled") != number:
             again.jobs.cancel(job.id)
         assert unfinished(again) == [], number

@@ -19,24 +19,24 @@ from indexd.worker.calls import Render, Rendered
 from indexd.worker.fake_workers import fake_render
 from indexd_schemas.recipe import Recipe
 from indexd_schemas.recipe_part import ModelRef
-from tests.unit.jobs.conftest import Open, Room
+from tests.unit.jobs.conftest import JobSetup, OpenSetup
 
 JOB = b"kind: txt2img\nprompt: a fox\nsize: 64x64\nsteps: 4\nloras: [film-grain]\n"
 POINTS = ("temp opened", "temp written", "temp synced", "linked", "folder synced", "row written")
 FOREIGN_POINTS = (*POINTS[:3], "path changed", *POINTS[3:])
 
 
-def _first(room: Room, number: int = 1) -> tuple[JobRow, JobItemRow, Recipe, Rendered]:
-    job = room.store.jobs.get(number)
+def _first(setup: JobSetup, number: int = 1) -> tuple[JobRow, JobItemRow, Recipe, Rendered]:
+    job = setup.store.jobs.get(number)
     assert job is not None
-    item = room.store.jobs.items(number)[0]
+    item = setup.store.jobs.items(number)[0]
     recipe = recipe_with_job(job, item)
     return job, item, recipe, fake_render(Render(recipe))
 
 
-def test_a_picture_is_told_by_its_recipe_and_its_place_in_the_ledger(room: Room, tmp_path: Path) -> None:
-    room.jobs.submit(JOB, "x.yaml")
-    _, _, recipe, made = _first(room)
+def test_a_picture_is_told_by_its_recipe_and_its_place_in_the_ledger(setup: JobSetup, tmp_path: Path) -> None:
+    setup.jobs.submit(JOB, "x.yaml")
+    _, _, recipe, made = _first(setup)
     path = tmp_path / "p.png"
     png = made.png
     path.write_bytes(png)
@@ -52,9 +52,9 @@ def test_a_picture_is_told_by_its_recipe_and_its_place_in_the_ledger(room: Room,
     assert find_existing_output(tmp_path, recipe) is None
 
 
-def test_what_the_worker_fills_in_does_not_matter(room: Room, tmp_path: Path) -> None:
-    room.jobs.submit(JOB, "x.yaml")
-    _, _, recipe, _ = _first(room)
+def test_what_the_worker_fills_in_does_not_matter(setup: JobSetup, tmp_path: Path) -> None:
+    setup.jobs.submit(JOB, "x.yaml")
+    _, _, recipe, _ = _first(setup)
     model = ModelRef(name="base", hash="0123456789")
     filled = recipe.model_copy(update={"dtype": "float32", "schedule": "normal", "model": model})
     path = tmp_path / "p.png"
@@ -62,26 +62,26 @@ def test_what_the_worker_fills_in_does_not_matter(room: Room, tmp_path: Path) ->
     assert find_existing_output(path, recipe) is not None
 
 
-def test_a_foreign_file_is_never_written_over(room: Room) -> None:
-    room.jobs.submit(JOB, "x.yaml")
-    _, item, recipe, made = _first(room)
+def test_a_foreign_file_is_never_written_over(setup: JobSetup) -> None:
+    setup.jobs.submit(JOB, "x.yaml")
+    _, item, recipe, made = _first(setup)
     final = Path(os.fsdecode(item.path))
     final.write_bytes(b"mine")
     artifact = find_kind("txt2img").artifact(made)
-    published = room.jobs.publisher.publish(item, artifact, 1.0, lambda path: find_existing_output(path, recipe))
+    published = setup.jobs.publisher.publish(item, artifact, 1.0, lambda path: find_existing_output(path, recipe))
     assert final.read_bytes() == b"mine"
     assert published.path == final.with_name("x-0001-2.png")
-    assert room.pictures() == ["x-0001-2.png", "x-0001.png"]
-    assert room.store.jobs.items(1)[0].path == os.fsencode(published.path)
+    assert setup.pictures() == ["x-0001-2.png", "x-0001.png"]
+    assert setup.store.jobs.items(1)[0].path == os.fsencode(published.path)
 
 
-def test_even_a_dangling_link_is_not_followed(room: Room, tmp_path: Path) -> None:
-    room.jobs.submit(JOB, "x.yaml")
-    _, item, recipe, made = _first(room)
+def test_even_a_dangling_link_is_not_followed(setup: JobSetup, tmp_path: Path) -> None:
+    setup.jobs.submit(JOB, "x.yaml")
+    _, item, recipe, made = _first(setup)
     final = Path(os.fsdecode(item.path))
     final.symlink_to(tmp_path / "elsewhere.png")
     artifact = find_kind("txt2img").artifact(made)
-    published = room.jobs.publisher.publish(item, artifact, 1.0, lambda path: find_existing_output(path, recipe))
+    published = setup.jobs.publisher.publish(item, artifact, 1.0, lambda path: find_existing_output(path, recipe))
     assert published.path.name == "x-0001-2.png"
     assert not (tmp_path / "elsewhere.png").exists()
 
@@ -142,13 +142,13 @@ def _live(home: Path, deaths_at: int) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX")
 @pytest.mark.parametrize("foreign", [False, True])
-def test_exactly_once_whatever_point_the_process_is_killed_at(home: Path, open_room: Open, foreign: bool) -> None:
+def test_exactly_once_whatever_point_the_process_is_killed_at(home: Path, open_setup: OpenSetup, foreign: bool) -> None:
     """Process after process is killed, each one durable step later than the one before it, until one gets through."""
-    room = open_room()
-    room.jobs.submit(JOB + b"count: 2\n", "x.yaml")
+    setup = open_setup()
+    setup.jobs.submit(JOB + b"count: 2\n", "x.yaml")
     if foreign:
-        (room.output / "x-0001.png").write_bytes(b"mine")
-    room.store.close()
+        (setup.output / "x-0001.png").write_bytes(b"mine")
+    setup.store.close()
     points = FOREIGN_POINTS if foreign else POINTS
     for step in range(1, 3 * len(points)):
         life = _live(home, step)
@@ -159,7 +159,7 @@ def test_exactly_once_whatever_point_the_process_is_killed_at(home: Path, open_r
         raise AssertionError("no process got through")
     assert step >= len(points)
 
-    again = open_room()
+    again = open_setup()
     items = again.store.jobs.items(1)
     job = again.store.jobs.get(1)
     assert job is not None
@@ -178,15 +178,15 @@ def test_exactly_once_whatever_point_the_process_is_killed_at(home: Path, open_r
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX")
 @pytest.mark.parametrize("step", range(1, len(FOREIGN_POINTS) + 4))
-def test_one_death_at_each_point_then_a_whole_life(home: Path, open_room: Open, step: int) -> None:
-    room = open_room()
-    room.jobs.submit(JOB, "x.yaml")
-    (room.output / "x-0001.png").write_bytes(b"mine")
-    room.store.close()
+def test_one_death_at_each_point_then_a_whole_life(home: Path, open_setup: OpenSetup, step: int) -> None:
+    setup = open_setup()
+    setup.jobs.submit(JOB, "x.yaml")
+    (setup.output / "x-0001.png").write_bytes(b"mine")
+    setup.store.close()
     assert _live(home, step).returncode == -9
     whole = _live(home, 0)
     assert whole.returncode == 0, whole.stderr
-    again = open_room()
+    again = open_setup()
     assert os.listdir(again.output).count("x-0001-2.png") == 1
     assert again.pictures() == ["x-0001-2.png", "x-0001.png"]
     assert again.store.jobs.items(1)[0].state == "done"

@@ -1,4 +1,4 @@
-"""A home with checkpoints and LoRAs by name only (empty files): nothing in this room opens them."""
+"""A home with checkpoints and LoRAs by name only (empty files): these tests never load them."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Clock:
 
 
 @dataclass
-class Room:
-    """The room of the jobs around a real index, a fake worker and a clock that stands still."""
+class JobSetup:
+    """The job service and the runner on a real index, a fake worker and a clock that stands still."""
 
     config: Config
     store: Store
@@ -66,7 +66,7 @@ class Room:
         return sorted(path.name for path in (self.inbox / folder).iterdir() if path.is_file())
 
 
-Open = Callable[..., Room]
+OpenSetup = Callable[..., JobSetup]
 
 
 @pytest.fixture
@@ -103,13 +103,13 @@ max_megapixels = 4.5
 
 
 @pytest.fixture
-def open_room(home: Path) -> Iterator[Open]:
-    """Opens the room as a new process would; the index of the one before is closed."""
+def open_setup(home: Path) -> Iterator[OpenSetup]:
+    """Opens the job service as a new process would; the index of the one before is closed."""
     stores: list[Store] = []
     clock = Clock()
     config = read_config(home)
 
-    def opened(workers: FakeWorkers | None = None, fault: FaultHook = no_fault) -> Room:
+    def opened(workers: FakeWorkers | None = None, fault: FaultHook = no_fault) -> JobSetup:
         for store in stores:
             store.close()
         store = Store.open(config.paths.index, clock=clock)
@@ -119,7 +119,7 @@ def open_room(home: Path) -> Iterator[Open]:
         jobs = JobService(store, config, clock=clock, random_bits=lambda bits: next(draw), fault=fault)
         runner = JobRunner(store, workers, jobs, clock=clock)
         runner.recover()
-        return Room(config, store, workers, jobs, runner, clock)
+        return JobSetup(config, store, workers, jobs, runner, clock)
 
     yield opened
     for store in stores:
@@ -127,5 +127,5 @@ def open_room(home: Path) -> Iterator[Open]:
 
 
 @pytest.fixture
-def room(open_room: Open) -> Room:
-    return open_room()
+def setup(open_setup: OpenSetup) -> JobSetup:
+    return open_setup()

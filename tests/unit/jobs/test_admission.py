@@ -20,14 +20,14 @@ from indexd.jobs.files import folders
 from indexd.jobs.files.atomic import move_no_replace
 from indexd.worker.calls import Render
 from tests.support.recipes import file_names
-from tests.unit.jobs.conftest import Open, Room
+from tests.unit.jobs.conftest import JobSetup, OpenSetup
 
 SMALL = "kind: txt2img\nprompt: a fox\nsize: 64x64\n"
 
 
-def _refusal(room: Room, text: str) -> str:
+def _refusal(setup: JobSetup, text: str) -> str:
     with pytest.raises(JobRefused) as caught:
-        room.jobs.submit(text.encode(), "x.yaml")
+        setup.jobs.submit(text.encode(), "x.yaml")
     return str(caught.value)
 
 
@@ -142,18 +142,18 @@ def _refusal(room: Room, text: str) -> str:
         ("kind: img2img\nprompt: a\ninput: text.png\ndenoise: 0", "denoise: must be more than 0 (got 0)"),
     ],
 )
-def test_one_sentence_a_mistake(room: Room, text: str, sentence: str) -> None:
-    (room.inbox / "text.png").write_text("not a picture")
-    assert sentence in _refusal(room, text)
+def test_one_sentence_a_mistake(setup: JobSetup, text: str, sentence: str) -> None:
+    (setup.inbox / "text.png").write_text("not a picture")
+    assert sentence in _refusal(setup, text)
 
 
-def test_every_mistake_is_named_in_the_order_of_the_file(room: Room) -> None:
-    lines = _refusal(room, "kind: txt2img\nsteps: x\nprompt: 3\ncfgg: 1\n").splitlines()
+def test_every_mistake_is_named_in_the_order_of_the_file(setup: JobSetup) -> None:
+    lines = _refusal(setup, "kind: txt2img\nsteps: x\nprompt: 3\ncfgg: 1\n").splitlines()
     assert [line.split(":")[0] for line in lines] == ["line 2, column 8", "line 3, column 9", "line 4, column 1"]
 
 
-def test_a_whole_job(room: Room, tmp_path: Path) -> None:
-    room.drop(
+def test_a_whole_job(setup: JobSetup, tmp_path: Path) -> None:
+    setup.drop(
         """\
 kind: txt2img
 prompt: "a fox: at night"
@@ -174,7 +174,7 @@ priority: high
 """,
         "fox.yaml",
     )
-    admitted = room.jobs.admit_file(room.inbox / "fox.yaml")
+    admitted = setup.jobs.admit_file(setup.inbox / "fox.yaml")
     assert isinstance(admitted, Admitted)
     job = admitted.job
     assert (job.name, job.kind, job.state, job.priority, job.file_location) == (
@@ -184,11 +184,11 @@ priority: high
         10,
         "accepted",
     )
-    assert room.listed("accepted") == ["fox.yaml"]
-    assert room.listed(".") == []
-    items = room.store.jobs.items(job.id)
+    assert setup.listed("accepted") == ["fox.yaml"]
+    assert setup.listed(".") == []
+    items = setup.store.jobs.items(job.id)
     assert [item.seed for item in items] == [7, 8, 9]
-    assert os.fsdecode(items[0].path) == str(room.output / "foxes" / "night" / "fox 7 flat.png")
+    assert os.fsdecode(items[0].path) == str(setup.output / "foxes" / "night" / "fox 7 flat.png")
     assert items[0].settings["recipe"] == {
         "recipe_version": 1,
         "kind": "txt2img",
@@ -227,80 +227,80 @@ priority: high
     }
 
 
-def test_seeds_are_drawn_once_and_count_up_from_a_given_one(room: Room) -> None:
-    drawn = room.jobs.submit((SMALL + "count: 3").encode(), "a.yaml")
-    assert [item.seed for item in room.store.jobs.items(drawn.id)] == [1000, 1001, 1002]
-    random = room.jobs.submit((SMALL + "seed: -1").encode(), "a.yaml")
-    assert [item.seed for item in room.store.jobs.items(random.id)] == [1003]
-    given = room.jobs.submit((SMALL + f"seed: {2**64 - 2}\ncount: 2").encode(), "a.yaml")
-    assert [item.seed for item in room.store.jobs.items(given.id)] == [2**64 - 2, 2**64 - 1]
+def test_seeds_are_drawn_once_and_count_up_from_a_given_one(setup: JobSetup) -> None:
+    drawn = setup.jobs.submit((SMALL + "count: 3").encode(), "a.yaml")
+    assert [item.seed for item in setup.store.jobs.items(drawn.id)] == [1000, 1001, 1002]
+    random = setup.jobs.submit((SMALL + "seed: -1").encode(), "a.yaml")
+    assert [item.seed for item in setup.store.jobs.items(random.id)] == [1003]
+    given = setup.jobs.submit((SMALL + f"seed: {2**64 - 2}\ncount: 2").encode(), "a.yaml")
+    assert [item.seed for item in setup.store.jobs.items(given.id)] == [2**64 - 2, 2**64 - 1]
 
 
-def test_variations_keep_the_seed_and_count_the_second_one_up(room: Room) -> None:
-    job = room.jobs.submit((SMALL + "count: 3\nseed: 5\nvariation: {seed: 9, strength: 0.2}").encode(), "a.yaml")
-    recipes = [item.settings["recipe"] for item in room.store.jobs.items(job.id)]
+def test_variations_keep_the_seed_and_count_the_second_one_up(setup: JobSetup) -> None:
+    job = setup.jobs.submit((SMALL + "count: 3\nseed: 5\nvariation: {seed: 9, strength: 0.2}").encode(), "a.yaml")
+    recipes = [item.settings["recipe"] for item in setup.store.jobs.items(job.id)]
     assert [(one["seed"], one["variation"]) for one in recipes] == [
         (5, {"seed": seed, "strength": 0.2}) for seed in (9, 10, 11)
     ]
-    drawn = room.jobs.submit((SMALL + "seeds: [1, 2]\nvariation: {}").encode(), "a.yaml")
-    recipes = [item.settings["recipe"] for item in room.store.jobs.items(drawn.id)]
+    drawn = setup.jobs.submit((SMALL + "seeds: [1, 2]\nvariation: {}").encode(), "a.yaml")
+    recipes = [item.settings["recipe"] for item in setup.store.jobs.items(drawn.id)]
     assert [(one["seed"], one["variation"]["seed"]) for one in recipes] == [(1, 1000), (2, 1001)]
     assert recipes[0]["variation"]["strength"] == 0.1
 
 
-def test_a_vae_of_the_folders_goes_to_the_worker(room: Room) -> None:
-    room.jobs.submit((SMALL + "vae: SDXL_VAE\ncfg_rescale: 0.7").encode(), "a.yaml")
-    room.work()
-    renders = [call for call in room.workers.calls if isinstance(call, Render)]
+def test_a_vae_of_the_folders_goes_to_the_worker(setup: JobSetup) -> None:
+    setup.jobs.submit((SMALL + "vae: SDXL_VAE\ncfg_rescale: 0.7").encode(), "a.yaml")
+    setup.work()
+    renders = [call for call in setup.workers.calls if isinstance(call, Render)]
     assert [(file_names(call, "vae"), call.recipe.cfg_rescale) for call in renders] == [
         ({"sdxl_vae": "sdxl_vae.safetensors"}, 0.7)
     ]
 
 
-def test_img2img_takes_size_and_hash_of_its_source(room: Room) -> None:
-    source = room.inbox / "sketch.png"
+def test_img2img_takes_size_and_hash_of_its_source(setup: JobSetup) -> None:
+    source = setup.inbox / "sketch.png"
     Image.new("RGB", (203, 130)).save(source)
-    job = room.jobs.submit(b"kind: img2img\nprompt: a\ninput: sketch.png\ndenoise: 0.4", "i.yaml")
-    settings = room.store.jobs.items(job.id)[0].settings
+    job = setup.jobs.submit(b"kind: img2img\nprompt: a\ninput: sketch.png\ndenoise: 0.4", "i.yaml")
+    settings = setup.store.jobs.items(job.id)[0].settings
     assert (settings["recipe"]["width"], settings["recipe"]["height"]) == (200, 128)
     expected = {"hash": blake3(source.read_bytes()).hexdigest(), "name": "sketch.png", "denoise": 0.4}
     assert settings["recipe"]["input"] == expected
     assert settings["images"] == {expected["hash"]: str(source)}
 
 
-def test_a_refused_file_lies_in_failed_with_the_reason_beside_it(room: Room) -> None:
+def test_a_refused_file_lies_in_failed_with_the_reason_beside_it(setup: JobSetup) -> None:
     for number in range(2):
-        path = room.drop(f"kind: txt2img\nprompt: a\nsteps: {number - 5}\n", "bad.yaml")
-        declined = room.jobs.admit_file(path)
+        path = setup.drop(f"kind: txt2img\nprompt: a\nsteps: {number - 5}\n", "bad.yaml")
+        declined = setup.jobs.admit_file(path)
         assert isinstance(declined, Declined)
-    assert room.listed("failed") == ["bad-2.yaml", "bad-2.yaml.error.txt", "bad.yaml", "bad.yaml.error.txt"]
-    text = (room.inbox / "failed" / "bad.yaml.error.txt").read_text()
+    assert setup.listed("failed") == ["bad-2.yaml", "bad-2.yaml.error.txt", "bad.yaml", "bad.yaml.error.txt"]
+    text = (setup.inbox / "failed" / "bad.yaml.error.txt").read_text()
     assert text == "bad.yaml: line 3, column 8: steps: must be at least 1 (got -5)\n"
-    assert room.listed(".") == []
-    assert room.store.jobs.counts() == {}
+    assert setup.listed(".") == []
+    assert setup.store.jobs.counts() == {}
 
 
-def test_a_file_that_is_too_large_or_unreadable_is_refused_unread(room: Room) -> None:
-    path = room.inbox / "big.yaml"
+def test_a_file_that_is_too_large_or_unreadable_is_refused_unread(setup: JobSetup) -> None:
+    path = setup.inbox / "big.yaml"
     path.write_bytes(b"x" * 300_000)
-    declined = room.jobs.admit_file(path)
+    declined = setup.jobs.admit_file(path)
     assert isinstance(declined, Declined)
     assert "300000 bytes" in declined.reason
-    assert (room.inbox / "failed" / "big.yaml").stat().st_size == 300_000
+    assert (setup.inbox / "failed" / "big.yaml").stat().st_size == 300_000
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX")
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO])
 @pytest.mark.parametrize("what", ["listdir", "walk", "input"])
 def test_trouble_of_the_machine_is_no_fault_of_the_job(
-    room: Room, monkeypatch: pytest.MonkeyPatch, number: int, what: str
+    setup: JobSetup, monkeypatch: pytest.MonkeyPatch, number: int, what: str
 ) -> None:
     """The file stays in the inbox, and whoever brought it tries again."""
-    picture = room.inbox / "in.png"
+    picture = setup.inbox / "in.png"
     Image.new("RGB", (64, 64), "red").save(picture)
     text = SMALL if what == "listdir" else "kind: img2img\nprompt: a fox\ninput: "
     text += {"listdir": "", "walk": "{folder: .}\n", "input": "in.png\n"}[what]
-    (room.inbox / "x.yaml").write_text(text)
+    (setup.inbox / "x.yaml").write_text(text)
     broken = OSError(number, os.strerror(number))
 
     def fail(*_: object, **more: Any) -> Any:
@@ -316,65 +316,67 @@ def test_trouble_of_the_machine_is_no_fault_of_the_job(
     with monkeypatch.context() as patch:
         patch.setattr(name, fail)
         with pytest.raises(OSError, match=os.strerror(number)):
-            room.jobs.admit_file(room.inbox / "x.yaml")
-    assert (room.inbox / "x.yaml").exists()
-    assert isinstance(room.jobs.admit_file(room.inbox / "x.yaml"), Admitted)
+            setup.jobs.admit_file(setup.inbox / "x.yaml")
+    assert (setup.inbox / "x.yaml").exists()
+    assert isinstance(setup.jobs.admit_file(setup.inbox / "x.yaml"), Admitted)
 
 
-def test_a_name_that_is_not_utf_8_is_refused(room: Room) -> None:
-    path = room.inbox / os.fsdecode(b"caf\xe9.yaml")
+def test_a_name_that_is_not_utf_8_is_refused(setup: JobSetup) -> None:
+    path = setup.inbox / os.fsdecode(b"caf\xe9.yaml")
     path.write_text(SMALL)
-    declined = room.jobs.admit_file(path)
+    declined = setup.jobs.admit_file(path)
     assert isinstance(declined, Declined)
     assert "not UTF-8" in declined.reason
     assert declined.path.exists()
 
 
-def test_other_files_are_left_alone(room: Room) -> None:
-    (room.inbox / "mine").mkdir()
+def test_other_files_are_left_alone(setup: JobSetup) -> None:
+    (setup.inbox / "mine").mkdir()
     for name in ("a.txt", "mine/b.yaml", "x.result.json", "accepted/c.yaml"):
-        path = room.drop(SMALL, name)
-        assert room.jobs.admit_file(path) == Ignored()
+        path = setup.drop(SMALL, name)
+        assert setup.jobs.admit_file(path) == Ignored()
         assert path.exists()
-    assert room.jobs.admit_file(room.inbox / "gone.yaml") == Ignored()
+    assert setup.jobs.admit_file(setup.inbox / "gone.yaml") == Ignored()
     if hasattr(os, "mkfifo"):
-        os.mkfifo(room.inbox / "pipe.yaml")
-        assert room.jobs.admit_file(room.inbox / "pipe.yaml") == Ignored()
+        os.mkfifo(setup.inbox / "pipe.yaml")
+        assert setup.jobs.admit_file(setup.inbox / "pipe.yaml") == Ignored()
 
 
-def test_the_same_file_dropped_again_is_a_new_job(room: Room) -> None:
+def test_the_same_file_dropped_again_is_a_new_job(setup: JobSetup) -> None:
     for _ in range(2):
-        room.jobs.admit_file(room.drop(SMALL))
-    assert room.store.jobs.counts() == {"queued": 2}
-    assert room.listed("accepted") == ["x.job2.yaml", "x.yaml"]
-    room.work()
-    assert room.listed("accepted") == []
-    assert room.listed("done") == ["x.job2.result.json", "x.job2.yaml", "x.result.json", "x.yaml"]
-    assert json.loads((room.inbox / "done" / "x.job2.result.json").read_text())["job_id"] == 2
+        setup.jobs.admit_file(setup.drop(SMALL))
+    assert setup.store.jobs.counts() == {"queued": 2}
+    assert setup.listed("accepted") == ["x.job2.yaml", "x.yaml"]
+    setup.work()
+    assert setup.listed("accepted") == []
+    assert setup.listed("done") == ["x.job2.result.json", "x.job2.yaml", "x.result.json", "x.yaml"]
+    assert json.loads((setup.inbox / "done" / "x.job2.result.json").read_text())["job_id"] == 2
 
 
-def test_a_death_between_row_and_move_is_harmless(room: Room, open_room: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = room.drop(SMALL)
+def test_a_death_between_row_and_move_is_harmless(
+    setup: JobSetup, open_setup: OpenSetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = setup.drop(SMALL)
     monkeypatch.setattr(
-        room.jobs.file_sync.folders, "accept", lambda job, twins: (_ for _ in ()).throw(OSError("gone"))
+        setup.jobs.file_sync.folders, "accept", lambda job, twins: (_ for _ in ()).throw(OSError("gone"))
     )
-    room.jobs.admit_file(path)
+    setup.jobs.admit_file(path)
     assert path.exists()
-    room.jobs.admit_file(path)
-    assert room.store.jobs.counts() == {"queued": 1}
-    again = open_room()
+    setup.jobs.admit_file(path)
+    assert setup.store.jobs.counts() == {"queued": 1}
+    again = open_setup()
     assert not path.exists()
     assert again.listed("accepted") == ["x.yaml"]
     assert again.store.jobs.counts() == {"queued": 1}
 
 
-def test_a_death_in_the_middle_of_a_move_is_harmless(room: Room, open_room: Open) -> None:
-    path = room.drop(SMALL)
-    job = room.jobs.admit_file(path)
+def test_a_death_in_the_middle_of_a_move_is_harmless(setup: JobSetup, open_setup: OpenSetup) -> None:
+    path = setup.drop(SMALL)
+    job = setup.jobs.admit_file(path)
     assert isinstance(job, Admitted)
-    os.link(room.inbox / "accepted" / "x.yaml", path)
-    room.store.jobs.set_file_location(job.job.id, "inbox")
-    again = open_room()
+    os.link(setup.inbox / "accepted" / "x.yaml", path)
+    setup.store.jobs.set_file_location(job.job.id, "inbox")
+    again = open_setup()
     assert not path.exists()
     assert again.listed("accepted") == ["x.yaml"]
 
@@ -382,9 +384,9 @@ def test_a_death_in_the_middle_of_a_move_is_harmless(room: Room, open_room: Open
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows lets only the writer of a file sync it")
 @pytest.mark.parametrize(("text", "folder"), [(SMALL, "accepted"), ("kind: nonsense\n", "failed")])
 def test_a_job_file_that_its_writer_had_not_synced_outlives_a_power_cut_once(
-    room: Room, monkeypatch: pytest.MonkeyPatch, text: str, folder: str
+    setup: JobSetup, monkeypatch: pytest.MonkeyPatch, text: str, folder: str
 ) -> None:
-    path = room.drop(text)
+    path = setup.drop(text)
     synced: list[int] = []
     sync = os.fsync
 
@@ -394,135 +396,135 @@ def test_a_job_file_that_its_writer_had_not_synced_outlives_a_power_cut_once(
 
     monkeypatch.setattr(os, "fsync", noted)
     ours = path.stat().st_ino
-    room.jobs.admit_file(path)
-    moved = room.inbox / folder / "x.yaml"
+    setup.jobs.admit_file(path)
+    moved = setup.inbox / folder / "x.yaml"
     assert moved.stat().st_ino == ours
     # Its bytes before its name, and that it left the inbox as well as that it came.
     after = synced[synced.index(ours) :]
-    assert {moved.parent.stat().st_ino, room.inbox.stat().st_ino} <= set(after)
+    assert {moved.parent.stat().st_ino, setup.inbox.stat().st_ino} <= set(after)
 
 
-def test_a_file_saved_anew_in_the_moment_of_the_move_is_not_swallowed(room: Room, open_room: Open) -> None:
-    path = room.drop(SMALL)
-    job = room.jobs.admit_file(path)
+def test_a_file_saved_anew_in_the_moment_of_the_move_is_not_swallowed(setup: JobSetup, open_setup: OpenSetup) -> None:
+    path = setup.drop(SMALL)
+    job = setup.jobs.admit_file(path)
     assert isinstance(job, Admitted)
-    (room.inbox / "accepted" / "x.yaml").unlink()
-    room.store.jobs.set_file_location(job.job.id, "inbox")
+    (setup.inbox / "accepted" / "x.yaml").unlink()
+    setup.store.jobs.set_file_location(job.job.id, "inbox")
     path.write_text(SMALL + "seed: 5\n")
-    again = open_room()
+    again = open_setup()
     assert path.exists()
     assert (again.inbox / "accepted" / "x.yaml").read_text() == SMALL
     assert isinstance(again.jobs.admit_file(path), Admitted)
     assert again.listed("accepted") == ["x.job2.yaml", "x.yaml"]
 
 
-def test_a_submitted_job_has_a_file_to_look_at(room: Room) -> None:
-    job = room.jobs.submit(SMALL.encode(), "../../evil/fox.yml")
+def test_a_submitted_job_has_a_file_to_look_at(setup: JobSetup) -> None:
+    job = setup.jobs.submit(SMALL.encode(), "../../evil/fox.yml")
     assert (job.name, job.file_location) == ("fox", "accepted")
-    assert (room.inbox / "accepted" / "fox.yaml").read_text() == SMALL
+    assert (setup.inbox / "accepted" / "fox.yaml").read_text() == SMALL
 
 
-def test_names_of_waiting_and_of_foreign_pictures_are_passed_over(room: Room) -> None:
-    (room.output / "X-0001.PNG").touch()
-    first = room.jobs.admit_file(room.drop(SMALL))
-    second = room.jobs.admit_file(room.drop(SMALL))
+def test_names_of_waiting_and_of_foreign_pictures_are_passed_over(setup: JobSetup) -> None:
+    (setup.output / "X-0001.PNG").touch()
+    first = setup.jobs.admit_file(setup.drop(SMALL))
+    second = setup.jobs.admit_file(setup.drop(SMALL))
     assert isinstance(first, Admitted)
     assert isinstance(second, Admitted)
-    names = [os.path.basename(item.path) for job in (first, second) for item in room.store.jobs.items(job.job.id)]
+    names = [os.path.basename(item.path) for job in (first, second) for item in setup.store.jobs.items(job.job.id)]
     assert names == [b"x-0001-2.png", b"x-0001-3.png"]
 
 
-def test_without_any_model_a_job_is_refused(home: Path, open_room: Open) -> None:
+def test_without_any_model_a_job_is_refused(home: Path, open_setup: OpenSetup) -> None:
     (home / "indexd.toml").write_text("")
     from indexd.config import read_config
     from indexd.jobs.service import JobService
 
-    room = open_room()
-    jobs = JobService(room.store, read_config(home))
+    setup = open_setup()
+    jobs = JobService(setup.store, read_config(home))
     with pytest.raises(JobRefused, match=r"line 1, column 1: model: no model: set \[models.generator\] path"):
         jobs.submit(SMALL.encode(), "x.yaml")
 
 
-def test_a_finished_file_moved_back_to_the_inbox_is_a_new_job(room: Room) -> None:
+def test_a_finished_file_moved_back_to_the_inbox_is_a_new_job(setup: JobSetup) -> None:
     """It is the same file by inode, times and content."""
-    path = room.drop(SMALL)
+    path = setup.drop(SMALL)
     for number in range(1, 4):
-        room.jobs.admit_file(path)
-        room.work()
+        setup.jobs.admit_file(path)
+        setup.work()
         name = "x.yaml" if number == 1 else f"x.job{number}.yaml"
-        (room.inbox / "done" / name).rename(path)
-    assert room.store.jobs.counts() == {"done": 3}
-    assert len(room.pictures()) == 3
+        (setup.inbox / "done" / name).rename(path)
+    assert setup.store.jobs.counts() == {"done": 3}
+    assert len(setup.pictures()) == 3
 
 
-def test_a_file_that_changes_between_look_and_move_goes_back(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_changes_between_look_and_move_goes_back(setup: JobSetup, monkeypatch: pytest.MonkeyPatch) -> None:
     def slow_link(source: Path, target: Path) -> None:
         monkeypatch.undo()
         source.write_text("kind: txt2img\nprompt: another\n")
         move_no_replace(source, target)
 
-    path = room.drop(SMALL)
+    path = setup.drop(SMALL)
     monkeypatch.setattr(folders, "move_no_replace", slow_link)
-    room.jobs.admit_file(path)
+    setup.jobs.admit_file(path)
     assert path.read_text() == "kind: txt2img\nprompt: another\n"
-    assert (room.inbox / "accepted" / "x.yaml").read_text() == SMALL
+    assert (setup.inbox / "accepted" / "x.yaml").read_text() == SMALL
 
 
-def test_a_job_that_ended_before_its_file_could_be_moved(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = room.drop(SMALL)
+def test_a_job_that_ended_before_its_file_could_be_moved(setup: JobSetup, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = setup.drop(SMALL)
     with monkeypatch.context() as patch:
         patch.setattr(folders, "move_no_replace", lambda source, target: (_ for _ in ()).throw(OSError("not now")))
-        room.jobs.admit_file(path)
-        room.work()
+        setup.jobs.admit_file(path)
+        setup.work()
     assert path.exists()
-    room.jobs.admit_file(path)
+    setup.jobs.admit_file(path)
     assert not path.exists()
-    assert room.listed("done") == ["x.result.json", "x.yaml"]
-    assert room.store.jobs.counts() == {"done": 1}
+    assert setup.listed("done") == ["x.result.json", "x.yaml"]
+    assert setup.store.jobs.counts() == {"done": 1}
 
 
 @pytest.mark.parametrize("edited", [False, True])
-def test_a_job_whose_every_move_is_forgotten_by_the_ledger(room: Room, edited: bool) -> None:
+def test_a_job_whose_every_move_is_forgotten_by_the_ledger(setup: JobSetup, edited: bool) -> None:
     """The index was locked each time when a move was to be noted."""
-    taken = room.jobs.admit_file(room.drop(SMALL))
+    taken = setup.jobs.admit_file(setup.drop(SMALL))
     assert isinstance(taken, Admitted)
-    room.work()
+    setup.work()
     if edited:
-        (room.inbox / "done" / "x.yaml").write_text("mine now\n")
+        (setup.inbox / "done" / "x.yaml").write_text("mine now\n")
     for _ in range(2):
-        room.store.jobs.set_file_location(taken.job.id, "inbox")
-        room.jobs.file_sync.settle_all()
-        assert room.listed("accepted") == []
-        job = room.store.jobs.get(taken.job.id)
+        setup.store.jobs.set_file_location(taken.job.id, "inbox")
+        setup.jobs.file_sync.settle_all()
+        assert setup.listed("accepted") == []
+        job = setup.store.jobs.get(taken.job.id)
         assert job is not None
         assert job.file_location == "done"
     again = ["x.job1.result.json", "x.job1.yaml"] if edited else []
-    assert room.listed("done") == [*again, "x.result.json", "x.yaml"]
-    assert (room.inbox / "done" / "x.yaml").read_text() == ("mine now\n" if edited else SMALL)
+    assert setup.listed("done") == [*again, "x.result.json", "x.yaml"]
+    assert (setup.inbox / "done" / "x.yaml").read_text() == ("mine now\n" if edited else SMALL)
 
 
-def test_names_of_pictures_long_made_are_not_kept_for_ever(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_of_pictures_long_made_are_not_kept_for_ever(setup: JobSetup, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission, "RESERVED_NAMES_KEPT", 10)
     for number in range(8):
-        room.jobs.admit_file(room.drop(SMALL + "count: 5", f"{number}.yaml"))
-        room.work()
-    claimed = room.jobs._admission._reserved
+        setup.jobs.admit_file(setup.drop(SMALL + "count: 5", f"{number}.yaml"))
+        setup.work()
+    claimed = setup.jobs._admission._reserved
     assert claimed is not None
     assert sum(len(names) for names in claimed.values()) <= 15
     taken = [
-        room.jobs.admit_file(room.drop(SMALL + "output: {name: same}", f"same{number}.yaml")) for number in range(2)
+        setup.jobs.admit_file(setup.drop(SMALL + "output: {name: same}", f"same{number}.yaml")) for number in range(2)
     ]
-    room.work()
+    setup.work()
     assert all(isinstance(outcome, Admitted) for outcome in taken)
-    assert {"same.png", "same-2.png"} <= set(room.pictures())
+    assert {"same.png", "same-2.png"} <= set(setup.pictures())
 
 
-def test_a_name_that_would_move_the_cursor_is_made_plain(room: Room) -> None:
-    outcome = room.jobs.admit_file(room.drop(SMALL, "a\x1b[2J\u202eb.yaml"))
+def test_a_name_that_would_move_the_cursor_is_made_plain(setup: JobSetup) -> None:
+    outcome = setup.jobs.admit_file(setup.drop(SMALL, "a\x1b[2J\u202eb.yaml"))
     assert isinstance(outcome, Admitted)
     assert outcome.job.name == "a_[2J_b"
-    room.work()
-    assert "a\x1b[2J\u202eb.yaml" in room.listed("done")
+    setup.work()
+    assert "a\x1b[2J\u202eb.yaml" in setup.listed("done")
 
 
 @pytest.mark.parametrize(
@@ -533,23 +535,23 @@ def test_a_name_that_would_move_the_cursor_is_made_plain(room: Room) -> None:
         ("Fox.YML.TXT", SMALL, "Fox"),
     ],
 )
-def test_json_and_names_with_a_hidden_txt_are_job_files(room: Room, name: str, text: str, job_name: str) -> None:
-    admitted = room.jobs.admit_file(room.drop(text, name))
+def test_json_and_names_with_a_hidden_txt_are_job_files(setup: JobSetup, name: str, text: str, job_name: str) -> None:
+    admitted = setup.jobs.admit_file(setup.drop(text, name))
     assert isinstance(admitted, Admitted)
     assert admitted.job.name == job_name
-    room.work()
-    assert name in room.listed("done")
+    setup.work()
+    assert name in setup.listed("done")
 
 
 @pytest.mark.parametrize("text", ["{}", "[1, 2]", '{"nodes": []}'])
-def test_json_that_is_no_job_is_refused_with_the_reason(room: Room, text: str) -> None:
-    declined = room.jobs.admit_file(room.drop(text, "workflow.json"))
+def test_json_that_is_no_job_is_refused_with_the_reason(setup: JobSetup, text: str) -> None:
+    declined = setup.jobs.admit_file(setup.drop(text, "workflow.json"))
     assert isinstance(declined, Declined)
-    assert room.listed("failed") == ["workflow.json", "workflow.json.error.txt"]
+    assert setup.listed("failed") == ["workflow.json", "workflow.json.error.txt"]
 
 
 @pytest.mark.parametrize("stages", ["", "hires: {scale: 2}\n"])
-def test_a_size_taken_from_the_input_obeys_the_limits_of_a_stated_one(room: Room, stages: str) -> None:
-    Image.new("RGB", (65_535, 64)).save(room.inbox / "wide.png")
+def test_a_size_taken_from_the_input_obeys_the_limits_of_a_stated_one(setup: JobSetup, stages: str) -> None:
+    Image.new("RGB", (65_535, 64)).save(setup.inbox / "wide.png")
     with pytest.raises(JobRefused, match="input: 65528x64 pixels; a side has at most 16384, name a `size`"):
-        room.jobs.submit(f"kind: img2img\nprompt: a\ninput: wide.png\n{stages}".encode(), "x.yaml")
+        setup.jobs.submit(f"kind: img2img\nprompt: a\ninput: wide.png\n{stages}".encode(), "x.yaml")

@@ -20,22 +20,22 @@ from indexd.jobs.service import JobService
 from indexd.worker.fake_workers import FakeWorkers
 from indexd_schemas.settings import NotifySettings
 from tests.support.handle_shortage import HandleShortage
-from tests.unit.jobs.conftest import Room
+from tests.unit.jobs.conftest import JobSetup
 
 SMALL = b"kind: txt2img\nprompt: a fox\nsize: 64x64\ncount: 2\n"
 TELL = "import json, os, sys; open({file!r}, 'a').write(json.dumps([sys.argv[1:], {{k: v for k, v in os.environ.items() if k.startswith('INDEXD_JOB_')}}]) + '\\n')"
 
 
 class Told:
-    """A room whose settings have a command, and what the command wrote down."""
+    """A job service whose settings have a command, and what the command wrote down."""
 
-    def __init__(self, room: Room, file: Path, notify: NotifySettings) -> None:
-        self.config = read_config(room.config.paths.home, {"notify": notify.model_dump()})
+    def __init__(self, setup: JobSetup, file: Path, notify: NotifySettings) -> None:
+        self.config = read_config(setup.config.paths.home, {"notify": notify.model_dump()})
         self.file = file
-        self.store = room.store
-        self.jobs = JobService(room.store, self.config)
-        self.runner = JobRunner(room.store, FakeWorkers(), self.jobs)
-        self.announcer = Notifier(room.store.jobs, self.jobs, self.config.settings.notify)
+        self.store = setup.store
+        self.jobs = JobService(setup.store, self.config)
+        self.runner = JobRunner(setup.store, FakeWorkers(), self.jobs)
+        self.announcer = Notifier(setup.store.jobs, self.jobs, self.config.settings.notify)
 
     def make(self, name: str = "fox.yaml") -> int:
         job = self.jobs.submit(SMALL, name).id
@@ -55,11 +55,11 @@ Opens = Callable[..., Told]
 
 
 @pytest.fixture
-def told(room: Room, tmp_path: Path) -> Opens:
+def told(setup: JobSetup, tmp_path: Path) -> Opens:
     def opened(*arguments: str, program: tuple[str, ...] | None = None, **more: object) -> Told:
         file = tmp_path / "told"
         command = program or (sys.executable, "-S", "-c", TELL.format(file=str(file)), *arguments)
-        return Told(room, file, NotifySettings.model_validate({"command": command, **more}))
+        return Told(setup, file, NotifySettings.model_validate({"command": command, **more}))
 
     return opened
 
@@ -71,7 +71,7 @@ def until(what: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-def test_the_words_arrive_in_arguments_and_environment_and_no_shell_reads_them(told: Opens, room: Room) -> None:
+def test_the_words_arrive_in_arguments_and_environment_and_no_shell_reads_them(told: Opens, setup: JobSetup) -> None:
     here = told("{job}: {state}", "{images} in {folder}", "$(touch pwned); `id` && {id}")
     here.announcer.start()
     job = here.make("-rf $(touch x) ;ä.yaml")
@@ -80,7 +80,7 @@ def test_the_words_arrive_in_arguments_and_environment_and_no_shell_reads_them(t
     assert len(here.calls()) == 1
     arguments, environment = here.calls()[0]
     name = "-rf $(touch x) ;ä"
-    folder = str(room.config.paths.output)
+    folder = str(setup.config.paths.output)
     assert arguments == [f" {name}: done", f"2 in {folder}", f"$(touch pwned); `id` && {job}"]
     assert environment == {
         "INDEXD_JOB_NAME": name, "INDEXD_JOB_ID": str(job), "INDEXD_JOB_STATE": "done", "INDEXD_JOB_IMAGES": "2",
@@ -147,12 +147,12 @@ def test_a_job_that_is_tried_again_is_not_told_of_as_ended(told: Opens) -> None:
     assert here.store.jobs.unnotified() == []
 
 
-def test_what_ended_while_there_was_no_command_is_never_told_of(told: Opens, room: Room) -> None:
+def test_what_ended_while_there_was_no_command_is_never_told_of(told: Opens, setup: JobSetup) -> None:
     here = told("{id}")
     here.make()
     Notifier(here.store.jobs, here.jobs, NotifySettings()).start()
     assert here.store.jobs.unnotified() == []
-    silent = Told(room, here.file, NotifySettings())
+    silent = Told(setup, here.file, NotifySettings())
     silent.make("z.yaml")
     assert here.store.jobs.unnotified() == []
 

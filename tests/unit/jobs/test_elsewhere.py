@@ -16,7 +16,7 @@ from indexd.fs.paths import is_inside, is_unc, is_url
 from indexd.search.query.image_lookup import find_image_id
 from indexd.search.query.image_target import ImageTarget, parse_target, parse_target_argument
 from tests.support.paths import REPOSITORY
-from tests.unit.jobs.conftest import Room
+from tests.unit.jobs.conftest import JobSetup
 
 posix = pytest.mark.skipif(os.name != "posix", reason="links as POSIX has them")
 # Who speaks HTTP at all: the client of our own door, over sockets that it opens itself.
@@ -32,8 +32,8 @@ def listener() -> Iterator[socket.socket]:
         yield server
 
 
-def submit(room: Room, kind: str, more: str) -> None:
-    room.jobs.submit(f"kind: {kind}\nprompt: a fox\n{more}\n".encode(), "x.yaml")
+def submit(setup: JobSetup, kind: str, more: str) -> None:
+    setup.jobs.submit(f"kind: {kind}\nprompt: a fox\n{more}\n".encode(), "x.yaml")
 
 
 def nobody_came(listener: socket.socket) -> bool:
@@ -45,17 +45,17 @@ def nobody_came(listener: socket.socket) -> bool:
 
 
 @pytest.mark.parametrize("start", ["http://127.0.0.1:{port}/", "HTTP://127.0.0.1:{port}/", "file://127.0.0.1:{port}/"])
-def test_addresses_in_jobs_and_questions(room: Room, listener: socket.socket, start: str) -> None:
+def test_addresses_in_jobs_and_questions(setup: JobSetup, listener: socket.socket, start: str) -> None:
     url = start.format(port=listener.getsockname()[1]) + "x.png"
     with pytest.raises(JobRefused, match="nothing is fetched"):
-        submit(room, "img2img", f"input: {url}")
+        submit(setup, "img2img", f"input: {url}")
     with pytest.raises(JobRefused, match="no folder of this machine"):
-        submit(room, "txt2img", f"output: {{folder: '{url}'}}")
+        submit(setup, "txt2img", f"output: {{folder: '{url}'}}")
     for field in ("model", "vae"):
         with pytest.raises(JobRefused, match=field):
-            submit(room, "txt2img", f"{field}: '{url}'")
+            submit(setup, "txt2img", f"{field}: '{url}'")
     with pytest.raises(JobRefused, match="loras"):
-        submit(room, "txt2img", f"loras: ['{url}']")
+        submit(setup, "txt2img", f"loras: ['{url}']")
     with pytest.raises(UsageError, match="nothing is fetched"):
         parse_target_argument(url)
     with pytest.raises(UsageError, match="names no image"):
@@ -63,15 +63,15 @@ def test_addresses_in_jobs_and_questions(room: Room, listener: socket.socket, st
     assert nobody_came(listener)
 
 
-def test_a_file_address_of_this_machine_is_refused_as_well(room: Room, tmp_path: Path) -> None:
+def test_a_file_address_of_this_machine_is_refused_as_well(setup: JobSetup, tmp_path: Path) -> None:
     Image.new("RGB", (64, 64)).save(tmp_path / "x.png")
     with pytest.raises(JobRefused, match="is an address"):
-        submit(room, "img2img", f"input: file://{tmp_path}/x.png")
+        submit(setup, "img2img", f"input: file://{tmp_path}/x.png")
     with pytest.raises(JobRefused, match="is an address"):
-        submit(room, "img2img", f"input: file:{tmp_path}/x.png")
+        submit(setup, "img2img", f"input: file:{tmp_path}/x.png")
 
 
-def test_shares_are_not_looked_at(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shares_are_not_looked_at(setup: JobSetup, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[object] = []
 
     def isfile(path: object) -> bool:
@@ -80,11 +80,11 @@ def test_shares_are_not_looked_at(room: Room, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(os.path, "isfile", isfile)
     with pytest.raises(JobRefused, match="on another machine"):
-        submit(room, "img2img", r"input: '\\attacker\share\x.png'")
+        submit(setup, "img2img", r"input: '\\attacker\share\x.png'")
     if os.name != "nt":
         with pytest.raises(JobRefused, match="no folder of this machine"):
-            submit(room, "txt2img", r"output: {folder: '\\attacker\share'}")
-    assert find_image_id(room.store, ImageTarget(path=rb"\\attacker\share\x.png")) is None
+            submit(setup, "txt2img", r"output: {folder: '\\attacker\share'}")
+    assert find_image_id(setup.store, ImageTarget(path=rb"\\attacker\share\x.png")) is None
     assert looked == []
     if os.name != "nt":
         with pytest.raises(UsageError, match="names no image"):
@@ -92,39 +92,39 @@ def test_shares_are_not_looked_at(room: Room, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("way", ["../secret.png", "a/../../secret.png", "..\\secret.png"])
-def test_no_way_up(room: Room, way: str) -> None:
+def test_no_way_up(setup: JobSetup, way: str) -> None:
     with pytest.raises(JobRefused, match="no path that can be used"):
-        submit(room, "img2img", f"input: '{way}'")
+        submit(setup, "img2img", f"input: '{way}'")
     with pytest.raises(JobRefused, match=r"`\.\.` is not used"):
-        submit(room, "txt2img", f"output: {{folder: '{way}'}}")
+        submit(setup, "txt2img", f"output: {{folder: '{way}'}}")
 
 
 @posix
-def test_no_way_out_by_a_link(room: Room, tmp_path: Path) -> None:
+def test_no_way_out_by_a_link(setup: JobSetup, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     Image.new("RGB", (64, 64)).save(outside / "x.png")
-    (room.inbox / "way").symlink_to(outside)
-    (room.inbox / "x.png").symlink_to(outside / "x.png")
-    (room.output / "way").symlink_to(outside)
+    (setup.inbox / "way").symlink_to(outside)
+    (setup.inbox / "x.png").symlink_to(outside / "x.png")
+    (setup.output / "way").symlink_to(outside)
     for name in ("way/x.png", "x.png"):
         with pytest.raises(JobRefused, match="leads out of the inbox by a link"):
-            submit(room, "img2img", f"input: {name}")
+            submit(setup, "img2img", f"input: {name}")
     for name in ("way", "way/deeper", "./way"):
         with pytest.raises(JobRefused, match=r"leads out of .* by a link"):
-            submit(room, "txt2img", f"output: {{folder: {name}}}")
+            submit(setup, "txt2img", f"output: {{folder: {name}}}")
     assert [path.name for path in outside.iterdir()] == ["x.png"]
     # Named as what they are, both may be used: it is the user's machine.
-    submit(room, "img2img", f"input: {outside}/x.png")
-    submit(room, "txt2img", f"output: {{folder: {outside}}}")
+    submit(setup, "img2img", f"input: {outside}/x.png")
+    submit(setup, "txt2img", f"output: {{folder: {outside}}}")
 
 
 @posix
-def test_no_way_out_for_any_picture_that_a_job_names(room: Room, tmp_path: Path) -> None:
+def test_no_way_out_for_any_picture_that_a_job_names(setup: JobSetup, tmp_path: Path) -> None:
     Image.new("RGB", (64, 64)).save(tmp_path / "x.png")
-    Image.new("RGB", (64, 64)).save(room.inbox / "in.png")
-    (room.inbox / "some").mkdir()
-    (room.inbox / "some" / "x.png").symlink_to(tmp_path / "x.png")
+    Image.new("RGB", (64, 64)).save(setup.inbox / "in.png")
+    (setup.inbox / "some").mkdir()
+    (setup.inbox / "some" / "x.png").symlink_to(tmp_path / "x.png")
     for name, words in (("some/x.png", "leads out of"), ("http://127.0.0.1/x.png", "address"), ("../x.png", "no path")):
         for kind, more in (
             ("img2img", f"input: [in.png, '{name}']"),
@@ -137,9 +137,9 @@ def test_no_way_out_for_any_picture_that_a_job_names(room: Room, tmp_path: Path)
             ("img2img", f"input: in.png\nreference: ['{name}']"),
         ):
             with pytest.raises(JobRefused, match=words):
-                submit(room, kind, more)
+                submit(setup, kind, more)
     with pytest.raises(JobRefused, match=r"'x\.png' leads out of the inbox by a link"):
-        submit(room, "img2img", "input: {folder: some}")
+        submit(setup, "img2img", "input: {folder: some}")
 
 
 @posix

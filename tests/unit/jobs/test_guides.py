@@ -16,7 +16,7 @@ from indexd.jobs.render_kind import build_render_call
 from indexd.worker.calls import FileRef, Render
 from indexd_schemas.recipe_part import FileKey
 from tests.support.recipes import file_names
-from tests.unit.jobs.conftest import Room
+from tests.unit.jobs.conftest import JobSetup
 from tests.unit.jobs.test_selection import record
 
 START = "kind: txt2img\nprompt: x\nsize: 64x64\n"
@@ -45,37 +45,37 @@ def home(home: Path) -> Path:
     return home
 
 
-def admitted(room: Room, text: str) -> Any:
-    job = room.jobs.submit((START + text).encode(), "x.yaml")
-    return job, room.store.jobs.items(job.id)[0]
+def admitted(setup: JobSetup, text: str) -> Any:
+    job = setup.jobs.submit((START + text).encode(), "x.yaml")
+    return job, setup.store.jobs.items(job.id)[0]
 
 
-def test_a_control_becomes_an_entry_with_its_picture(room: Room) -> None:
+def test_a_control_becomes_an_entry_with_its_picture(setup: JobSetup) -> None:
     job, item = admitted(
-        room, "control:\n  - {type: canny, image: in.png, strength: 0.7, end: 0.5}\n  - {type: openpose, image: in.png, preprocess: false}\n"
+        setup, "control:\n  - {type: canny, image: in.png, strength: 0.7, end: 0.5}\n  - {type: openpose, image: in.png, preprocess: false}\n"
     )  # fmt: skip
-    content = blake3((room.inbox / "in.png").read_bytes()).hexdigest()
+    content = blake3((setup.inbox / "in.png").read_bytes()).hexdigest()
     canny, pose = item.settings["recipe"]["control"]
     assert (canny["model"]["name"], canny["image"], canny["image_name"]) == ("canny-sdxl", content, "in.png")
     assert (canny["strength"], canny["start"], canny["end"], canny["low"]) == (0.7, 0.0, 0.5, 100)
     assert (pose["type"], pose["model"]["name"], pose["preprocess"]) == ("pose", "xl-openpose", False)
-    call = build_render_call(job, item, room.jobs.catalogue).call
+    call = build_render_call(job, item, setup.jobs.catalogue).call
     assert list(file_names(call, "controlnet").values()) == ["canny-sdxl.safetensors", "xl-openpose"]
     assert isinstance(call, Render)
-    assert call.files[FileKey("image", content)] == FileRef(bytes(room.inbox / "in.png"), content)
+    assert call.files[FileKey("image", content)] == FileRef(bytes(setup.inbox / "in.png"), content)
 
 
-def test_a_type_without_a_model_of_its_own_takes_the_union(room: Room) -> None:
-    _, item = admitted(room, "control: [{type: scribble, image: in.png}]\n")
+def test_a_type_without_a_model_of_its_own_takes_the_union(setup: JobSetup) -> None:
+    _, item = admitted(setup, "control: [{type: scribble, image: in.png}]\n")
     assert item.settings["recipe"]["control"][0]["model"]["name"] == "all-in-one"
 
 
-def test_the_jobs_input_is_the_picture_where_none_is_named(room: Room) -> None:
+def test_the_jobs_input_is_the_picture_where_none_is_named(setup: JobSetup) -> None:
     text = "kind: img2img\nprompt: x\ninput: in.png\ncontrol: [canny]\nreference: [{weight: 0.5}]\n"
-    job = room.jobs.submit(text.encode(), "y.yaml")
-    settings = room.store.jobs.items(job.id)[0].settings
+    job = setup.jobs.submit(text.encode(), "y.yaml")
+    settings = setup.store.jobs.items(job.id)[0].settings
     content = settings["recipe"]["input"]["hash"]
-    assert settings["images"] == {content: str(room.inbox / "in.png")}
+    assert settings["images"] == {content: str(setup.inbox / "in.png")}
     assert settings["recipe"]["control"][0]["image"] == settings["recipe"]["reference"][0]["image"] == content
     assert settings["recipe"]["reference"][0]["model"]["name"] == "adapter"
     assert settings["recipe"]["reference"][0]["weight"] == 0.5
@@ -99,46 +99,46 @@ def test_the_jobs_input_is_the_picture_where_none_is_named(room: Room) -> None:
         ("reference: [{image: in.png, model: adaptor}]", "reference[0].model: there is no IP-Adapter 'adaptor'"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_is_refused_with_what_to_do(room: Room, text: str, words: str) -> None:
+def test_what_cannot_be_is_refused_with_what_to_do(setup: JobSetup, text: str, words: str) -> None:
     with pytest.raises(JobRefused) as refused:
-        admitted(room, text + "\n")
+        admitted(setup, text + "\n")
     assert words in str(refused.value).replace("'canny-sdxl'", "canny-sdxl")
     assert str(refused.value).startswith("line 4")
 
 
-def test_several_that_fit_are_not_chosen_from(room: Room, home: Path) -> None:
+def test_several_that_fit_are_not_chosen_from(setup: JobSetup, home: Path) -> None:
     (home.parent / "models" / "controlnet" / "xl-canny-small.safetensors").touch()
     with pytest.raises(JobRefused, match="several ControlNets are for canny: canny-sdxl, xl-canny-small; choose one"):
-        admitted(room, "control: [{type: canny, image: in.png}]\n")
+        admitted(setup, "control: [{type: canny, image: in.png}]\n")
 
 
-def test_a_control_picture_that_changed_is_noticed(room: Room) -> None:
-    job, item = admitted(room, "control: [{type: canny, image: in.png}]\n")
-    Image.new("RGB", (64, 48), "red").save(room.inbox / "in.png")
+def test_a_control_picture_that_changed_is_noticed(setup: JobSetup) -> None:
+    job, item = admitted(setup, "control: [{type: canny, image: in.png}]\n")
+    Image.new("RGB", (64, 48), "red").save(setup.inbox / "in.png")
     with pytest.raises(InputImageGone, match=r"the canny image in\.png .* is not the one"):
-        build_render_call(job, item, room.jobs.catalogue)
+        build_render_call(job, item, setup.jobs.catalogue)
 
 
-def test_each_input_is_the_picture_of_its_own_controls(room: Room) -> None:
-    Image.new("RGB", (64, 48), "red").save(room.inbox / "other.png")
+def test_each_input_is_the_picture_of_its_own_controls(setup: JobSetup) -> None:
+    Image.new("RGB", (64, 48), "red").save(setup.inbox / "other.png")
     text = "kind: img2img\nprompt: x\ninput: [in.png, other.png]\ncontrol: [canny]\n"
-    job = room.jobs.submit(text.encode(), "y.yaml")
-    for item in room.store.jobs.items(job.id):
+    job = setup.jobs.submit(text.encode(), "y.yaml")
+    for item in setup.store.jobs.items(job.id):
         assert len(item.settings["images"]) == 1
         assert item.settings["recipe"]["control"][0]["image"] == item.settings["recipe"]["input"]["hash"]
 
 
-def test_a_picture_made_with_controls_is_made_again_with_them(room: Room) -> None:
+def test_a_picture_made_with_controls_is_made_again_with_them(setup: JobSetup) -> None:
     for name in ("edges", "style"):
-        Image.new("RGB", (64, 48), "red" if name == "edges" else "green").save(room.inbox / f"{name}.png")
+        Image.new("RGB", (64, 48), "red" if name == "edges" else "green").save(setup.inbox / f"{name}.png")
     text = "seed: 3\ncontrol: [{type: canny, image: edges.png, strength: 0.5, low: 50}]\nreference: [{image: style.png, weight: 0.4}]\n"
-    _, item = admitted(room, text)
-    room.work()
-    again = f"kind: regenerate\ninput: '{room.output / 'x-0001.png'}'\n".encode()
+    _, item = admitted(setup, text)
+    setup.work()
+    again = f"kind: regenerate\ninput: '{setup.output / 'x-0001.png'}'\n".encode()
     with pytest.raises(JobRefused, match=r"made with the .* image (edges|style)\.png .* which is not in the index"):
-        room.jobs.submit(again, "again.yaml")
-    places = {name: record(room, room.inbox / f"{name}.png") for name in ("edges", "style")}
+        setup.jobs.submit(again, "again.yaml")
+    places = {name: record(setup, setup.inbox / f"{name}.png") for name in ("edges", "style")}
     assert len(set(places.values())) == 2
-    repeated = room.store.jobs.items(room.jobs.submit(again, "again.yaml").id)[0].settings
+    repeated = setup.store.jobs.items(setup.jobs.submit(again, "again.yaml").id)[0].settings
     assert repeated["recipe"] == item.settings["recipe"]
     assert sorted(Path(path).name for path in repeated["images"].values()) == ["edges.png", "style.png"]

@@ -17,7 +17,7 @@ from indexd.jobs.parsing.validation import FieldError
 from indexd.store.records import JobItemRow, JobState
 from indexd_schemas.jobs.job import Txt2ImgJob
 from indexd_schemas.jobs.scoring import Keep, is_within_limit, keep_count
-from tests.unit.jobs.conftest import Open, Room
+from tests.unit.jobs.conftest import JobSetup, OpenSetup
 
 # Scores follow from the seed: 105 -> clip .05, aesthetic 5, sharpness 105.
 JOB = "kind: txt2img\nprompt: a\nseeds: [105, 109, 101, 107]\nsize: 64x64\nscore: [sharpness]\n"
@@ -77,9 +77,9 @@ def test_limits_and_shares() -> None:
         ("score: [sharpness]\nkeep: {}", "keep: needs `top`"),
     ],
 )
-def test_what_cannot_be_judged_is_refused(room: Room, text: str, sentence: str) -> None:
+def test_what_cannot_be_judged_is_refused(setup: JobSetup, text: str, sentence: str) -> None:
     with pytest.raises(JobRefused) as refused:
-        room.jobs.submit(f"kind: txt2img\nprompt: a\n{text}\n".encode(), "x.yaml")
+        setup.jobs.submit(f"kind: txt2img\nprompt: a\n{text}\n".encode(), "x.yaml")
     assert sentence in str(refused.value)
 
 
@@ -113,57 +113,57 @@ def test_a_head_that_does_not_fit_is_refused_before_a_picture_is_made(
         judging.requested_scores(job, "a")
 
 
-def test_the_others_lie_beside_and_the_ledger_says_so(room: Room) -> None:
-    job = room.jobs.submit(f"{JOB}keep: {{top: 2}}".encode(), "x.yaml")
-    room.work()
-    assert room.pictures() == ["rejected/x-0001.png", "rejected/x-0003.png", "x-0002.png", "x-0004.png"]
-    items = room.store.jobs.items(job.id)
+def test_the_others_lie_beside_and_the_ledger_says_so(setup: JobSetup) -> None:
+    job = setup.jobs.submit(f"{JOB}keep: {{top: 2}}".encode(), "x.yaml")
+    setup.work()
+    assert setup.pictures() == ["rejected/x-0001.png", "rejected/x-0003.png", "x-0002.png", "x-0004.png"]
+    items = setup.store.jobs.items(job.id)
     assert [one.scores for one in items] == [{"sharpness": float(one.seed)} for one in items]
     assert [one.rejected_path is None for one in items] == [False, True, False, True]
     assert all(Path(os.fsdecode(one.path)).is_file() for one in items)
-    assert '"kept": false' in (room.inbox / "done" / "x.result.json").read_text()
-    found = room.store.jobs.get(job.id)
+    assert '"kept": false' in (setup.inbox / "done" / "x.result.json").read_text()
+    found = setup.store.jobs.get(job.id)
     assert found is not None
     assert found.state == "done"
 
 
-def test_a_name_that_is_taken_in_rejected_is_left_alone(room: Room) -> None:
-    (room.output / "rejected").mkdir()
-    (room.output / "rejected" / "x-0001.png").write_bytes(b"mine")
-    room.jobs.submit(f"{JOB}keep: {{sharpness: '>105'}}".encode(), "x.yaml")
-    room.work()
-    assert (room.output / "rejected" / "x-0001.png").read_bytes() == b"mine"
-    assert "rejected/x-0001-2.png" in room.pictures()
+def test_a_name_that_is_taken_in_rejected_is_left_alone(setup: JobSetup) -> None:
+    (setup.output / "rejected").mkdir()
+    (setup.output / "rejected" / "x-0001.png").write_bytes(b"mine")
+    setup.jobs.submit(f"{JOB}keep: {{sharpness: '>105'}}".encode(), "x.yaml")
+    setup.work()
+    assert (setup.output / "rejected" / "x-0001.png").read_bytes() == b"mine"
+    assert "rejected/x-0001-2.png" in setup.pictures()
 
 
-def test_what_somebody_changed_or_took_stays_as_it_is(room: Room) -> None:
-    room.workers.hold()
-    job = room.jobs.submit(f"{JOB}keep: {{top: 1}}".encode(), "x.yaml")
+def test_what_somebody_changed_or_took_stays_as_it_is(setup: JobSetup) -> None:
+    setup.workers.hold()
+    job = setup.jobs.submit(f"{JOB}keep: {{top: 1}}".encode(), "x.yaml")
     for _ in range(3):
-        room.work()
-        room.workers.release(1)
-    room.work()
-    (room.output / "x-0001.png").write_bytes(b"edited")
-    (room.output / "x-0003.png").unlink()
-    room.workers.release()
-    room.work()
-    assert (room.output / "x-0001.png").read_bytes() == b"edited"
-    assert room.pictures() == ["rejected/x-0004.png", "x-0001.png", "x-0002.png"]
-    errors = [one.error for one in room.store.jobs.items(job.id)]
+        setup.work()
+        setup.workers.release(1)
+    setup.work()
+    (setup.output / "x-0001.png").write_bytes(b"edited")
+    (setup.output / "x-0003.png").unlink()
+    setup.workers.release()
+    setup.work()
+    assert (setup.output / "x-0001.png").read_bytes() == b"edited"
+    assert setup.pictures() == ["rejected/x-0004.png", "x-0001.png", "x-0002.png"]
+    errors = [one.error for one in setup.store.jobs.items(job.id)]
     assert errors[0] is not None
     assert "changed or taken away" in errors[0]
 
 
-def test_a_cancelled_job_keeps_everything(room: Room) -> None:
-    room.workers.hold()
-    job = room.jobs.submit(f"{JOB}keep: {{top: 1}}".encode(), "x.yaml")
-    room.work()
-    room.workers.release(1)
-    room.work()
-    room.jobs.cancel(job.id)
-    room.workers.release()
-    room.work()
-    assert room.pictures() == ["x-0001.png"]
+def test_a_cancelled_job_keeps_everything(setup: JobSetup) -> None:
+    setup.workers.hold()
+    job = setup.jobs.submit(f"{JOB}keep: {{top: 1}}".encode(), "x.yaml")
+    setup.work()
+    setup.workers.release(1)
+    setup.work()
+    setup.jobs.cancel(job.id)
+    setup.workers.release()
+    setup.work()
+    assert setup.pictures() == ["x-0001.png"]
 
 
 POINTS = ("verdict written", "linked", "set aside")
@@ -171,7 +171,7 @@ POINTS = ("verdict written", "linked", "set aside")
 
 @pytest.mark.parametrize("point", POINTS)
 @pytest.mark.parametrize("nth", [1, 2])
-def test_a_death_in_between_changes_nothing(open_room: Open, point: str, nth: int) -> None:
+def test_a_death_in_between_changes_nothing(open_setup: OpenSetup, point: str, nth: int) -> None:
     if point == "verdict written" and nth == 2:
         nth = 1
     left = [nth]
@@ -185,11 +185,11 @@ def test_a_death_in_between_changes_nothing(open_room: Open, point: str, nth: in
                 raise Died(at)
 
     fault: FaultHook = dies
-    room = open_room(fault=fault)
-    room.jobs.submit(f"{JOB}keep: {{top: 2}}".encode(), "x.yaml")
+    setup = open_setup(fault=fault)
+    setup.jobs.submit(f"{JOB}keep: {{top: 2}}".encode(), "x.yaml")
     with pytest.raises(Died):
-        room.work()
-    again = open_room(fault=no_fault)
+        setup.work()
+    again = open_setup(fault=no_fault)
     again.work()
     assert again.pictures() == ["rejected/x-0001.png", "rejected/x-0003.png", "x-0002.png", "x-0004.png"]
     job = again.store.jobs.get(1)
@@ -199,16 +199,16 @@ def test_a_death_in_between_changes_nothing(open_room: Open, point: str, nth: in
     assert all(Path(os.fsdecode(one.path)).is_file() for one in again.store.jobs.items(1))
 
 
-def test_an_adopted_picture_brings_its_scores(open_room: Open) -> None:
+def test_an_adopted_picture_brings_its_scores(open_setup: OpenSetup) -> None:
     def dies(at: str) -> None:
         if at == "folder synced":
             raise Died(at)
 
-    room = open_room(fault=dies)
-    room.jobs.submit(f"{JOB}keep: {{top: 1}}".encode(), "x.yaml")
+    setup = open_setup(fault=dies)
+    setup.jobs.submit(f"{JOB}keep: {{top: 1}}".encode(), "x.yaml")
     with pytest.raises(Died):
-        room.work()
-    again = open_room()
+        setup.work()
+    again = open_setup()
     assert [one.scores for one in again.store.jobs.items(1) if one.state == "done"] == [{"sharpness": 105.0}]
     again.work()
     assert again.pictures() == ["rejected/x-0001.png", "rejected/x-0003.png", "rejected/x-0004.png", "x-0002.png"]

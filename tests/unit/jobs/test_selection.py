@@ -15,7 +15,7 @@ from indexd.fs.file_stamp import FileStamp
 from indexd.images.image_reader import read_image
 from indexd.store.records import ScannedFile
 from indexd.worker.calls import FoundRegion
-from tests.unit.jobs.conftest import Room
+from tests.unit.jobs.conftest import JobSetup
 
 JOB = "kind: img2img\nprompt: a cat\nseed: 7\ndenoise: 0.5\n"
 
@@ -26,55 +26,55 @@ def paint(path: Path, colour: str, size: tuple[int, int] = (64, 64)) -> Path:
     return path
 
 
-def record(room: Room, path: Path) -> int:
+def record(setup: JobSetup, path: Path) -> int:
     """The picture in the index; its id."""
-    root = room.store.roots.ensure(os.fsencode(path.parent), "images")
+    root = setup.store.roots.ensure(os.fsencode(path.parent), "images")
     with path.open("rb") as file:
         facts = read_image(file, path.stat().st_size, path.name)
     stamp = FileStamp(path.stat().st_size, path.stat().st_mtime_ns, path.stat().st_ino)
-    [recorded] = room.store.images.ingest([ScannedFile(root.id, os.fsencode(path.name), stamp, facts)], 1.0)
+    [recorded] = setup.store.images.ingest([ScannedFile(root.id, os.fsencode(path.name), stamp, facts)], 1.0)
     assert recorded.image_id is not None
     return recorded.image_id
 
 
-def inputs(room: Room, job_id: int) -> list[str]:
-    found = [(item.settings["images"], item.settings["recipe"]) for item in room.store.jobs.items(job_id)]
+def inputs(setup: JobSetup, job_id: int) -> list[str]:
+    found = [(item.settings["images"], item.settings["recipe"]) for item in setup.store.jobs.items(job_id)]
     return [Path(images[recipe["input"]["hash"]]).name for images, recipe in found]
 
 
-def test_every_input_gets_every_seed(room: Room, tmp_path: Path) -> None:
-    paint(room.inbox / "a.png", "red")
+def test_every_input_gets_every_seed(setup: JobSetup, tmp_path: Path) -> None:
+    paint(setup.inbox / "a.png", "red")
     other = paint(tmp_path / "b.png", "blue", (128, 64))
-    job = room.jobs.submit(f"{JOB}count: 2\ninput: [a.png, '{other}']".encode(), "x.yaml")
-    items = room.store.jobs.items(job.id)
-    assert inputs(room, job.id) == ["a.png", "a.png", "b.png", "b.png"]
+    job = setup.jobs.submit(f"{JOB}count: 2\ninput: [a.png, '{other}']".encode(), "x.yaml")
+    items = setup.store.jobs.items(job.id)
+    assert inputs(setup, job.id) == ["a.png", "a.png", "b.png", "b.png"]
     assert [item.seed for item in items] == [7, 8, 7, 8]
     assert [item.settings["recipe"]["width"] for item in items] == [64, 64, 128, 128]
     hashes = {item.settings["recipe"]["input"]["hash"] for item in items}
     assert len(hashes) == 2
 
 
-def test_a_folder_is_taken_by_name_and_below_only_when_asked(room: Room, tmp_path: Path) -> None:
+def test_a_folder_is_taken_by_name_and_below_only_when_asked(setup: JobSetup, tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
     for name in ("b.png", "a.png", "below/c.png", ".hidden/d.png", ".e.png"):
         paint(folder / name, "red")
     (folder / "notes.txt").write_text("x")
-    flat = room.jobs.submit(f"{JOB}input: {{folder: '{folder}'}}".encode(), "x.yaml")
-    deep = room.jobs.submit(f"{JOB}input: {{folder: '{folder}', recursive: true}}".encode(), "y.yaml")
-    assert inputs(room, flat.id) == ["a.png", "b.png"]
-    assert inputs(room, deep.id) == ["a.png", "b.png", "c.png"]
+    flat = setup.jobs.submit(f"{JOB}input: {{folder: '{folder}'}}".encode(), "x.yaml")
+    deep = setup.jobs.submit(f"{JOB}input: {{folder: '{folder}', recursive: true}}".encode(), "y.yaml")
+    assert inputs(setup, flat.id) == ["a.png", "b.png"]
+    assert inputs(setup, deep.id) == ["a.png", "b.png", "c.png"]
 
 
-def test_a_query_is_answered_once_and_for_all(room: Room, tmp_path: Path) -> None:
-    ids = [record(room, paint(tmp_path / f"{name}.png", colour)) for name, colour in (("a", "red"), ("b", "blue"))]
-    room.store.annotations.rate([ids[1]], 5)
-    job = room.jobs.submit(f"{JOB}input: {{query: 'rating:5'}}".encode(), "x.yaml")
-    room.store.annotations.rate([ids[0]], 5)
-    assert inputs(room, job.id) == ["b.png"]
-    both = room.jobs.submit(f"{JOB}input: {{query: 'rating:5', sort: rating, count: 1}}".encode(), "y.yaml")
-    assert len(inputs(room, both.id)) == 1
-    named = room.jobs.submit(f"{JOB}input: '#{ids[0]}'".encode(), "z.yaml")
-    assert inputs(room, named.id) == ["a.png"]
+def test_a_query_is_answered_once_and_for_all(setup: JobSetup, tmp_path: Path) -> None:
+    ids = [record(setup, paint(tmp_path / f"{name}.png", colour)) for name, colour in (("a", "red"), ("b", "blue"))]
+    setup.store.annotations.rate([ids[1]], 5)
+    job = setup.jobs.submit(f"{JOB}input: {{query: 'rating:5'}}".encode(), "x.yaml")
+    setup.store.annotations.rate([ids[0]], 5)
+    assert inputs(setup, job.id) == ["b.png"]
+    both = setup.jobs.submit(f"{JOB}input: {{query: 'rating:5', sort: rating, count: 1}}".encode(), "y.yaml")
+    assert len(inputs(setup, both.id)) == 1
+    named = setup.jobs.submit(f"{JOB}input: '#{ids[0]}'".encode(), "z.yaml")
+    assert inputs(setup, named.id) == ["a.png"]
 
 
 @pytest.mark.parametrize(
@@ -98,72 +98,72 @@ def test_a_query_is_answered_once_and_for_all(room: Room, tmp_path: Path) -> Non
         ("../a.png", "is no path that can be used"),
     ],
 )
-def test_what_cannot_be_chosen_is_refused_with_a_sentence(room: Room, text: str, sentence: str) -> None:
+def test_what_cannot_be_chosen_is_refused_with_a_sentence(setup: JobSetup, text: str, sentence: str) -> None:
     with pytest.raises(JobRefused) as refused:
-        room.jobs.submit(f"{JOB}input: {text}".encode(), "x.yaml")
+        setup.jobs.submit(f"{JOB}input: {text}".encode(), "x.yaml")
     assert sentence in str(refused.value)
 
 
-def test_limits_count_inputs_times_seeds(room: Room, tmp_path: Path) -> None:
+def test_limits_count_inputs_times_seeds(setup: JobSetup, tmp_path: Path) -> None:
     folder = tmp_path / "many"
     for number in range(26):
         paint(folder / f"{number:02}.png", "red", (64, 64 + 8 * number))
     with pytest.raises(JobRefused, match="input: 52 images, one for each input and seed; a job makes at most 50"):
-        room.jobs.submit(f"{JOB}count: 2\ninput: {{folder: '{folder}'}}".encode(), "x.yaml")
-    assert len(inputs(room, room.jobs.submit(f"{JOB}input: {{folder: '{folder}'}}".encode(), "y.yaml").id)) == 26
+        setup.jobs.submit(f"{JOB}count: 2\ninput: {{folder: '{folder}'}}".encode(), "x.yaml")
+    assert len(inputs(setup, setup.jobs.submit(f"{JOB}input: {{folder: '{folder}'}}".encode(), "y.yaml").id)) == 26
 
 
-def test_a_mask_must_be_of_the_shape_of_its_picture(room: Room) -> None:
-    paint(room.inbox / "a.png", "red", (64, 96))
-    paint(room.inbox / "wide.png", "white", (96, 64))
-    paint(room.inbox / "half.png", "white", (32, 48))
+def test_a_mask_must_be_of_the_shape_of_its_picture(setup: JobSetup) -> None:
+    paint(setup.inbox / "a.png", "red", (64, 96))
+    paint(setup.inbox / "wide.png", "white", (96, 64))
+    paint(setup.inbox / "half.png", "white", (32, 48))
     job = "kind: inpaint\nprompt: a\ninput: a.png\nmask: "
     with pytest.raises(JobRefused, match=r"mask: wide.png has 96x64, which is another shape than 64x96 of a.png"):
-        room.jobs.submit(f"{job}wide.png".encode(), "x.yaml")
+        setup.jobs.submit(f"{job}wide.png".encode(), "x.yaml")
     with pytest.raises(JobRefused, match=r"mask.region: no 'face' is known of a.png, and there are no detectors"):
-        room.jobs.submit(f"{job}{{region: face}}".encode(), "x.yaml")
+        setup.jobs.submit(f"{job}{{region: face}}".encode(), "x.yaml")
     with pytest.raises(JobRefused, match="mask: must be one of `file`, `region` and `box`"):
-        room.jobs.submit(f"{job}{{region: face, file: half.png}}".encode(), "x.yaml")
-    [item] = room.store.jobs.items(room.jobs.submit(f"{job}half.png".encode(), "x.yaml").id)
-    assert item.settings["images"][item.settings["recipe"]["mask"]["hash"]] == str(room.inbox / "half.png")
+        setup.jobs.submit(f"{job}{{region: face, file: half.png}}".encode(), "x.yaml")
+    [item] = setup.store.jobs.items(setup.jobs.submit(f"{job}half.png".encode(), "x.yaml").id)
+    assert item.settings["images"][item.settings["recipe"]["mask"]["hash"]] == str(setup.inbox / "half.png")
     assert item.settings["recipe"]["mask"]["name"] == "half.png"
 
 
-def test_a_mask_that_was_changed_since_is_not_used(room: Room) -> None:
-    paint(room.inbox / "a.png", "red")
-    mask = paint(room.inbox / "m.png", "white")
-    job = room.jobs.submit(b"kind: inpaint\nprompt: a\ninput: a.png\nmask: m.png", "x.yaml")
+def test_a_mask_that_was_changed_since_is_not_used(setup: JobSetup) -> None:
+    paint(setup.inbox / "a.png", "red")
+    mask = paint(setup.inbox / "m.png", "white")
+    job = setup.jobs.submit(b"kind: inpaint\nprompt: a\ninput: a.png\nmask: m.png", "x.yaml")
     paint(mask, "black")
-    room.work()
-    [item] = room.store.jobs.items(job.id)
+    setup.work()
+    [item] = setup.store.jobs.items(job.id)
     assert item.state == "failed"
     assert item.error is not None
     assert "the mask" in item.error
     assert "is not the one that the job was admitted with" in item.error
 
 
-def test_a_region_of_the_index_is_a_box_in_the_recipe(room: Room) -> None:
-    picture = record(room, paint(room.inbox / "a.png", "red"))
-    revision = room.store.faces.activate("fake/1", 4, "eyes")
+def test_a_region_of_the_index_is_a_box_in_the_recipe(setup: JobSetup) -> None:
+    picture = record(setup, paint(setup.inbox / "a.png", "red"))
+    revision = setup.store.faces.activate("fake/1", 4, "eyes")
     small, large = (
         FoundRegion("face", "d", left, 0.25, side, side, 0.9, 32, 9.0, 0.5, row)
         for row, (left, side) in enumerate(((0.125, 0.125), (0.5, 0.25)))
     )
-    room.store.faces.put(revision, {picture: [small, large]}, np.eye(2, 4, dtype=np.float32))
+    setup.store.faces.put(revision, {picture: [small, large]}, np.eye(2, 4, dtype=np.float32))
     job = "kind: inpaint\nprompt: a\ninput: a.png\nmask: {region: Face, padding: 0.5, "
     boxes = []
     for number in (1, 2):
-        [item] = room.store.jobs.items(room.jobs.submit(f"{job}index: {number}}}".encode(), "x.yaml").id)
+        [item] = setup.store.jobs.items(setup.jobs.submit(f"{job}index: {number}}}".encode(), "x.yaml").id)
         boxes.append(item.settings["recipe"]["mask"]["box"])
     assert boxes == [[0.5, 0.25, 0.25, 0.25], [0.125, 0.25, 0.125, 0.125]]
     with pytest.raises(JobRefused, match=r"mask.index: 3, but a.png has only 2 Face"):
-        room.jobs.submit(f"{job}index: 3}}".encode(), "x.yaml")
+        setup.jobs.submit(f"{job}index: 3}}".encode(), "x.yaml")
 
 
-def test_a_character_is_shown_by_a_sample_of_its_pictures(room: Room, tmp_path: Path) -> None:
+def test_a_character_is_shown_by_a_sample_of_its_pictures(setup: JobSetup, tmp_path: Path) -> None:
     colours = ("red", "lime", "blue", "gold", "navy", "pink")
-    ids = [record(room, paint(tmp_path / f"{colour}.png", colour)) for colour in colours]
-    revision = room.store.faces.activate("fake/1", 4, "eyes")
+    ids = [record(setup, paint(tmp_path / f"{colour}.png", colour)) for colour in colours]
+    revision = setup.store.faces.activate("fake/1", 4, "eyes")
     rows = np.array(
         [[1, 0, 0, 0], [1, 0.1, 0, 0], [1, 0, 0.1, 0], [0, 1, 0, 0], [0, 1, 0.1, 0], [0, 1, 0, 0.1]], np.float32
     )
@@ -171,25 +171,25 @@ def test_a_character_is_shown_by_a_sample_of_its_pictures(room: Room, tmp_path: 
         image: [FoundRegion("face", "d", 0.25, 0.25, 0.5, 0.5, 0.9, 32, 9.0, 0.3 + 0.1 * row, row)]
         for row, image in enumerate(ids)
     }
-    room.store.faces.put(revision, found, rows / np.linalg.norm(rows, axis=1, keepdims=True))
-    regions = np.array([room.store.faces.of_image(image)[0].id for image in ids])
-    luna, _ = room.store.characters.apply_clustering(regions, lambda known: np.array([-1, -1, -1, -2, -2, -2])).created
-    room.store.corrections.set_name(luna, "Luna")
+    setup.store.faces.put(revision, found, rows / np.linalg.norm(rows, axis=1, keepdims=True))
+    regions = np.array([setup.store.faces.of_image(image)[0].id for image in ids])
+    luna, _ = setup.store.characters.apply_clustering(regions, lambda known: np.array([-1, -1, -1, -2, -2, -2])).created
+    setup.store.corrections.set_name(luna, "Luna")
 
     def chosen(more: str) -> list[str]:
-        job = room.jobs.submit(f"{JOB}input: {{character: luna{more}}}".encode(), "x.yaml")
-        return inputs(room, job.id)
+        job = setup.jobs.submit(f"{JOB}input: {{character: luna{more}}}".encode(), "x.yaml")
+        return inputs(setup, job.id)
 
     assert sorted(chosen("")) == ["blue.png", "lime.png", "red.png"]
     assert chosen(", sample: best, count: 2") == ["blue.png", "lime.png"]
-    room.store.annotations.rate([ids[1]], 5)
+    setup.store.annotations.rate([ids[1]], 5)
     assert chosen(", query: 'rating:5'") == ["lime.png"]
 
 
 @pytest.mark.parametrize(("stored", "asked"), [("NFC", "NFD"), ("NFD", "NFC")])
-def test_an_input_is_found_in_the_other_unicode_form(room: Room, stored: str, asked: str) -> None:
+def test_an_input_is_found_in_the_other_unicode_form(setup: JobSetup, stored: str, asked: str) -> None:
     name = unicodedata.normalize(stored, "quelle é.png")  # type: ignore[arg-type]
-    paint(room.inbox / name, "red")
+    paint(setup.inbox / name, "red")
     text = unicodedata.normalize(asked, f"{JOB}input: 'quelle é.png'\n")  # type: ignore[arg-type]
-    job = room.jobs.submit(text.encode(), "x.yaml")
-    assert [os.fsencode(path) for path in inputs(room, job.id)] == [os.fsencode(name)]
+    job = setup.jobs.submit(text.encode(), "x.yaml")
+    assert [os.fsencode(path) for path in inputs(setup, job.id)] == [os.fsencode(name)]

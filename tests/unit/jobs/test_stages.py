@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.support.recipes import file_names
-from tests.unit.jobs.conftest import Room
+from tests.unit.jobs.conftest import JobSetup
 
 START = "kind: txt2img\nprompt: a cat\nsize: 512x512\n"
 
@@ -27,23 +27,23 @@ def home(home: Path) -> Path:
     return home
 
 
-def recipe(room: Room, text: str) -> dict[str, Any]:
-    job = room.jobs.submit(text.encode(), "x.yaml")
-    found: dict[str, Any] = room.store.jobs.items(job.id)[0].settings["recipe"]
+def recipe(setup: JobSetup, text: str) -> dict[str, Any]:
+    job = setup.jobs.submit(text.encode(), "x.yaml")
+    found: dict[str, Any] = setup.store.jobs.items(job.id)[0].settings["recipe"]
     return found
 
 
-def refusal(room: Room, text: str) -> str:
+def refusal(setup: JobSetup, text: str) -> str:
     from indexd.errors import JobRefused
 
     with pytest.raises(JobRefused) as refused:
-        room.jobs.submit(text.encode(), "x.yaml")
+        setup.jobs.submit(text.encode(), "x.yaml")
     return str(refused.value)
 
 
-def test_every_choice_stands_in_the_recipe(room: Room) -> None:
+def test_every_choice_stands_in_the_recipe(setup: JobSetup) -> None:
     made = recipe(
-        room,
+        setup,
         START.replace("512x512", "256x256")
         + "hires: {scale: 1.5, upscaler: Latent (bicubic antialiased), sampler: Euler a}\n"
         + "detail: [face_n, {detector: FACE_N, kinds: [face], denoise: 1}]\n"
@@ -97,52 +97,52 @@ def test_every_choice_stands_in_the_recipe(room: Room) -> None:
         ),
     ],
 )
-def test_what_cannot_be_is_refused_with_the_reason(room: Room, stages: str, words: str) -> None:
-    assert words in refusal(room, START + stages)
+def test_what_cannot_be_is_refused_with_the_reason(setup: JobSetup, stages: str, words: str) -> None:
+    assert words in refusal(setup, START + stages)
 
 
-def test_a_finished_picture_keeps_its_size_and_needs_no_checkpoint_to_be_enlarged(room: Room) -> None:
-    Image.new("RGB", (101, 77)).save(room.inbox.parent / "in.png")
-    text = f"kind: upscale\ninput: {(room.inbox.parent / 'in.png').as_posix()}\nupscale: 4x-sharp\n"
-    made = recipe(room, text)
+def test_a_finished_picture_keeps_its_size_and_needs_no_checkpoint_to_be_enlarged(setup: JobSetup) -> None:
+    Image.new("RGB", (101, 77)).save(setup.inbox.parent / "in.png")
+    text = f"kind: upscale\ninput: {(setup.inbox.parent / 'in.png').as_posix()}\nupscale: 4x-sharp\n"
+    made = recipe(setup, text)
     assert (made["width"], made["height"], made["model"]) == (101, 77, None)
-    assert recipe(room, text + "refine: {}\n")["model"]["name"] == "base"
-    assert "size: upscale starts with the size of its input; use `resize`" in refusal(room, text + "size: 64x64\n")
-    assert "hires: it works on latents" in refusal(room, text + "hires: {}\n")
-    assert "`upscale` is missing" in refusal(room, text.replace("upscale: 4x-sharp\n", ""))
+    assert recipe(setup, text + "refine: {}\n")["model"]["name"] == "base"
+    assert "size: upscale starts with the size of its input; use `resize`" in refusal(setup, text + "size: 64x64\n")
+    assert "hires: it works on latents" in refusal(setup, text + "hires: {}\n")
+    assert "`upscale` is missing" in refusal(setup, text.replace("upscale: 4x-sharp\n", ""))
 
 
-def test_an_order_names_the_files_of_its_stages(room: Room) -> None:
+def test_an_order_names_the_files_of_its_stages(setup: JobSetup) -> None:
     from indexd.jobs.render_kind import build_render_call
 
-    job = room.jobs.submit((START + "upscale: 4x-sharp\ndetail: [face_n]\n").encode(), "x.yaml")
-    order = build_render_call(job, room.store.jobs.items(job.id)[0], room.jobs.catalogue)
+    job = setup.jobs.submit((START + "upscale: 4x-sharp\ndetail: [face_n]\n").encode(), "x.yaml")
+    order = build_render_call(job, setup.store.jobs.items(job.id)[0], setup.jobs.catalogue)
     assert file_names(order.call, "upscaler") == {"4x-sharp": "4x-sharp.safetensors"}
     assert file_names(order.call, "detector") == {"face_n": "face_n.pt"}
     assert {path.name for path in order.models} >= {"4x-sharp.safetensors", "face_n.pt", "base.safetensors"}
 
 
-def test_finished_pictures_come_by_every_choice_of_inputs(room: Room) -> None:
+def test_finished_pictures_come_by_every_choice_of_inputs(setup: JobSetup) -> None:
     for name, size in (("a", (64, 48)), ("b", (80, 72))):
-        Image.new("RGB", size, "navy").save(room.inbox / f"{name}.png")
+        Image.new("RGB", size, "navy").save(setup.inbox / f"{name}.png")
     for kind, stage in (("upscale", "upscale: 4x-sharp"), ("refine", "refine: {denoise: 0.3}")):
-        job = room.jobs.submit(f"kind: {kind}\ninput: {{folder: .}}\ncount: 2\n{stage}\n".encode(), "x.yaml")
-        recipes = [item.settings["recipe"] for item in room.store.jobs.items(job.id)]
+        job = setup.jobs.submit(f"kind: {kind}\ninput: {{folder: .}}\ncount: 2\n{stage}\n".encode(), "x.yaml")
+        recipes = [item.settings["recipe"] for item in setup.store.jobs.items(job.id)]
         assert [(one["input"]["name"], one["width"]) for one in recipes] == [("a.png", 64)] * 2 + [("b.png", 80)] * 2
 
 
-def test_a_part_that_is_worked_on_alone_is_put_back_before_the_stages(room: Room) -> None:
-    Image.new("RGB", (640, 480), "navy").save(room.inbox / "in.png")
+def test_a_part_that_is_worked_on_alone_is_put_back_before_the_stages(setup: JobSetup) -> None:
+    Image.new("RGB", (640, 480), "navy").save(setup.inbox / "in.png")
     text = (
         "kind: inpaint\nprompt: x\ninput: in.png\nmask: {box: [0, 0, 0.5, 0.5]}\nonly_masked: true\nsize: 1024x1024\n"
     )
-    assert recipe(room, text + "resize: {scale: 3}\n")["stages"][0]["scale"] == 3.0
-    assert "1920x1440" not in refusal(room, text + "resize: {scale: 6}\n")
-    assert "640x480 becomes 3840x2880" in refusal(room, text + "resize: {scale: 6}\n")
-    assert "hires: inpaint keeps what lies around its mask as it is" in refusal(room, text + "hires: {scale: 2}\n")
+    assert recipe(setup, text + "resize: {scale: 3}\n")["stages"][0]["scale"] == 3.0
+    assert "1920x1440" not in refusal(setup, text + "resize: {scale: 6}\n")
+    assert "640x480 becomes 3840x2880" in refusal(setup, text + "resize: {scale: 6}\n")
+    assert "hires: inpaint keeps what lies around its mask as it is" in refusal(setup, text + "hires: {scale: 2}\n")
 
 
-def test_a_picture_made_with_stages_is_made_again_with_them(room: Room) -> None:
+def test_a_picture_made_with_stages_is_made_again_with_them(setup: JobSetup) -> None:
     stages = "hires: {scale: 1.5, denoise: 0.6}\ndetail: [face_n]\nupscale: {model: 4x-sharp, scale: 2}\n"
     text = (
         START.replace("512x512", "128x128")
@@ -150,15 +150,15 @@ def test_a_picture_made_with_stages_is_made_again_with_them(room: Room) -> None:
         + stages
         + "refine: {denoise: 0.25}\nresize: {max_side: 900}\n"
     )
-    first = recipe(room, text)
-    room.work()
-    again = f"kind: regenerate\ninput: '{room.output / 'x-0001.png'}'\n"
-    assert recipe(room, again) == first
-    assert recipe(room, again + "size: 64x64\n")["stages"][0] == {**first["stages"][0], "width": 96, "height": 96}
+    first = recipe(setup, text)
+    setup.work()
+    again = f"kind: regenerate\ninput: '{setup.output / 'x-0001.png'}'\n"
+    assert recipe(setup, again) == first
+    assert recipe(setup, again + "size: 64x64\n")["stages"][0] == {**first["stages"][0], "width": 96, "height": 96}
 
 
-def test_how_a_picture_fits_its_prompt_is_not_asked_without_one(room: Room) -> None:
-    Image.new("RGB", (64, 48), "navy").save(room.inbox / "in.png")
+def test_how_a_picture_fits_its_prompt_is_not_asked_without_one(setup: JobSetup) -> None:
+    Image.new("RGB", (64, 48), "navy").save(setup.inbox / "in.png")
     text = "kind: upscale\ninput: in.png\nupscale: 4x-sharp\n"
-    assert recipe(room, text + "score: [sharpness]\n")["score"] == ["sharpness"]
-    assert "score: clip" in refusal(room, text + "score: [clip]\n")
+    assert recipe(setup, text + "score: [sharpness]\n")["score"] == ["sharpness"]
+    assert "score: clip" in refusal(setup, text + "score: [clip]\n")

@@ -22,7 +22,7 @@ from indexd.worker.calls import CallProgress, RunFunction
 from indexd.worker.fake_workers import FakeWorkers
 from indexd.worker.session import CallSession
 from indexd_schemas.jobs.job import JobBase
-from tests.unit.jobs.conftest import Open, Room
+from tests.unit.jobs.conftest import JobSetup, OpenSetup
 
 LANE = "cpu"
 
@@ -90,25 +90,25 @@ def registered() -> Iterator[None]:
 JOB = "kind: chant\nline: la la\nverses: [2, 3]\n"
 
 
-def test_a_job_file_becomes_text_files(room: Room) -> None:
-    room.jobs.admit_file(room.drop(JOB))
-    room.work()
-    assert room.pictures() == ["x-0001.txt", "x-0002.txt"]
-    assert (room.output / "x-0002.txt").read_text() == "1/1\n" + "la la\n" * 3
-    assert room.listed("done") == ["x.result.json", "x.yaml"]
-    [first, _] = room.store.jobs.items(1)
+def test_a_job_file_becomes_text_files(setup: JobSetup) -> None:
+    setup.jobs.admit_file(setup.drop(JOB))
+    setup.work()
+    assert setup.pictures() == ["x-0001.txt", "x-0002.txt"]
+    assert (setup.output / "x-0002.txt").read_text() == "1/1\n" + "la la\n" * 3
+    assert setup.listed("done") == ["x.result.json", "x.yaml"]
+    [first, _] = setup.store.jobs.items(1)
     assert item_report(first, ended=True).notes == ["sung"]
-    assert first.content_hash == blake3((room.output / "x-0001.txt").read_bytes()).digest()
+    assert first.content_hash == blake3((setup.output / "x-0001.txt").read_bytes()).digest()
 
 
-def test_a_file_that_the_worker_wrote_is_moved_into_its_place(room: Room) -> None:
-    room.jobs.submit(b"kind: chant\nline: la\nverses: [100]\noutput: {name: long}\n", "x.yaml")
-    room.work()
-    assert (room.output / "long.txt").read_text() == "1/0\n" + "la\n" * 100
-    assert not (room.output.parent / "chant.tmp").exists()
+def test_a_file_that_the_worker_wrote_is_moved_into_its_place(setup: JobSetup) -> None:
+    setup.jobs.submit(b"kind: chant\nline: la\nverses: [100]\noutput: {name: long}\n", "x.yaml")
+    setup.work()
+    assert (setup.output / "long.txt").read_text() == "1/0\n" + "la\n" * 100
+    assert not (setup.output.parent / "chant.tmp").exists()
 
 
-def test_a_call_may_be_silent_for_hours_and_its_progress_is_shown(open_room: Open) -> None:
+def test_a_call_may_be_silent_for_hours_and_its_progress_is_shown(open_setup: OpenSetup) -> None:
     silences: list[float | None] = []
 
     class Watched(FakeWorkers):
@@ -120,48 +120,48 @@ def test_a_call_may_be_silent_for_hours_and_its_progress_is_shown(open_room: Ope
 
     workers = Watched()
     workers.hold()
-    room = open_room(workers)
-    room.jobs.submit(JOB.encode(), "x.yaml")
-    room.work()
+    setup = open_setup(workers)
+    setup.jobs.submit(JOB.encode(), "x.yaml")
+    setup.work()
     assert silences == [None, None]
-    [first, _] = room.store.jobs.items(1)
-    shown = item_report(first, ended=False, progress=room.jobs.progress[first.id]).progress
+    [first, _] = setup.store.jobs.items(1)
+    shown = item_report(first, ended=False, progress=setup.jobs.progress[first.id]).progress
     assert shown is not None
     assert (shown.stage, shown.done, shown.total) == ("sing", 1, 2)
     workers.release()
-    room.work()
-    assert room.jobs.progress == {}
+    setup.work()
+    assert setup.jobs.progress == {}
 
 
-def test_what_was_published_before_the_process_ended_is_adopted(open_room: Open) -> None:
+def test_what_was_published_before_the_process_ended_is_adopted(open_setup: OpenSetup) -> None:
     workers = FakeWorkers()
     workers.hold()
-    room = open_room(workers)
-    room.jobs.submit(JOB.encode(), "x.yaml")
-    room.work()
-    (room.output / "x-0001.txt").write_text("1/0\nla la\nla la\n")
-    (room.output / "x-0002.txt").write_text("somebody else's")
-    again = open_room()
+    setup = open_setup(workers)
+    setup.jobs.submit(JOB.encode(), "x.yaml")
+    setup.work()
+    (setup.output / "x-0001.txt").write_text("1/0\nla la\nla la\n")
+    (setup.output / "x-0002.txt").write_text("somebody else's")
+    again = open_setup()
     again.work()
     assert again.pictures() == ["x-0001.txt", "x-0002-2.txt", "x-0002.txt"]
     assert (again.output / "x-0002.txt").read_text() == "somebody else's"
     assert [item.state for item in again.store.jobs.items(1)] == ["done", "done"]
 
 
-def test_mistakes_are_refused_and_failures_recorded(room: Room) -> None:
+def test_mistakes_are_refused_and_failures_recorded(setup: JobSetup) -> None:
     with pytest.raises(JobRefused, match="line 3, column 9: verses: must be a list"):
-        room.jobs.submit(b"kind: chant\nline: la\nverses: many\n", "x.yaml")
-    room.jobs.submit(b"kind: chant\nline: off key\nverses: [1]\n", "x.yaml")
-    room.work()
-    assert room.store.jobs.items(1)[0].error == "nobody can sing this"
+        setup.jobs.submit(b"kind: chant\nline: la\nverses: many\n", "x.yaml")
+    setup.jobs.submit(b"kind: chant\nline: off key\nverses: [1]\n", "x.yaml")
+    setup.work()
+    assert setup.store.jobs.items(1)[0].error == "nobody can sing this"
 
 
-def test_a_job_whose_kind_is_gone_fails_with_the_reason(room: Room) -> None:
-    room.jobs.submit(JOB.encode(), "x.yaml")
+def test_a_job_whose_kind_is_gone_fails_with_the_reason(setup: JobSetup) -> None:
+    setup.jobs.submit(JOB.encode(), "x.yaml")
     kind = job_kinds._handlers.pop("chant")
-    room.work()
+    setup.work()
     job_kinds._handlers["chant"] = kind
-    assert "there is no job kind 'chant' any more" in (room.store.jobs.items(1)[0].error or "")
+    assert "there is no job kind 'chant' any more" in (setup.store.jobs.items(1)[0].error or "")
 
 
 def test_two_classes_of_one_name_are_refused() -> None:

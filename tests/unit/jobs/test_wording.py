@@ -14,7 +14,7 @@ from indexd.errors import JobRefused, ModelUnavailable
 from indexd.jobs.loras.registry import list_loras
 from indexd.jobs.render_kind import build_render_call
 from tests.support.recipes import file_names
-from tests.unit.jobs.conftest import Open, Room
+from tests.unit.jobs.conftest import JobSetup, OpenSetup
 
 START = "kind: txt2img\nsize: 64x64\n"
 REGISTRY = """\
@@ -56,20 +56,20 @@ def home(home: Path) -> Path:
     return home
 
 
-def recipe(room: Room, text: str) -> dict[str, Any]:
-    job = room.jobs.submit((START + text).encode(), "x.yaml")
-    found: dict[str, Any] = room.store.jobs.items(job.id)[0].settings["recipe"]
+def recipe(setup: JobSetup, text: str) -> dict[str, Any]:
+    job = setup.jobs.submit((START + text).encode(), "x.yaml")
+    found: dict[str, Any] = setup.store.jobs.items(job.id)[0].settings["recipe"]
     return found
 
 
-def refusal(room: Room, text: str) -> str:
+def refusal(setup: JobSetup, text: str) -> str:
     with pytest.raises(JobRefused) as caught:
-        room.jobs.submit((START + text).encode(), "x.yaml")
+        setup.jobs.submit((START + text).encode(), "x.yaml")
     return str(caught.value)
 
 
-def test_tags_become_uses(room: Room) -> None:
-    made = recipe(room, 'prompt: "film grain, fox <lora:film-grain:0.5> <lora:0:0.2:0.4>"')
+def test_tags_become_uses(setup: JobSetup) -> None:
+    made = recipe(setup, 'prompt: "film grain, fox <lora:film-grain:0.5> <lora:0:0.2:0.4>"')
     assert made["prompt"] == "film grain, fox"
     assert [(lora["name"], lora["weight"], lora["text_weight"]) for lora in made["loras"]] == [
         ("film-grain", 0.5, None),
@@ -78,24 +78,24 @@ def test_tags_become_uses(room: Room) -> None:
     assert made["prompt_syntax"] == "a1111"
 
 
-def test_blocks_in_every_spelling(room: Room) -> None:
-    made = recipe(room, 'prompt: "<lora:0:1:lbw=in=0.5,out4-8=0>"\nloras: [{name: "1", blocks: {mid: 0}}]')
+def test_blocks_in_every_spelling(setup: JobSetup) -> None:
+    made = recipe(setup, 'prompt: "<lora:0:1:lbw=in=0.5,out4-8=0>"\nloras: [{name: "1", blocks: {mid: 0}}]')
     assert [lora["blocks"] for lora in made["loras"]] == [{"mid": 0.0}, {"in": 0.5, "out4-8": 0.0}]
     numbers = ", ".join(map(str, range(10))) + ", 1, 2"
-    [lora] = recipe(room, f'prompt: a\nloras: [{{name: "1", blocks: [{numbers}]}}]')["loras"]
+    [lora] = recipe(setup, f'prompt: a\nloras: [{{name: "1", blocks: [{numbers}]}}]')["loras"]
     assert lora["blocks"]["in8"] == 4
 
 
-def test_the_registry_gives_weight_and_trigger_words_once(room: Room) -> None:
-    made = recipe(room, "prompt: a fox\nloras: [film-grain]")
+def test_the_registry_gives_weight_and_trigger_words_once(setup: JobSetup) -> None:
+    made = recipe(setup, "prompt: a fox\nloras: [film-grain]")
     assert (made["prompt"], made["loras"][0]["weight"]) == ("film grain, a fox", 0.6)
-    made = recipe(room, "prompt: a fox, Film Grain\nloras: [{name: film-grain, weight: 1.0}]")
+    made = recipe(setup, "prompt: a fox, Film Grain\nloras: [{name: film-grain, weight: 1.0}]")
     assert (made["prompt"], made["loras"][0]["weight"]) == ("a fox, Film Grain", 1.0)
-    assert recipe(room, "prompt: a fox\nloras: [film-grain]\nlora_triggers: false")["prompt"] == "a fox"
-    assert recipe(room, 'prompt: "a fox <lora:old (two):1>"')["prompt"] == r"ink \(old\), a fox"
-    plain = recipe(room, "prompt: a fox\nprompt_syntax: plain\nloras: [inks/old (two)]")
+    assert recipe(setup, "prompt: a fox\nloras: [film-grain]\nlora_triggers: false")["prompt"] == "a fox"
+    assert recipe(setup, 'prompt: "a fox <lora:old (two):1>"')["prompt"] == r"ink \(old\), a fox"
+    plain = recipe(setup, "prompt: a fox\nprompt_syntax: plain\nloras: [inks/old (two)]")
     assert plain["prompt"] == "ink (old), a fox"
-    assert recipe(room, 'prompt: "a fox <lora:old (two):0>"')["prompt"] == "a fox"
+    assert recipe(setup, 'prompt: "a fox <lora:old (two):0>"')["prompt"] == "a fox"
 
 
 @pytest.mark.parametrize(
@@ -134,24 +134,24 @@ def test_the_registry_gives_weight_and_trigger_words_once(room: Room) -> None:
         ("prompt: a\nloras: [film-grain]\nthemes: [beach]", "film-grain fits the themes noir, portrait alone"),
     ],
 )
-def test_one_sentence_a_mistake(room: Room, text: str, sentence: str) -> None:
-    assert sentence in refusal(room, text)
+def test_one_sentence_a_mistake(setup: JobSetup, text: str, sentence: str) -> None:
+    assert sentence in refusal(setup, text)
 
 
-def test_limits_by_type_are_settable(home: Path, open_room: Open) -> None:
-    room = open_room()
+def test_limits_by_type_are_settable(home: Path, open_setup: OpenSetup) -> None:
+    setup = open_setup()
     both = "prompt: a\nloras: [film-grain, inks/old (two)]"
-    assert len(recipe(room, both)["loras"]) == 2
-    assert recipe(room, "prompt: a\nloras: [film-grain]\nthemes: [Noir, beach]")["loras"]
+    assert len(recipe(setup, both)["loras"]) == 2
+    assert recipe(setup, "prompt: a\nloras: [film-grain]\nthemes: [Noir, beach]")["loras"]
 
 
-def test_a_lower_limit_is_held(home: Path, open_room: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lower_limit_is_held(home: Path, open_setup: OpenSetup, monkeypatch: pytest.MonkeyPatch) -> None:
     from indexd.config import read_config
     from indexd.jobs.service import JobService
 
-    room = open_room()
+    setup = open_setup()
     monkeypatch.setenv("INDEXD_GENERATE__LORAS__MAX_STYLE", "1")
-    jobs = JobService(room.store, read_config(home))
+    jobs = JobService(setup.store, read_config(home))
     with pytest.raises(JobRefused, match=r"2 LoRAs of type style \(film-grain, inks/old \(two\)\); at most 1"):
         jobs.submit((START + "prompt: a\nloras: [film-grain, inks/old (two)]").encode(), "x.yaml")
 
@@ -171,55 +171,59 @@ def test_a_lower_limit_is_held(home: Path, open_room: Open, monkeypatch: pytest.
         ("\tx: 1\n", "line 1"),
     ],
 )
-def test_a_bad_registry_is_one_sentence_with_its_line(room: Room, home: Path, registry: str, sentence: str) -> None:
+def test_a_bad_registry_is_one_sentence_with_its_line(
+    setup: JobSetup, home: Path, registry: str, sentence: str
+) -> None:
     (home / "loras.yaml").write_text(registry)
-    said = refusal(room, "prompt: a\nloras: [film-grain]")
+    said = refusal(setup, "prompt: a\nloras: [film-grain]")
     assert sentence in said
     assert str(home / "loras.yaml") in said
-    assert recipe(room, "prompt: a")["prompt"] == "a"
+    assert recipe(setup, "prompt: a")["prompt"] == "a"
 
 
-def test_the_registry_is_read_again_when_it_changes(room: Room, home: Path) -> None:
-    assert recipe(room, "prompt: a\nloras: [film-grain]")["loras"][0]["weight"] == 0.6
+def test_the_registry_is_read_again_when_it_changes(setup: JobSetup, home: Path) -> None:
+    assert recipe(setup, "prompt: a\nloras: [film-grain]")["loras"][0]["weight"] == 0.6
     (home / "loras.yaml").write_text("# nothing registered yet\n")
-    assert recipe(room, "prompt: a\nloras: [film-grain]")["loras"][0]["weight"] == 1.0
+    assert recipe(setup, "prompt: a\nloras: [film-grain]")["loras"][0]["weight"] == 1.0
     (home / "loras.yaml").unlink()
-    assert recipe(room, "prompt: a\nloras: [film-grain]")["prompt"] == "a"
+    assert recipe(setup, "prompt: a\nloras: [film-grain]")["prompt"] == "a"
 
 
-def test_embeddings_are_found_and_recorded(room: Room, home: Path) -> None:
+def test_embeddings_are_found_and_recorded(setup: JobSetup, home: Path) -> None:
     folder = home.parent / "models" / "embeddings"
     bad = embedding(folder / "sdxl" / "bad hands.safetensors", "clip_l", "clip_g")
     other = embedding(folder / "Glow.safetensors", "clip_g", "clip_l", "x")
     embedding(folder / "old.safetensors", "emb_params")
     (folder / "noise.safetensors").write_bytes(b"\xff" * 40)
-    made = recipe(room, 'prompt: "an old (glow:1.2), noise"\nnegative_prompt: "bad hands, glow, glowing"')
+    made = recipe(setup, 'prompt: "an old (glow:1.2), noise"\nnegative_prompt: "bad hands, glow, glowing"')
     assert made["embeddings"] == [{"name": "Glow", "hash": other}, {"name": "sdxl/bad hands", "hash": bad}]
-    assert recipe(room, "prompt: an old fox")["embeddings"] == []
-    [job] = [job for job in room.store.jobs.unfinished() if job.id == 1]
-    order = build_render_call(job, room.store.jobs.items(1)[0], room.jobs.catalogue)
+    assert recipe(setup, "prompt: an old fox")["embeddings"] == []
+    [job] = [job for job in setup.store.jobs.unfinished() if job.id == 1]
+    order = build_render_call(job, setup.store.jobs.items(1)[0], setup.jobs.catalogue)
     assert file_names(order.call, "embedding") == {
         "Glow": "Glow.safetensors",
         "sdxl/bad hands": "bad hands.safetensors",
     }
     os.remove(folder / "Glow.safetensors")
     with pytest.raises(ModelUnavailable, match="there is no embedding 'Glow'"):
-        build_render_call(job, room.store.jobs.items(1)[0], room.jobs.catalogue)
+        build_render_call(job, setup.store.jobs.items(1)[0], setup.jobs.catalogue)
 
 
-def test_an_embedding_that_can_carry_code_is_refused(room: Room, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_embedding_that_can_carry_code_is_refused(
+    setup: JobSetup, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = home.parent / "models" / "embeddings"
     folder.mkdir()
     (folder / "glow.pt").write_bytes(b"\x80\x04")
-    assert "'glow' names the embedding" in refusal(room, "prompt: a glow")
-    assert "pickle_checkpoints under [generate]" in refusal(room, "prompt: a\nnegative_prompt: Glow")
-    room.jobs.catalogue.allows_pickles = True
-    assert [use["name"] for use in recipe(room, "prompt: a glow")["embeddings"]] == ["glow"]
+    assert "'glow' names the embedding" in refusal(setup, "prompt: a glow")
+    assert "pickle_checkpoints under [generate]" in refusal(setup, "prompt: a\nnegative_prompt: Glow")
+    setup.jobs.catalogue.allows_pickles = True
+    assert [use["name"] for use in recipe(setup, "prompt: a glow")["embeddings"]] == ["glow"]
 
 
-def test_the_list_holds_files_and_entries(room: Room, home: Path) -> None:
+def test_the_list_holds_files_and_entries(setup: JobSetup, home: Path) -> None:
     (home / "loras.yaml").write_text(REGISTRY + "gone: {type: character}\n")
-    found = {lora.name: lora for lora in list_loras(room.config).loras}
+    found = {lora.name: lora for lora in list_loras(setup.config).loras}
     assert found["film-grain"].registered is not None
     assert found["film-grain"].registered.triggers == ["film grain"]
     assert found["inks/old (two)"].registered is not None
