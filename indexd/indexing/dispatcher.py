@@ -87,7 +87,7 @@ class IndexDispatcher:
         self._idle = False
         self._stopping = False
         self._in_flight: list[_InFlightBatch] = []
-        self._backoff = RoleBackoff(partial(role_fingerprint, settings))
+        self._backoff = RoleBackoff(partial(role_fingerprint, settings), now)
         self._scheduler = BatchScheduler(store, settings)
         self._model_changes = ModelChanges(store, settings)
         self._decoded = DecodedImages(os.path.join(settings.cache_folder, "decoded"))
@@ -140,7 +140,7 @@ class IndexDispatcher:
     def step(self) -> bool:
         """Store finished batches and send what is ready; return whether anything happened. Never waits."""
         self.liveness.beat()
-        self._backoff.clear_repaired(self._now(), POLL_SECONDS)
+        self._backoff.clear_repaired(POLL_SECONDS)
         finished = [one for one in self._in_flight if one.call.done()]
         for one in finished:
             self._store_finished(one)
@@ -201,12 +201,12 @@ class IndexDispatcher:
 
     def _send_next_batch(self) -> bool:
         now = self._now()
-        for stage, lane in self._ready_stages(now):
+        for stage, lane in self._ready_stages():
             if self._model_changes.needs_identity_check(stage) and (call := stage.identity_call()) is not None:
                 self._send(stage, TaskBatch(stage.name, (), call), lane)
                 self._model_changes.mark_check_sent(stage)
                 return True
-            after = THUMBNAIL if stage.takes_pixels and not self._backoff.is_backed_off(THUMBNAIL, now) else ""
+            after = THUMBNAIL if stage.takes_pixels and not self._backoff.is_backed_off(THUMBNAIL) else ""
             tasks = self._scheduler.take(stage, now, after)
             if not tasks:
                 continue
@@ -219,22 +219,22 @@ class IndexDispatcher:
 
     def _context(self) -> StageContext:
         now = self._now()
-        usable = frozenset(stage.name for stage in all_stages() if stage.takes_pixels and self._is_usable(stage, now))
+        usable = frozenset(stage.name for stage in all_stages() if stage.takes_pixels and self._is_usable(stage))
         return StageContext(self._store, self._settings, self._thumbnails, self._decoded, now, usable)
 
-    def _is_usable(self, stage: IndexStage, now: float) -> bool:
+    def _is_usable(self, stage: IndexStage) -> bool:
         """Whether the model of the stage is there and did not fail just now."""
-        if self._backoff.is_backed_off(_backoff_key(stage), now):
+        if self._backoff.is_backed_off(_backoff_key(stage)):
             return False
         return stage.role is None or role_problem(self._settings, stage.role) is None
 
-    def _ready_stages(self, now: float) -> Iterator[tuple[IndexStage, str]]:
+    def _ready_stages(self) -> Iterator[tuple[IndexStage, str]]:
         """The stages that could send a batch now, each with its lane, in the order of their turns."""
         # Images and texts are counted apart: an image goes to the worker at once, whatever prose waits there.
         busy = Counter((one.lane, one.stage.priority) for one in self._in_flight)
         for stage in self._scheduler.stage_order():
             lane = stage.lane(self._settings)
-            if busy[lane, stage.priority] < MAX_BATCHES_PER_LANE and self._is_usable(stage, now):
+            if busy[lane, stage.priority] < MAX_BATCHES_PER_LANE and self._is_usable(stage):
                 yield stage, lane
 
     def _send(self, stage: IndexStage, batch: TaskBatch, lane: str) -> None:
@@ -283,11 +283,11 @@ class IndexDispatcher:
             case Requeue():
                 work.requeue(stage, batch.image_ids)
                 if not self._stopping:  # workers that stop first would refuse the same batch again and again
-                    self._backoff.back_off(_backoff_key(index_stage), str(error), now)
+                    self._backoff.back_off(_backoff_key(index_stage), str(error))
             case BackOffRole(role, reason):
                 work.requeue(stage, batch.image_ids)
                 self._decoded.release_stage(stage)
-                if self._backoff.back_off(role, reason, now):
+                if self._backoff.back_off(role, reason):
                     log.warning("index tasks of %s wait: %s", role, reason)
             case HalveBatch():
                 work.requeue(stage, batch.image_ids)

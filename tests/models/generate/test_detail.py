@@ -78,7 +78,7 @@ def test_detectors_work_one_after_the_other(studio: Any, look: Any, eyes: Path, 
 def test_a_class_that_it_has_not_and_a_file_that_is_gone_are_one_sentence(
     studio: Any, eyes: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(RenderFailed, match="finds none of dog; its classes are face, hand"):
+    with pytest.raises(RenderFailed, match="detects none of dog; its classes are face, hand"):
         studio(detail=[stage(eyes, kinds=["dog"])], detectors={eyes.stem: str(eyes)})
     with pytest.raises(RenderFailed, match="has no file; it was found when the job was admitted"):
         studio(detail=[stage(eyes)], detectors={eyes.stem: str(tmp_path / "gone.pt")})

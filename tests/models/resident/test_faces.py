@@ -146,7 +146,7 @@ def test_classes_are_chosen_and_called_by_other_names(session: PlainSession, det
     result = found(hands, path)
     assert {one.kind for one in result.regions[0]} == {"face"} and len(result.vectors) == len(result.regions[0])
     wrong = with_faces(session, detectors=(DetectorSpec(str(detector), {"nose": "nose"}),))
-    with pytest.raises(ModelUnavailable, match="finds none of nose; its classes are face, hand"):
+    with pytest.raises(ModelUnavailable, match="detects none of nose; its classes are face, hand"):
         found(wrong, path)
 
 

@@ -153,7 +153,7 @@ def hang(daemon: Daemon, thread: str, until: threading.Event) -> None:
         daemon.runner._ledger.next_item = never  # type: ignore[method-assign,assignment]
     elif thread == "layers":
         daemon.store.index_tasks.claim = nothing  # type: ignore[method-assign,assignment]
-        daemon.embedding_dispatcher._ready_stages = lambda now: iter([(ThumbnailStage(), "decode")])  # type: ignore[method-assign]
+        daemon.embedding_dispatcher._ready_stages = lambda: iter([(ThumbnailStage(), "decode")])  # type: ignore[method-assign]
     elif thread == "door":
         server = daemon.server._server
         assert server is not None

@@ -410,19 +410,19 @@ def test_an_index_that_cannot_be_read_in_the_first_moment_is_waited_for(
     assert store.index_tasks.counts() == {}
 
 
-def test_holds_grow_until_the_role_works_again() -> None:
-    holds, now, seconds = RoleBackoff(lambda _role: None), 0.0, list[float]()
+def test_the_back_off_of_a_role_grows_until_it_works_again(clock: Clock) -> None:
+    backoff, seconds = RoleBackoff(lambda _role: None, clock), list[float]()
     for _ in range(8):
-        assert holds.back_off("bge", "damaged", now) == (not seconds)
-        start = now
-        while holds.is_backed_off("bge", now):
-            now += 1.0
-        seconds.append(now - start)
+        assert backoff.back_off("bge", "damaged") == (not seconds)
+        start = clock.now
+        while backoff.is_backed_off("bge"):
+            clock.now += 1.0
+        seconds.append(clock.now - start)
     assert seconds[0] == FIRST_BACKOFF_SECONDS
     assert seconds == sorted(seconds)
     assert seconds[-1] == MAX_BACKOFF_SECONDS
-    holds.clear("bge")
-    assert holds.back_off("bge", "damaged", now)
+    backoff.clear("bge")
+    assert backoff.back_off("bge", "damaged")
 
 
 def test_a_model_off_error_names_its_role() -> None:
