@@ -154,14 +154,14 @@ def hang(daemon: Daemon, thread: str, until: threading.Event) -> None:
     elif thread == "layers":
         daemon.store.index_tasks.claim = nothing  # type: ignore[method-assign,assignment]
         daemon.embedding_dispatcher._ready_stages = lambda: iter([(ThumbnailStage(), "decode")])  # type: ignore[method-assign]
-    elif thread == "door":
+    elif thread == "api":
         server = daemon.server._server
         assert server is not None
         server.call_soon(never)
     elif thread == "recording":
         daemon.store.images.ingest = nothing  # type: ignore[method-assign,assignment]
     else:
-        daemon.ingest._read = never  # type: ignore[method-assign,assignment]
+        daemon.ingest._read = nothing  # type: ignore[method-assign,assignment]
     if thread in ("reading", "recording"):
         from PIL import Image
 
@@ -170,13 +170,13 @@ def hang(daemon: Daemon, thread: str, until: threading.Event) -> None:
         daemon.watch_service.scan()
 
 
-@pytest.mark.parametrize("thread", ["jobs", "layers", "door", "recording", "reading"])
+@pytest.mark.parametrize("thread", ["jobs", "layers", "api", "recording", "reading"])
 def test_a_thread_that_hangs_stops_the_feeding_and_one_that_goes_on_starts_it_again(
     thread: str, daemon: Daemon, manager: Manager, caplog: pytest.LogCaptureFixture
 ) -> None:
     daemon.start()
     pulses = daemon.thread_liveness()
-    assert {pulse.name for pulse in pulses} == {"jobs", "layers", "door", "recording", "reading"}
+    assert {pulse.name for pulse in pulses} == {"jobs", "layers", "api", "recording", "reading"}
     for pulse in pulses:
         pulse._limit = 0.4
     heart = Watchdog(pulses, lambda: daemon.status_summary().format_line())
@@ -192,7 +192,7 @@ def test_a_thread_that_hangs_stops_the_feeding_and_one_that_goes_on_starts_it_ag
         assert f"{thread} has not moved" in caplog.text
     finally:
         until.set()
-    if thread in ("jobs", "door"):
+    if thread in ("jobs", "api"):
         manager.wait_for("food again", lambda _: manager.count("WATCHDOG") > fed)
     heart.stop()
 
