@@ -1,13 +1,14 @@
-"""Keeps what characters look like in memory, and gives new faces to them as they come."""
+"""Assigns new faces to the characters whose prototypes they are near."""
 
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Collection, Iterable
 
 import numpy as np
 
+from indexd.background.background_service import BackgroundService
+from indexd.background.backoff import Backoff
 from indexd.characters.prototype_matcher import PrototypeMatcher, select_prototype_faces
 from indexd.errors import StoreError, is_transient
 from indexd.store.protocols import IndexStore
@@ -19,8 +20,8 @@ STOP_SECONDS = 10.0
 RETRY_SECONDS = 30.0
 
 
-class FaceAssigner:
-    """References of all characters, from the vectors in the index.
+class FaceAssigner(BackgroundService):
+    """Holds the prototypes of all characters in memory, made from the vectors in the index.
 
     `start` makes a thread that follows every change; without it, `refresh` and `assign_new` do the same when called.
     """
@@ -32,45 +33,62 @@ class FaceAssigner:
         margin: float,
         on_failure: Callable[[BaseException], None] = lambda _error: None,
     ) -> None:
+        super().__init__("characters", on_failure=on_failure, retry=Backoff(RETRY_SECONDS, RETRY_SECONDS))
         self.matcher = PrototypeMatcher(threshold, margin)
         self._store = store
-        self._on_failure = on_failure
-        self._condition = threading.Condition()
         self._new_faces: set[int] = set()
         self._changed_characters: set[int] = set()
+        # The faces and characters of the turn that is in progress, or to be repeated; None in their place = all.
+        self._batch: tuple[set[int] | None, set[int] | None] | None = None
         self._revision_id: int | None = None
-        self._stopping = False
-        self._busy = False
-        self._thread = threading.Thread(target=self._run, name="characters", daemon=True)
 
     def start(self) -> None:
-        """Follow the index from now on. What came while nobody followed is found by looking at all faces once."""
+        """Follow the index. The first turn looks at all faces, because no one followed it before."""
+        self._batch = (None, None)
         self._store.faces.subscribe(self._on_faces)
         self._store.characters.subscribe(self._on_characters)
-        self._thread.start()
+        super().start()
 
-    def stop(self) -> None:
-        """End the thread. Harmless when it never started."""
-        with self._condition:
-            self._stopping = True
-            self._condition.notify_all()
-        if self._thread.is_alive():
-            self._thread.join(STOP_SECONDS)
+    def stop(self, timeout_seconds: float | None = STOP_SECONDS) -> bool:
+        return super().stop(timeout_seconds)
 
     def wait_idle(self, timeout_seconds: float) -> bool:
-        """Wait until everything that was heard of is done; False when it was not within `timeout` seconds."""
-        with self._condition:
-            return self._condition.wait_for(
-                lambda: not (self._new_faces or self._changed_characters or self._busy), timeout_seconds
+        """Wait until every reported change is processed; returns whether it was within the timeout."""
+        with self.condition:
+            return self.condition.wait_for(
+                lambda: not (self._new_faces or self._changed_characters or self._batch), timeout_seconds
             )
 
+    def run_once(self) -> None:
+        with self.condition:
+            if self._batch is None and (self._new_faces or self._changed_characters):
+                self._batch = self._new_faces, self._changed_characters
+                self._new_faces, self._changed_characters = set(), set()
+            batch = self._batch
+        if batch is None:
+            return
+        new, changed = batch
+        self.refresh(None if changed is None else changed | self._characters_of_faces(new or ()))
+        if count := self.assign_new(new):
+            log.debug("assigned %d new faces to characters", count)
+        with self.condition:
+            self._batch = None
+            self.condition.notify_all()
+
+    def is_retryable(self, error: Exception) -> bool:
+        """A full disk, or no file handle: the faces have no character until it is over."""
+        return isinstance(error, StoreError) or is_transient(error)
+
+    def on_retry(self, error: Exception, pause_seconds: float) -> None:
+        log.warning("new faces were not assigned to characters, trying again in %g s: %s", pause_seconds, error)
+
     def refresh(self, characters: Collection[int] | None = None) -> None:
-        """Describe these characters, or all, from the faces that they have now."""
+        """Compute the prototypes of these characters (None = all) from their present faces."""
         revision = self._store.vectors.active_revision(FACE_LAYER)
         if revision is None:
             return
         if revision.id != self._revision_id:
-            # Vectors of two models say nothing about each other.
+            # Vectors of two models cannot be compared.
             self.matcher.clear()
             characters = None
         thresholds = self._store.characters.thresholds()
@@ -86,11 +104,11 @@ class FaceAssigner:
             chosen = select_prototype_faces(region[mine], sure[mine])
             read = self._store.faces.vectors(chosen.tolist(), revision.id)
             self.matcher.set_faces(one, read.vectors.astype(np.float32), thresholds.get(one))
-        # Only now: what broke off on the way is begun anew with everybody.
+        # Set last: after an error, the next refresh computes all prototypes again.
         self._revision_id = revision.id
 
     def assign_new(self, regions: Collection[int] | None = None) -> int:
-        """Give those of these faces, or of all, that are nobody's to the characters they are near; how many were given."""
+        """Assign those of these faces (None = all) that have no character to the nearest one; returns how many were."""
         given = 0
         for part in self._store.faces.iter_vectors(regions, self._revision_id) if self._revision_id is not None else ():
             owned = self._store.characters.memberships_by_region(part.ids.tolist())
@@ -112,57 +130,14 @@ class FaceAssigner:
         return given
 
     def _on_faces(self, change: FacesChanged) -> None:
-        with self._condition:
+        with self.condition:
             self._new_faces.update(change.put)
-            self._condition.notify_all()
+        self.wake()
 
     def _on_characters(self, characters: Collection[int]) -> None:
-        with self._condition:
+        with self.condition:
             self._changed_characters.update(characters)
-            self._condition.notify_all()
-
-    def _run(self) -> None:
-        work: tuple[set[int], set[int]] | tuple[None, None] | None = (None, None)
-        try:
-            while work is not None:
-                if self._process_batch(*work):
-                    work = self._next_batch()
-                elif self._wait_for_stop(RETRY_SECONDS):
-                    return
-        except BaseException as error:
-            self._on_failure(error)
-
-    def _next_batch(self) -> tuple[set[int], set[int]] | None:
-        with self._condition:
-            self._busy = False
-            self._condition.notify_all()
-            self._condition.wait_for(lambda: self._stopping or self._new_faces or self._changed_characters)
-            if self._stopping:
-                return None
-            self._busy = True
-            new, changed = self._new_faces, self._changed_characters
-            self._new_faces, self._changed_characters = set(), set()
-            return new, changed
-
-    def _wait_for_stop(self, seconds: float) -> bool:
-        """Wait so long; whether the thread is to end."""
-        with self._condition:
-            return self._condition.wait_for(lambda: self._stopping, seconds)
-
-    def _process_batch(self, new: Collection[int] | None, changed: Collection[int] | None) -> bool:
-        """Whether it was done; else it is to be done again."""
-        try:
-            self.refresh(None if changed is None else {*changed, *self._characters_of_faces(new or ())})
-            count = self.assign_new(new)
-        except (StoreError, OSError) as error:
-            if not (isinstance(error, StoreError) or is_transient(error)):
-                raise
-            # A full disk, or no handle left: the faces stay nobody's until it is over.
-            log.warning("new faces were not given to characters, trying again in %g s: %s", RETRY_SECONDS, error)
-            return False
-        if count:
-            log.debug("%d new faces were given to characters", count)
-        return True
+        self.wake()
 
     def _characters_of_faces(self, regions: Iterable[int]) -> set[int]:
         """The characters whose faces have new vectors."""
