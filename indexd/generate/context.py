@@ -5,22 +5,33 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from indexd.errors import RenderFailed
 from indexd.generate.diffusion.conditioning import TextConditioning
+from indexd.generate.diffusion.guidance import ModelHook
 from indexd.generate.family import PromptEmbeddings, RenderModel
 from indexd.generate.file_hashes import check_hash
 from indexd.generate.sampling.sampler_functions import needs_negative
 from indexd.models.model_identity import short_hash
-from indexd.worker.calls import Render
+from indexd.worker.calls import Box, Render
 from indexd.worker.session import RenderSession
 from indexd_schemas.recipe import Recipe
 from indexd_schemas.recipe_part import FileKey, FileKind, ModelRef, PassRecipe, StageRecipe
 from indexd_schemas.samplers import SamplerChoice, resolve_sampler
 
-if TYPE_CHECKING:
-    from indexd.generate.adapters.image_conditioning import ImageConditioning
+
+class ImageConditioning(Protocol):
+    """The controls and references of a render, in the form of the model's family."""
+
+    def hooks(self, task: DenoiseTask, size: tuple[int, int], box: Box | None) -> tuple[ModelHook, ...]:
+        """The hooks of one pass (see `pass_hooks.hooks_for_pass`)."""
+        ...
+
+    def with_full_size(self, size: tuple[int, int]) -> ImageConditioning:
+        """The same for passes that render parts of an image of `size`."""
+        ...
+
 
 FILE_NOUNS: dict[FileKind, str] = {
     "checkpoint": "checkpoint",

@@ -18,11 +18,6 @@ import torch
 from PIL import Image
 
 from indexd.errors import IndexdError, RenderFailed
-from indexd.generate.adapters.image_conditioning import (
-    hooks_for_pass,
-    relative_box,
-    with_full_size,
-)
 from indexd.generate.adapters.lora_adapters import LoraRequest
 from indexd.generate.context import FILE_NOUNS, DenoiseTask, RenderContext, file_path
 from indexd.generate.diffusion import denoise, vae_decode
@@ -39,6 +34,11 @@ from indexd.generate.file_hashes import check_hash
 from indexd.generate.model_lease import lease_model
 from indexd.generate.output import scores
 from indexd.generate.output.png_writer import encode_png
+from indexd.generate.pass_hooks import (
+    hooks_for_pass,
+    relative_box,
+    with_full_size,
+)
 from indexd.models.device import is_out_of_memory
 from indexd.render_stages.stage import ImageStage, LatentStage, numbered_stages, stage_of
 from indexd.worker.calls import Box, Render, Rendered

@@ -144,7 +144,7 @@ class SdxlModel(RenderModel):
 
     def with_image_conditioning(self, call: Render, task: DenoiseTask) -> AbstractContextManager[DenoiseTask]:
         """ControlNets and IP-Adapters on the UNet."""
-        from indexd.generate.adapters.image_conditioning import attach_image_conditioning
+        from indexd.generate.sdxl.image_conditioning import attach_image_conditioning
 
         return attach_image_conditioning(call, task)
 

@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 
 from indexd.errors import ModelUnavailable, RenderFailed
-from indexd.generate.adapters.image_conditioning import hooks_for_pass, relative_box
 from indexd.generate.context import (
     DenoiseTask,
     RenderContext,
@@ -24,6 +23,7 @@ from indexd.generate.diffusion.conditioning import TextConditioning
 from indexd.generate.diffusion.denoise import DenoiseStart, denoise
 from indexd.generate.diffusion.latents import draw_noise, seeded_generator
 from indexd.generate.model_lease import generator_spec
+from indexd.generate.pass_hooks import hooks_for_pass, relative_box
 from indexd.images.face_crop import box_to_pixels
 from indexd.models.detector import Detection, lease_detector, suppress_overlaps
 from indexd.models.device import resolve_device

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from PIL import Image
 
-from indexd.generate.adapters.image_conditioning import hooks_for_pass
 from indexd.generate.context import (
     DenoiseTask,
     RenderContext,
@@ -20,6 +19,7 @@ from indexd.generate.context import (
 from indexd.generate.diffusion import vae_decode
 from indexd.generate.diffusion.denoise import DenoiseStart, denoise
 from indexd.generate.diffusion.latents import draw_noise, seeded_generator
+from indexd.generate.pass_hooks import hooks_for_pass
 from indexd.generate.stages.upscaler_model import TileSize, lease_upscaler, upscale_in_tiles
 from indexd_schemas.jobs.stages import HiresRecipe
 

@@ -14,13 +14,13 @@ import torch
 from PIL import Image
 
 from indexd.errors import RenderFailed
-from indexd.generate.adapters.image_conditioning import hooks_for_pass, relative_box
 from indexd.generate.context import DenoiseTask, RenderContext, effective_steps, encode_pass_prompts, with_pass_settings
 from indexd.generate.diffusion import vae_decode
 from indexd.generate.diffusion.conditioning import TextConditioning
 from indexd.generate.diffusion.denoise import DenoiseStart, denoise
 from indexd.generate.diffusion.latents import draw_noise, seeded_generator
 from indexd.generate.diffusion.tiling import Tiling, blend_tiles
+from indexd.generate.pass_hooks import hooks_for_pass, relative_box
 from indexd.images.geometry import Tile, split_into_tiles
 from indexd_schemas.jobs.stages import RefineRecipe
 from indexd_schemas.limits import SIZE_STEP_PX

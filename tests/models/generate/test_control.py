@@ -24,14 +24,15 @@ from safetensors.torch import load_file, save_file
 
 from indexd.control_maps import edge_maps
 from indexd.errors import CallCancelled, IndexdError, RenderFailed
-from indexd.generate.adapters.controlnet import ControlInput, ControlNetHook
-from indexd.generate.adapters.controlnet_loader import lease_controlnet
-from indexd.generate.adapters.image_conditioning import attach_image_conditioning, hooks_for_pass
 from indexd.generate.context import DenoiseTask
 from indexd.generate.model_lease import lease_model
+from indexd.generate.pass_hooks import hooks_for_pass
 from indexd.generate.sampling.noise_levels import TrainedNoise, noise_levels_for
 from indexd.generate.sampling.sigma_schedules import build_sigmas
 from indexd.generate.sampling.step_position import StepPosition
+from indexd.generate.sdxl.controlnet import ControlInput, ControlNetHook
+from indexd.generate.sdxl.controlnet_loader import lease_controlnet
+from indexd.generate.sdxl.image_conditioning import attach_image_conditioning
 from indexd.generate.sdxl.pipeline import SdxlModel
 from indexd.worker.calls import Rendered
 from indexd_schemas.recipe import Recipe
@@ -263,7 +264,7 @@ def test_what_does_not_fit_is_said(
         steered(studio, control(picture, tmp_path / "gone.safetensors"))
     entry, files = control(picture, tiny_guides.canny)
     wrong = {**files, FileKey("image", "0" * 64): picture}
-    with pytest.raises(RenderFailed, match=r"the image shapes\.png of control canny is not the one"):
+    with pytest.raises(RenderFailed, match=r"the image shapes\.png of control canny is not the image of the recipe"):
         steered(studio, ({**entry, "image": "0" * 64}, wrong))
     with pytest.raises(RenderFailed, match=r"the canny image shapes\.png has no file"):
         steered(studio, ({**entry, "image": "0" * 64}, files))

@@ -1,7 +1,7 @@
 """The controls and references of one render: their models leased, their maps built, and what they add to each pass.
 
-`attach_image_conditioning` opens them for a render. Every pass takes its hooks from `hooks_for_pass`, because the UNet fails
-without them while IP-Adapters are installed.
+`attach_image_conditioning` opens them for a render. Every pass takes its hooks from
+`pass_hooks.hooks_for_pass`, because the UNet fails without them while IP-Adapters are installed.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from indexd.control_maps.control_map import (
     map_method,
 )
 from indexd.errors import NotAnImage, NotRegularFile, RenderFailed
-from indexd.generate.adapters.controlnet import ControlInput, ControlNetHook, ControlNetUnionHook
-from indexd.generate.adapters.controlnet_loader import LoadedControlNet, lease_controlnet
-from indexd.generate.adapters.ip_adapter import (
+from indexd.generate.context import DenoiseTask, file_path
+from indexd.generate.file_hashes import check_hash
+from indexd.generate.sdxl.controlnet import ControlInput, ControlNetHook, ControlNetUnionHook
+from indexd.generate.sdxl.controlnet_loader import LoadedControlNet, lease_controlnet
+from indexd.generate.sdxl.guided_unet import UnetHook
+from indexd.generate.sdxl.ip_adapter import (
     ImageReference,
     IPAdapterHook,
     install_ip_adapters,
     lease_image_encoder,
     lease_ip_adapter,
 )
-from indexd.generate.context import DenoiseTask, file_path
-from indexd.generate.file_hashes import check_hash
-from indexd.generate.sdxl.guided_unet import UnetHook
 from indexd.generate.sdxl.pipeline import SdxlModel
 from indexd.images.decode import hash_file_hex
 from indexd.worker.calls import Box, Render
@@ -64,6 +64,25 @@ class ImageConditioning:
     references: tuple[ImageReference, ...]
     full_size: tuple[int, int] | None = None
 
+    def hooks(self, task: DenoiseTask, size: tuple[int, int], box: Box | None) -> tuple[UnetHook, ...]:
+        """See `pass_hooks.hooks_for_pass`."""
+        hooks: list[UnetHook] = []
+        unions: dict[int, tuple[LoadedControlNet, list[ControlInput]]] = {}
+        for one in self.controls:
+            control_input = _build_control_input(task, self.full_size, one, size, box)
+            if one.model.union_type_count:
+                unions.setdefault(id(one.model), (one.model, []))[1].append(control_input)
+            else:
+                hooks.append(ControlNetHook(one.model.net, control_input))
+        hooks += [ControlNetUnionHook(model.net, controls) for model, controls in unions.values()]
+        if self.references:
+            hooks.append(IPAdapterHook(self.references))
+        return tuple(hooks)
+
+    def with_full_size(self, size: tuple[int, int]) -> ImageConditioning:
+        """The same for passes that render parts of an image of `size`."""
+        return dataclasses.replace(self, full_size=size)
+
 
 @contextmanager
 def attach_image_conditioning(call: Render, task: DenoiseTask) -> Iterator[DenoiseTask]:
@@ -90,43 +109,6 @@ def attach_image_conditioning(call: Render, task: DenoiseTask) -> Iterator[Denoi
         )
         leases.enter_context(install_ip_adapters(_sdxl_model(task).pipeline.unet, conditioning.references))
         yield dataclasses.replace(task, recipe=complete, image_conditioning=conditioning)
-
-
-def hooks_for_pass(task: DenoiseTask, size: tuple[int, int], box: Box | None = None) -> tuple[UnetHook, ...]:
-    """The hooks of a pass of `size` (width, height) in pixels, both multiples of 8.
-
-    `box` is the part of the image that the pass renders (a tile, a face), as shares of it; None = all of it, with maps in that
-    size. For a part, the maps are built in the size of the whole image and cropped, so that neighbours follow the same map.
-    """
-    conditioning: ImageConditioning | None = task.image_conditioning
-    if conditioning is None:
-        return ()
-    hooks: list[UnetHook] = []
-    unions: dict[int, tuple[LoadedControlNet, list[ControlInput]]] = {}
-    for one in conditioning.controls:
-        control_input = _build_control_input(task, one, size, box)
-        if one.model.union_type_count:
-            unions.setdefault(id(one.model), (one.model, []))[1].append(control_input)
-        else:
-            hooks.append(ControlNetHook(one.model.net, control_input))
-    hooks += [ControlNetUnionHook(model.net, controls) for model, controls in unions.values()]
-    if conditioning.references:
-        hooks.append(IPAdapterHook(conditioning.references))
-    return tuple(hooks)
-
-
-def with_full_size(task: DenoiseTask, size: tuple[int, int]) -> DenoiseTask:
-    """The task of an image of `size`, of which the recipe's size is only a scaled part."""
-    if task.image_conditioning is None:
-        return task
-    return dataclasses.replace(task, image_conditioning=dataclasses.replace(task.image_conditioning, full_size=size))
-
-
-def relative_box(box: tuple[int, int, int, int], size: tuple[int, int]) -> Box:
-    """The part of an image of `size` between left, top, right and bottom in pixels, for `hooks_for_pass`."""
-    left, top, right, bottom = box
-    width, height = size
-    return left / width, top / height, (right - left) / width, (bottom - top) / height
 
 
 def _sdxl_model(task: DenoiseTask) -> SdxlModel:
@@ -185,13 +167,13 @@ def _map_spec(control_ref: ControlRef, image_path: bytes, size: tuple[int, int] 
 
 
 def _build_control_input(
-    task: DenoiseTask, control: _LoadedControl, size: tuple[int, int], box: Box | None
+    task: DenoiseTask,
+    full_size: tuple[int, int] | None,
+    control: _LoadedControl,
+    size: tuple[int, int],
+    box: Box | None,
 ) -> ControlInput:
-    whole = (
-        size
-        if box is None
-        else (task.image_conditioning and task.image_conditioning.full_size) or (task.recipe.width, task.recipe.height)
-    )
+    whole = size if box is None else full_size or (task.recipe.width, task.recipe.height)
     wanted, model = control.control_ref, _sdxl_model(task)
     with _naming_image(f"the image {wanted.image_name} of control {wanted.type}"):
         if wanted.preprocess:
