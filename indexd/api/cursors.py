@@ -42,19 +42,19 @@ def search_page(search: Search, request: SearchRequest, newest_id: int) -> Searc
 
     The cursor holds the highest id at the time of the first page, so that later images do not shift the pages; how many hits
     came before; and the last hits, after which the next page begins (several, because images may go). A page repeats the
-    search for all hits up to its end, so a later page costs more.
+    search for all hits up to its end, so a later page costs more. A full page has a cursor; the page after it may be empty.
     """
     kind = f"query {_digest(request)}"
     offset, last_ids = 0, list[int]()
     if request.cursor is not None:
         newest_id, offset, *last_ids = decode_cursor(kind, request.cursor, at_least=2)
-    wanted = min(offset + request.limit, MAX_LIMIT)
-    searched = wanted + 1
+    # Exactly as many as the page needs: the limit decides which hits are sorted and what the notes count.
+    searched = wanted = min(offset + request.limit, MAX_LIMIT)
     while True:
         results = search.query(request.model_copy(update={"limit": min(searched, MAX_LIMIT), "cursor": None}))
         hits = [hit for hit in results.hits if hit.image.id <= newest_id]
         # Newer images took places among those that were searched for: search for more, until enough older ones are found.
-        if len(hits) > wanted or len(results.hits) < searched or searched >= MAX_LIMIT:
+        if len(hits) >= wanted or len(results.hits) < searched or searched >= MAX_LIMIT:
             break
         searched *= 2
     found = [index + 1 for index, hit in enumerate(hits) if hit.image.id in last_ids]
@@ -63,9 +63,8 @@ def search_page(search: Search, request: SearchRequest, newest_id: int) -> Searc
         hit.model_copy(update={"rank": offset + number})
         for number, hit in enumerate(hits[start : start + request.limit], 1)
     ]
-    more = len(hits) > start + len(page) and page
     anchors = [hit.image.id for hit in page[-ANCHORS:]]
-    next_cursor = encode_cursor(kind, newest_id, offset + len(page), *anchors) if more else None
+    next_cursor = encode_cursor(kind, newest_id, offset + len(page), *anchors) if len(page) == request.limit else None
     return results.model_copy(update={"hits": page, "next": next_cursor})
 
 

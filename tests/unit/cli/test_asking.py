@@ -265,7 +265,7 @@ def test_open(indexd: Indexd, library: SampleLibrary, tmp_path: Path, monkeypatc
     monkeypatch.setenv("PATH", "")
     without = indexd("query", "model:pony*", "-n", "1", "--open")
     assert without.code == 1
-    assert "no viewer could be started" in without.err
+    assert "no image viewer could be started" in without.err
 
 
 def test_emit_job(indexd: Indexd, library: SampleLibrary, home: Path) -> None:
