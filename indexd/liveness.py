@@ -1,7 +1,7 @@
-"""Signs of life of the threads that move the queues, for whoever must know that the daemon has not fallen asleep.
+"""Liveness of the threads that move the queues, for the watchdog and for `status`.
 
-A thread that is alive proves nothing: it may wait for ever. So every thread beats once a turn, and it is late when it
-should have beaten and did not: after it was woken up for that, or while something lies in its queue.
+A running thread proves nothing: it may wait for ever. So every thread beats once a turn. It is overdue when it owes a beat:
+after a wake-up, or while its queue is not empty.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable
 
 TURN_LIMIT_SECONDS = 300.0
-"""The longest turn that is still believed: one big file from a slow disk, one picture published to it."""
+"""The longest plausible turn: one large file read from a slow disk, one image published to it."""
 
 
 class Liveness:
-    """One thread's signs of life. `beat` is called by that thread, `late` by one other."""
+    """The beats of one thread. That thread calls `beat`; one other thread calls `check_overdue`."""
 
     def __init__(
         self,
@@ -25,7 +25,7 @@ class Liveness:
         limit_seconds: float = TURN_LIMIT_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`wake` makes the thread take a turn soon; `busy` says whether it has something to do (None = a wake-up is)."""
+        """`wake` makes the thread take a turn soon; `busy` says whether it owes one (None = after each wake-up)."""
         self.name = name
         self._wake = wake
         self._busy = busy
@@ -36,11 +36,11 @@ class Liveness:
         self._beat_due_since: float | None = None
 
     def beat(self) -> None:
-        """A turn was taken."""
+        """Record a turn."""
         self._beats += 1
 
     def check_overdue(self) -> float | None:
-        """Look, and wake the thread up. The seconds since which a beat is owed, once they are over the limit."""
+        """Wake the thread, and return for how many seconds a beat is owed, once they exceed the limit; else None."""
         now = self._clock()
         if self._beats != self._seen_beats or (self._busy is not None and not self._busy()):
             self._beat_due_since = None
@@ -53,10 +53,10 @@ class Liveness:
         return owed if owed > self._limit else None
 
     def overdue_seconds(self) -> float:
-        """Since when a beat is owed, as far as the one who looks has found out; from any thread, and changes nothing."""
+        """For how many seconds a beat is owed as of the last check; from any thread, changes nothing."""
         since = self._beat_due_since
         return 0.0 if since is None or self._beats != self._seen_beats else max(0.0, self._clock() - since)
 
     def is_overdue(self) -> bool:
-        """Whether it is owed for longer than is believed."""
+        """Whether a beat is owed for longer than the limit."""
         return self.overdue_seconds() > self._limit

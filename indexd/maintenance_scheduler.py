@@ -1,7 +1,4 @@
-"""What is done by the clock.
-
-Nightly backups, faces clustered anew, codes written anew once a layer's mean is known, memory given back to the system.
-"""
+"""Periodic maintenance: nightly backups and clustering, requantizing of codes, memory returned to the system."""
 
 from __future__ import annotations
 
@@ -28,13 +25,13 @@ log = logging.getLogger(__name__)
 
 REQUANTIZE_MINUTES = 10
 TRIM_MINUTES = 1
-# A machine that sleeps at night makes its backup up: not in the rush of a start, but soon after it.
+# A machine that sleeps at night makes up for its backup: not during the load of a start, but soon after it.
 OVERDUE_BACKUP_DELAY_MINUTES = 10
 BACKUP_OVERDUE_SECONDS = 26 * 3600.0
 
 
 class MaintenanceScheduler:
-    """Runs from `start` to `stop` in threads of its own. `on_damage` hears of an index that a backup could not read."""
+    """Runs from `start` to `stop` in threads of its own. `on_damage` is called when a backup cannot read the index."""
 
     def __init__(
         self,
@@ -54,8 +51,8 @@ class MaintenanceScheduler:
         self._scheduler = BackgroundScheduler(timezone="UTC")
 
     def start(self) -> None:
-        """Plan everything and begin."""
-        # Late after a machine was suspended, and nothing to be warned of.
+        """Schedule everything and start."""
+        # After a suspend the tasks run late, without a warning.
         late = {"coalesce": True, "misfire_grace_time": None}
         self._scheduler.add_job(self._requantize, "interval", minutes=REQUANTIZE_MINUTES, **late)
         self._scheduler.add_job(self._trim_memory, "interval", minutes=TRIM_MINUTES, **late)
@@ -64,7 +61,7 @@ class MaintenanceScheduler:
         self._scheduler.start()
 
     def stop(self) -> None:
-        """Give up a backup that is being written, and end. Harmless when it never started."""
+        """Abort a running backup and stop. Harmless when it never started."""
         self._stopping.set()
         if self._scheduler.running:
             self._scheduler.shutdown(wait=True)
@@ -81,7 +78,7 @@ class MaintenanceScheduler:
         at = parse_time_of_day(self._config.settings.backup.at)
         if at is None:
             return
-        # Without a limit on lateness: a machine that was suspended at that hour does it when it wakes up.
+        # No limit on lateness: a machine that was suspended at that hour runs it when it resumes.
         plan = {"id": "backup", "coalesce": True, "misfire_grace_time": None}
         self._scheduler.add_job(self._back_up, CronTrigger(hour=at[0], minute=at[1]), **plan)
         if is_backup_overdue(self._config.paths.backups, time.time(), BACKUP_OVERDUE_SECONDS):
@@ -95,7 +92,7 @@ class MaintenanceScheduler:
             self._scheduler.add_job(self._cluster, CronTrigger(hour=at[0], minute=at[1]), **plan)
 
     def _cluster(self) -> None:
-        # Nothing came since the last one and nothing was put right: it would find the same.
+        # Without new faces and corrections a clustering would give the same result.
         if self._clusterer.is_due():
             self._clusterer.start()
 

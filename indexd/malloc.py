@@ -1,8 +1,7 @@
-"""The memory that the C library keeps for us: less of it, and given back.
+"""Settings of glibc's malloc: one arena, and freed memory returned to the system. Nothing is done on other C libraries.
 
-Only the GNU one has such knobs; elsewhere nothing is done.
-By itself it makes an area of its own for every thread (up to eight a core) and gives what is freed back only from the top
-of each: after 11 minutes of pictures and jobs the daemon had 16 areas, and in them 16 MB that nobody used.
+By default glibc makes one arena per thread (up to eight per core) and returns memory only from the top of each: after
+11 minutes of images and jobs the daemon had 16 arenas with 16 MB of unused memory.
 """
 
 from __future__ import annotations
@@ -10,9 +9,9 @@ from __future__ import annotations
 import ctypes
 import sys
 
-# mallopt(3): how many areas there may be.
+# mallopt(3): the largest number of arenas.
 _ARENA_MAX = -8
-# Threads that allocate at the same moment are rare here: nearly all of them hold the interpreter while they do.
+# Threads rarely allocate at the same moment here: nearly all of them hold the interpreter lock while they do.
 ARENAS = 1
 
 
@@ -24,15 +23,15 @@ def _glibc() -> ctypes.CDLL | None:
 
 
 def limit_arenas() -> None:
-    """Have all threads share one area; before there are any."""
+    """Have all threads share one arena; call it before the first thread starts."""
     if (library := _glibc()) is not None:
         library.mallopt(_ARENA_MAX, ARENAS)
 
 
 def trim_heap() -> None:
-    """Return what is free to the system, from the middle as well.
+    """Return freed memory to the system, also from the middle of the heap.
 
-    It takes a millisecond for what the daemon holds, a tenth of a second where hundreds of MB are free.
+    It takes a millisecond at the usual size of the daemon, a tenth of a second with hundreds of MB free.
     """
     if (library := _glibc()) is not None:
         library.malloc_trim(0)

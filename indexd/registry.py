@@ -51,7 +51,7 @@ class HandlerRegistry:
         self._handlers: dict[str, Any] = {}
 
     def fill(self) -> None:
-        """Import our own handlers, if that was not done yet. Several threads may."""
+        """Import our own handlers, if that was not done yet. From any thread."""
         if not self._filled:
             package = importlib.import_module(self._package)
             for module in pkgutil.iter_modules(package.__path__, f"{self._package}."):

@@ -1,4 +1,4 @@
-"""Which service manager keeps the daemon running here, and for whom."""
+"""Chooses the service manager that keeps the daemon running, and its user."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _detect_on_windows(scope: str, user: str | None, config: Config, home: Path 
 
 @contextlib.contextmanager
 def _environment_of(name: str) -> Iterator[tuple[int, int] | None]:
-    """Within the block the usual places are those of another user. Gives whose they are, None = our own."""
+    """Within the block the default paths are those of another user. Yields that user; None = the current one."""
     import pwd
 
     try:

@@ -1,4 +1,4 @@
-"""Tell the service manager how we stand: systemd's notify protocol (sd_notify(3)), a datagram to $NOTIFY_SOCKET."""
+"""systemd's notify protocol, sd_notify(3): a datagram to $NOTIFY_SOCKET."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ log = logging.getLogger(__name__)
 
 
 def sd_notify(**fields: str) -> None:
-    """Send `READY=1`, `STATUS=…`, `STOPPING=1` and the like; nothing happens where nobody listens."""
+    """Send fields such as `READY=1`, `STATUS=…` or `STOPPING=1`; without a manager nothing happens."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address or not hasattr(socket, "AF_UNIX"):
         return
@@ -19,7 +19,7 @@ def sd_notify(**fields: str) -> None:
     # A value with a line end in it would be read as further fields.
     message = "\n".join(f"{key}={' '.join(value.split())}" for key, value in fields.items())
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as door:
-            door.sendto(message.encode("utf-8", "replace"), address)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+            channel.sendto(message.encode("utf-8", "replace"), address)
     except OSError as error:
-        log.debug("the service manager was not told %r: %s", message, error)
+        log.debug("cannot notify the service manager of %r: %s", message, error)

@@ -1,4 +1,4 @@
-"""What a service manager is to run: the program, for whom, with which home, and the folders that it may write to."""
+"""What a service manager runs: the program, its user, its home, and the folders that it may write to."""
 
 from __future__ import annotations
 
@@ -60,16 +60,16 @@ class ServiceManager(Protocol):
         ...
 
     def status(self, spec: ServiceSpec, /) -> InstallationStatus:
-        """How it stands; changes nothing."""
+        """The status of the service; changes nothing."""
         ...
 
     def logs(self, spec: ServiceSpec, lines: int, follow: bool, /) -> list[str] | Path:
-        """The command that shows the log, or the file that it is in."""
+        """The command that shows the log, or the log file."""
         ...
 
 
 def daemon_command(home: Path | None) -> tuple[str, ...]:
-    """The command that runs this very indexd, by absolute path: a service has no PATH and no virtual environment."""
+    """The command that runs this installation by absolute path: a service has no PATH and no virtual environment."""
     return (sys.executable, "-m", "indexd", *(("--home", str(home)) if home is not None else ()), "run")
 
 

@@ -1,4 +1,4 @@
-"""How the daemon stands, in the one line that `systemctl status` shows."""
+"""The status of the daemon in the one line that `systemctl status` shows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAX_LINE_CHARACTERS = 200
 
 @dataclass(frozen=True, slots=True)
 class StatusSummary:
-    """Folders that are watched (`offline` and `scanning` of them), files to be read, work for models, jobs by state."""
+    """Numbers of watched folders (`offline` and `scanning` of them), unread files, index tasks, and jobs by state."""
 
     folders: int = 0
     offline: int = 0
@@ -22,7 +22,7 @@ class StatusSummary:
     paused: str | None = None
 
     def format_line(self) -> str:
-        """One line: what it does, then what waits."""
+        """One line: first what runs, then what is pending."""
         parts = [f"watching {_count(self.folders, 'folder')}" + (f" ({self.offline} offline)" if self.offline else "")]
         if self.scanning:
             parts.append(f"comparing {self.scanning} with the index")

@@ -1,4 +1,4 @@
-"""What goes through the pipe between the supervisor and its child: one small record a message."""
+"""The messages between a lane and its child process, one record each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from indexd.worker.calls import AnyCall, CallProgress
 
 
 class WorkerBug(Exception):
-    """A defect in the worker's own code, with the traceback from over there; no error that a person can act on."""
+    """A bug in the code of the worker, with the traceback of the worker process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,26 +28,26 @@ class RunCall:
 
 @dataclass(frozen=True, slots=True)
 class CancelCall:
-    """To the child: the call is not wanted any more."""
+    """To the child: cancel the call."""
 
     number: int
 
 
 @dataclass(frozen=True, slots=True)
 class StopWorker:
-    """To the child: finish what is in hand, begin nothing, leave."""
+    """To the child: finish the started calls, start no other, exit."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallStarted:
-    """From the child: the call is in hand. A call that was not begun can be handed out again without harm."""
+    """From the child: the call is started. A call that is not started can be sent to another child."""
 
     number: int
 
 
 @dataclass(frozen=True, slots=True)
 class ProgressMessage:
-    """From the child: how far a call has come."""
+    """From the child: the progress of a call."""
 
     number: int
     progress: CallProgress
@@ -78,7 +78,7 @@ class ResidentRoles:
 
 @dataclass(frozen=True, slots=True)
 class WorkerExiting:
-    """From the child, before it goes of itself: nothing that comes after this is begun."""
+    """From the child, before it exits when idle: it starts no call that arrives after this."""
 
 
 @dataclass(frozen=True, slots=True)

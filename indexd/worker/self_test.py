@@ -1,4 +1,4 @@
-"""Serves the exercises that need no model; see calls.Drill."""
+"""Serves SelfTest calls, which need no model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from indexd.worker.session import CallSession
 
 
 def run_self_test(call: SelfTest, session: CallSession) -> Any:
-    """Do what `call.action` says, and answer its payload."""
+    """Do what `call.action` says, and return its payload."""
     if call.action == "fail":
         raise ValueError(f"told to fail: {call.payload}")
     if call.action == "die":

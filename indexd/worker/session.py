@@ -55,11 +55,11 @@ class CallSession(Protocol):
         ...
 
     def poll(self) -> None:
-        """Serve what is urgent, then return. Raises errors.CallCancelled when this call was cancelled."""
+        """Serve urgent calls, then return. Raises errors.CallCancelled when this call was cancelled."""
         ...
 
     def progress(self, stage: str, done: int, total: int) -> None:
-        """Tell the caller how far this call has come; also the sign of life that holds off its time limit."""
+        """Report the progress to the caller; this also restarts the time limit of the call."""
         ...
 
 

@@ -38,7 +38,7 @@ BUSY_KEEP_ALIVE_SECONDS = 5.0
 
 
 def main(connection: Connection, lane: str, settings: WorkerSettings) -> None:
-    """The whole life of a worker process; never returns."""
+    """The main function of a worker process; never returns."""
     prepare_process(lane, settings)
     child = CallServer(connection, lane, settings)
     forward_logs(child.send, settings.log_level)
@@ -83,13 +83,13 @@ class CallServer:
         return replace(spec, device=device, dtype=resolve_dtype(spec.dtype, device))
 
     def run(self) -> None:
-        """Serve until told to stop or idle for long enough."""
+        """Serve calls until the stop message comes or the process was idle for long enough."""
         threading.Thread(target=self._receive, name="receive", daemon=True).start()
         while (do := self._next_call()) is not None:
             self._serve(do)
 
     def send(self, message: protocol.FromChild) -> None:
-        """Tell the daemon; from any thread."""
+        """Send a message to the daemon; from any thread."""
         with self._send_lock:
             try:
                 self._connection.send(message)
@@ -97,7 +97,7 @@ class CallServer:
                 os._exit(1)
 
     def serve_urgent(self) -> None:
-        """Serve every urgent call that waits, here and now, in the middle of another one."""
+        """Serve every pending urgent call now, in the middle of another call."""
         while True:
             with self._condition:
                 if not self._queue or self._queue[0][0] > Priority.URGENT:
@@ -132,7 +132,7 @@ class CallServer:
             heapq.heapify(self._queue)
 
     def _next_call(self) -> protocol.RunCall | None:
-        """The next call; None when it is time to leave, which has been announced by then."""
+        """The next call; None when the process must exit, which the daemon knows by then."""
         with self._condition:
             while not self._stopping:
                 if self._queue:
@@ -185,10 +185,10 @@ class CallServer:
             self.send(protocol.CallFailed(message.number, protocol.picklable_error(error)))
 
     def send_progress(self, number: int, progress: CallProgress) -> None:
-        """How far a call has come."""
+        """Report the progress of a call."""
         self.send(protocol.ProgressMessage(number, progress))
 
     def raise_if_cancelled(self, number: int) -> None:
-        """Raise CallCancelled if the call in hand is not wanted any more."""
+        """Raise CallCancelled if the started call was cancelled."""
         if number in self._cancelled:
             raise CallCancelled("cancelled while it was being worked on")

@@ -1,4 +1,4 @@
-"""The session of a call in the worker's child: see session.py for what it promises."""
+"""The session of a call in the worker process; see session.py."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class WorkerSession:
-    """One call in hand in `child`."""
+    """The session of one started call."""
 
     def __init__(self, server: CallServer, message: protocol.RunCall) -> None:
         self._server = server
@@ -28,7 +28,7 @@ class WorkerSession:
 
     @property
     def settings(self) -> WorkerSettings:
-        """What the worker was told when it started."""
+        """The settings with which the worker started."""
         return self._server.settings
 
     def spec(self, role: str) -> ModelSpec:
@@ -39,12 +39,12 @@ class WorkerSession:
         return self._server.resolve_spec(spec)
 
     def poll(self) -> None:
-        """Serve what is urgent unless this call is urgent itself; raise CallCancelled if this call was cancelled."""
+        """Serve urgent calls unless this call is urgent itself. Raises CallCancelled if this call was cancelled."""
         self._server.raise_if_cancelled(self._message.number)
         if self._message.priority > Priority.URGENT:
             self._server.serve_urgent()
             self._server.raise_if_cancelled(self._message.number)
 
     def progress(self, stage: str, done: int, total: int) -> None:
-        """Tell the caller."""
+        """Report the progress to the caller."""
         self._server.send_progress(self._message.number, CallProgress(stage, done, total))

@@ -1,4 +1,4 @@
-"""A worker process as its lane has it: started, spoken to over a pipe, and ended."""
+"""One worker process of a lane: start it, send messages to it, kill it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from indexd.worker.child import call_server
 
 
 class ChildProcess:
-    """A new process that serves the calls of `lane`; `connection` is what it says.
+    """A new process that serves the calls of `lane`; it answers through `connection`.
 
     Sending has a thread of its own: a child that hangs does not read, and its time limit must still be kept.
     """
@@ -46,19 +46,19 @@ class ChildProcess:
 
     @property
     def pid(self) -> int | None:
-        """Its process id."""
+        """The process id."""
         return self._process.pid
 
     def send(self, message: bytes) -> None:
-        """Send this when it reads; from any thread, never waits."""
+        """Queue a message for the child; from any thread, never blocks."""
         self._outbox.put(message)
 
     def kill(self) -> None:
-        """End the process now; from any thread."""
+        """Kill the process; from any thread."""
         self._process.kill()
 
     def kill_and_wait(self) -> int | None:
-        """End the process and close what belongs to it; its exit code."""
+        """Kill the process, wait for its end and close its pipe; returns its exit code."""
         self._process.kill()
         self._process.join()
         self._outbox.put(None)
@@ -68,7 +68,7 @@ class ChildProcess:
 
 
 def _send_all(connection: Connection, outbox: queue.SimpleQueue[bytes | None]) -> None:
-    """Send until told None; a broken pipe means that the child is gone, which the listener notices as well."""
+    """Send messages until None comes. A broken pipe means that the child is gone, which the receiving side notices too."""
     while (message := outbox.get()) is not None:
         try:
             connection.send_bytes(message)

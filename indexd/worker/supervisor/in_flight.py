@@ -1,4 +1,4 @@
-"""The calls of one lane that are not over: waiting, or begun by the child. Guarded by the lane's lock."""
+"""The unfinished calls of one lane, started or not. Guarded by the lane's lock."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class InFlightCall:
         return type(self.call.call).__name__
 
     def silence_deadline(self) -> float | None:
-        """When its silence has been too long; None = it may be silent for ever, or was not begun."""
+        """When its time without progress is over; None = it has no limit, or is not started."""
         if not self.is_started or self.timeout_seconds is None:
             return None
         return self.last_activity_at + self.timeout_seconds
 
 
 class InFlightCalls:
-    """Calls by number, in the order in which they came. Times are seconds of a clock that only goes forward."""
+    """Calls by number, in the order of their arrival. Times are seconds of a monotonic clock."""
 
     def __init__(self) -> None:
         self._calls: dict[int, InFlightCall] = {}
@@ -41,7 +41,7 @@ class InFlightCalls:
         return len(self._calls)
 
     def add(self, in_flight: InFlightCall) -> None:
-        """One more."""
+        """Add a call."""
         self._calls[in_flight.number] = in_flight
 
     def get(self, number: int) -> InFlightCall | None:
@@ -49,31 +49,31 @@ class InFlightCalls:
         return self._calls.get(number)
 
     def remove(self, number: int) -> InFlightCall | None:
-        """Take out a call that is over; None when it was taken out before."""
+        """Remove a call that is over; None when it was removed before."""
         return self._calls.pop(number, None)
 
     def started(self) -> list[InFlightCall]:
-        """The calls that the child has in hand: one, and urgent ones in the middle of it."""
+        """The calls that the child has started: one, and urgent ones that interrupt it."""
         return [flight for flight in self._calls.values() if flight.is_started]
 
     def messages(self) -> list[bytes]:
-        """All of them, for a new child."""
+        """The messages of all calls, for a new child."""
         return [flight.message for flight in self._calls.values()]
 
     def next_deadline(self) -> float | None:
-        """When the next call will have been silent for too long."""
+        """The earliest deadline of a started call; None when there is none."""
         return min(
             (limit for flight in self.started() if (limit := flight.silence_deadline()) is not None), default=None
         )
 
     def overdue(self, now: float) -> list[InFlightCall]:
-        """The calls that have been silent for too long."""
+        """The started calls whose deadline has passed."""
         return [
             flight for flight in self.started() if (limit := flight.silence_deadline()) is not None and limit <= now
         ]
 
     def remove_lost(self, lost: list[InFlightCall]) -> list[InFlightCall]:
-        """Take these out, and let the others wait for the next child."""
+        """Remove these calls, and mark the others as not started."""
         for flight in lost:
             self._calls.pop(flight.number, None)
         for flight in self._calls.values():
@@ -81,14 +81,14 @@ class InFlightCalls:
         return lost
 
     def take_unstarted(self) -> list[InFlightCall]:
-        """Take out what was not begun."""
+        """Remove and return the calls that are not started."""
         waiting = [flight for flight in self._calls.values() if not flight.is_started]
         for flight in waiting:
             del self._calls[flight.number]
         return waiting
 
     def take_all(self) -> list[InFlightCall]:
-        """Take out everything."""
+        """Remove and return all calls."""
         flights = list(self._calls.values())
         self._calls.clear()
         return flights
