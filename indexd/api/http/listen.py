@@ -1,4 +1,4 @@
-"""The door itself: a Unix socket that only this user can open, or TCP with a token only this user can read."""
+"""Opens the listening socket: a Unix socket that only its owner can open, or TCP with a token that only its owner can read."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ UNIX_HOSTS = frozenset({"indexd", "localhost"})
 
 
 class ListeningSocket(socket.socket):
-    """A socket that says once that there is no handle for a visitor, who waits meanwhile.
+    """A socket that reports a shortage of file handles once, then blocks; the client waits meanwhile.
 
-    asyncio then looks away for a second; but some versions of it ask on as often as visitors may queue (2048 times by
-    uvicorn's default) before they do, log each refusal with its traceback, and set a timer for each.
+    asyncio pauses for a second after a shortage. But some versions first call `accept` as often as the backlog allows (2048
+    times with uvicorn's default), log each refusal with its traceback, and set a timer for each.
     """
 
     _shortage_reported = False
 
     def accept(self) -> tuple[socket.socket, Any]:
-        """The next visitor. Raises BlockingIOError where there is none, or where the call before told of a shortage."""
+        """The next connection. Raises BlockingIOError when there is none, or when the call before reported a shortage."""
         if self._shortage_reported:
             self._shortage_reported = False
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
@@ -44,7 +44,7 @@ class ListeningSocket(socket.socket):
 
 @dataclass(frozen=True, slots=True)
 class ApiListener:
-    """A listening socket, the Host names it answers to, and the token it asks for (None on a Unix socket)."""
+    """A listening socket, the Host names it accepts, and the token it requires (None on a Unix socket)."""
 
     socket: socket.socket
     hosts: frozenset[str]
@@ -60,19 +60,19 @@ class ApiListener:
             return False
 
     def close(self) -> None:
-        """Stop listening and take the socket or token file away, if it is still ours."""
+        """Stop listening, and remove the socket or token file if it is still ours."""
         self.socket.close()
         try:
             found = os.lstat(self.path)
             if (found.st_dev, found.st_ino) == self.file_identity:
                 os.unlink(self.path)
         except OSError:
-            # Gone or unreachable (its folder was removed): nothing is left to tidy.
+            # The file is gone, or its folder was removed: there is nothing to remove.
             return
 
 
 def uses_unix_socket(config: Config) -> bool:
-    """Whether the door is a Unix socket. `auto` is one wherever Python has them (not on Windows)."""
+    """Whether the API listens on a Unix socket. `auto` does so wherever Python supports them (not on Windows)."""
     listen = config.settings.api.listen
     if listen == "unix" and not hasattr(socket, "AF_UNIX"):
         raise IndexdError('this system has no Unix sockets; set `[api] listen = "auto"`')
@@ -80,7 +80,7 @@ def uses_unix_socket(config: Config) -> bool:
 
 
 def open_listener(config: Config) -> ApiListener:
-    """Start listening. The caller holds the instance lock, so a socket left behind belongs to a daemon that is dead."""
+    """Start listening. The caller holds the instance lock, so an existing socket belongs to a daemon that ended."""
     return _listen_unix(config.paths) if uses_unix_socket(config) else _listen_tcp(config)
 
 
@@ -93,8 +93,8 @@ def _listen_unix(places: ResolvedPaths) -> ApiListener:
         os.unlink(path)
     listener = ListeningSocket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        # Nobody can connect between bind and listen, so the mode is right before the first visitor, whatever the
-        # umask is; the umask itself belongs to the whole process and is left alone.
+        # No client can connect between bind and listen, so the mode is set before the first connection, whatever the
+        # umask is. The umask itself belongs to the whole process.
         listener.bind(str(path))
         path.chmod(0o600)
         listener.listen(BACKLOG)
@@ -105,7 +105,7 @@ def _listen_unix(places: ResolvedPaths) -> ApiListener:
 
 
 def _ensure_private_folder(folder: Path) -> None:
-    """The folder exists and nobody else can put things into it; the shared temporary folder is the reason for asking."""
+    """Create the folder, and check that no other user can write to it (it may be in the shared temporary folder)."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = os.lstat(folder)
@@ -114,7 +114,7 @@ def _ensure_private_folder(folder: Path) -> None:
             f"cannot make the folder {folder} for the socket or the token: {error.strerror or error}"
         ) from None
     if not stat.S_ISDIR(found.st_mode):
-        # A link is fine where the user made it; a link in the shared temporary folder is somebody's trap.
+        # A link of the user is fine; a link of another user in the shared temporary folder is an attack.
         found = os.stat(folder)
         if os.lstat(folder).st_uid != os.geteuid():
             raise IndexdError(f"{folder} is a link of another user; set another --home")
@@ -132,7 +132,7 @@ def _listen_tcp(config: Config) -> ApiListener:
     address = ip_address(api.address)
     listener = ListeningSocket(socket.AF_INET6 if address.version == 6 else socket.AF_INET, socket.SOCK_STREAM)
     if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):
-        # Windows lets another process bind the same port otherwise.
+        # Otherwise Windows lets another process bind the same port.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
     else:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -145,7 +145,7 @@ def _listen_tcp(config: Config) -> ApiListener:
             f"cannot listen on {api.address}, port {api.port}: {error.strerror or error}; choose another `[api] port`"
         ) from None
     port = listener.getsockname()[1]
-    # Who listens everywhere is met at home.
+    # A listener on every address is reached on loopback.
     near = ("::1" if address.version == 6 else "127.0.0.1") if address.is_unspecified else api.address
     write_endpoint(places.token, TcpEndpoint(near, port, token))
     names = {"127.0.0.1", "localhost", near} if address.version == 4 else {"::1", "localhost", near}
@@ -154,7 +154,7 @@ def _listen_tcp(config: Config) -> ApiListener:
 
 
 def host_header(address: str, port: int) -> str:
-    """How a door is named in a Host header."""
+    """The value of the Host header for an address."""
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 

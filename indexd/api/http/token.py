@@ -1,4 +1,4 @@
-"""The token that a visitor of the TCP door must show, and the files in which it lies for this user alone."""
+"""The bearer token of the TCP listener, and the files that hold it, readable by their owner alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GROUP_AND_OTHERS_MASK = stat.S_IRWXG | stat.S_IRWXO
 
 @dataclass(frozen=True, slots=True)
 class TcpEndpoint:
-    """What a client on this machine needs for the TCP door: where it is, and the token."""
+    """What a client on this machine needs: address, port and token."""
 
     address: str
     port: int
@@ -27,12 +27,12 @@ class TcpEndpoint:
 
 
 def new_token() -> str:
-    """A token that nobody can guess: 256 bits."""
+    """A random token of 256 bits."""
     return secrets.token_urlsafe(32)
 
 
 def read_user_token(file: Path) -> str:
-    """The token that the user wrote into a file. Raises IndexdError when others could have read it, or it is too short."""
+    """The token in a file of the user. Raises IndexdError when others could read it, or it is too short."""
     try:
         with open_regular(file) as stream:
             found = os.fstat(stream.fileno())
@@ -44,7 +44,7 @@ def read_user_token(file: Path) -> str:
         if found.st_uid != os.geteuid():
             raise IndexdError(f"the token file {file} belongs to another user; write one of your own")
         if found.st_mode & GROUP_AND_OTHERS_MASK:
-            # The mode alone is no cure: what was readable may have been read.
+            # Changing the mode is not enough: another user may have read the token already.
             raise IndexdError(
                 f"other users could read the token file {file} (mode {stat.S_IMODE(found.st_mode):04o});"
                 " put a new token into it after `chmod 600`"
@@ -59,7 +59,7 @@ def read_user_token(file: Path) -> str:
 
 
 def write_endpoint(file: Path, endpoint: TcpEndpoint) -> None:
-    """Write it for this user alone, in one step."""
+    """Write the endpoint file with mode 0600, atomically."""
     partial = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     partial.unlink(missing_ok=True)
     handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -69,7 +69,7 @@ def write_endpoint(file: Path, endpoint: TcpEndpoint) -> None:
 
 
 def read_endpoint(file: Path) -> TcpEndpoint | None:
-    """What a daemon wrote, or None. A file of another user is nobody's: he would be sent what is meant for the daemon."""
+    """The endpoint that a daemon wrote, or None. A file of another user is ignored: requests would go to that user."""
     try:
         with open_regular(file) as stream:
             if os.name == "posix" and os.fstat(stream.fileno()).st_uid != os.geteuid():

@@ -1,6 +1,6 @@
-"""What people put in, as it leaves and enters: the lines of `indexd export` and `import`, and the requests around them.
+"""Annotations in exchange format: the lines of `indexd export` and `import`, and the requests on annotations.
 
-One line a content, JSON, keyed by the blake3 hash of the picture's bytes. Times are seconds since the epoch.
+One JSON line for each content, keyed by the BLAKE3 hash of the image file. Times are seconds since the epoch.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NoteText = Annotated[str, Field(min_length=1, max_length=MAX_NOTE_CHARACTERS)]
 Timestamp = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
 BoxShare = Annotated[float, Field(ge=-1, le=2, allow_inf_nan=False)]
 EncodedPath = Annotated[str, Field(min_length=1, max_length=16_384)]
-"""A path, percent-encoded, so that names which are no UTF-8 get through."""
+"""A path, percent-encoded, because a name need not be valid UTF-8."""
 
 
 class ExportHeader(Contract):
@@ -36,8 +36,9 @@ class ExportHeader(Contract):
 
 
 class FaceLabelRecord(Contract):
-    """A face of a named character: where it lies (left, top, width, height: shares of the upright picture), and whether a
-    person said that it is the character's (`is`) or not (`not`), or a clustering put it there (`member`)."""
+    """A face of a named character. `box` is left, top, width, height as shares of the upright image. `word` says whether a person
+    confirmed (`is`) or rejected (`not`) the face, or a clustering assigned it (`member`).
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -51,7 +52,7 @@ class FaceLabelRecord(Contract):
 
 
 class AnnotationRecord(Contract):
-    """One line of an export: what was said of one content. `name` is for people (where it was seen last), and not read."""
+    """One line of an export: the annotations of one content. `name` (where it was last seen) is for people, and ignored."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -66,21 +67,21 @@ class AnnotationRecord(Contract):
 
 
 class LocatedRecord(Contract):
-    """A record with the places (percent-encoded absolute paths) where the content lies now."""
+    """A record with the present paths (absolute, percent-encoded) of the content."""
 
     record: AnnotationRecord
     places: list[str] = Field(default_factory=list)
 
 
 class AnnotationPage(OutputDocument):
-    """Some records; `next` is the cursor of the next page, null at the end."""
+    """A page of records; `next` is the cursor of the next page, null on the last one."""
 
     records: list[LocatedRecord]
     next: str | None = None
 
 
 class ExportRequest(ApiRequest):
-    """A page of what people put in; with filters only of the pictures that meet them."""
+    """A page of all annotations; with filters only of the images that match them."""
 
     cursor: str = Field("", pattern=r"^(image:\d{1,18}|pending:([0-9a-f]{2})*)?$")
     filters: tuple[FilterText, ...] = Field((), max_length=256)
@@ -88,7 +89,7 @@ class ExportRequest(ApiRequest):
 
 
 class ImportRequest(ApiRequest):
-    """Merge records; `prefer_file`: what they state wins over what the index has, whenever that was said."""
+    """Merge records. With `prefer_file` their ratings and notes win, whatever their time."""
 
     records: tuple[AnnotationRecord, ...] = Field(max_length=10_000)
     prefer_file: bool = False
@@ -96,7 +97,7 @@ class ImportRequest(ApiRequest):
 
 
 class ImportReport(OutputDocument):
-    """What `import` reports. `waiting` counts contents that are not in the index: their marks wait for them."""
+    """The result of `import`. `waiting` counts contents that are not in the index: their annotations stay pending."""
 
     records: int
     changed: int
@@ -106,7 +107,7 @@ class ImportReport(OutputDocument):
 
 
 class NoteRequest(ApiRequest):
-    """Set the note of pictures; empty takes it away, `append` adds a line."""
+    """Set the note of images; an empty text removes it, `append` adds a line."""
 
     targets: tuple[TargetText, ...] = Field(min_length=1, max_length=100_000)
     text: str = Field("", max_length=MAX_NOTE_CHARACTERS)
@@ -114,7 +115,7 @@ class NoteRequest(ApiRequest):
 
 
 class AnnotateMatchingRequest(ApiRequest):
-    """Mark every picture that meets all filters. `at_most`: refuse when more meet them than a person was shown."""
+    """Annotate every image that matches all filters. `at_most`: refuse when more match than a person confirmed."""
 
     filters: tuple[FilterText, ...] = Field(min_length=1, max_length=256)
     rating: int | None = Field(None, ge=0, le=5)
@@ -127,7 +128,7 @@ class AnnotateMatchingRequest(ApiRequest):
 
 
 class RelocateRequest(ApiRequest):
-    """Everything under `old` lies under `new` now."""
+    """The folder `old` was moved to `new`."""
 
     old: EncodedPath
     new: EncodedPath
@@ -135,14 +136,14 @@ class RelocateRequest(ApiRequest):
 
 
 class RelocatedRoot(Contract):
-    """A watched folder that has another path."""
+    """A watched folder with a new path."""
 
     old: str
     new: str
 
 
 class RelocateReport(OutputDocument):
-    """What `relocate` reports. `dropped` places gave way to a file that is known at the new place already."""
+    """The result of `relocate`. `dropped` counts old entries whose new path is already in the index."""
 
     files: int
     dropped: int
@@ -152,7 +153,7 @@ class RelocateReport(OutputDocument):
 
 
 class ForgetRequest(ApiRequest):
-    """Take away what is missing: all of it, or what lies under a folder. `offline`: also where that folder is gone."""
+    """Remove missing files: all, or those under a folder. `offline`: also when that folder itself is gone."""
 
     under: EncodedPath | None = None
     older_than_seconds: float = Field(0.0, ge=0, le=1e12)
@@ -162,8 +163,9 @@ class ForgetRequest(ApiRequest):
 
 
 class ForgetReport(OutputDocument):
-    """What `forget` took away, or would: places, pictures that lay nowhere else, of which `marks_kept` had marks that wait
-    for the content. `still_there` were missing and lie there again; they stay."""
+    """What `forget` removed, or would remove: files, and images without another file. The annotations of `marks_kept` of them
+    stay pending. `still_there` counts files that are marked as missing but exist; they stay.
+    """
 
     files: int
     images: int
@@ -174,7 +176,7 @@ class ForgetReport(OutputDocument):
 
 
 class SidecarReport(OutputDocument):
-    """What `export --xmp` did: `foreign` sidecars were written or changed by another program and stay as they are."""
+    """The result of `export --xmp`. Another program wrote or changed the `foreign` sidecars; they stay unchanged."""
 
     written: int
     unchanged: int

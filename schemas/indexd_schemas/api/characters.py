@@ -1,4 +1,4 @@
-"""Who is in the pictures: what is asked and said about characters, and the JSON that answers."""
+"""Characters: requests, corrections and responses."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ MAX_FACES = 100_000
 
 
 class FaceReference(ApiRequest):
-    """A face: by the id of its region, or by its picture. `number` counts the picture's faces from 1, the largest first;
-    without it the picture must have one that fits."""
+    """A face, by the id of its region or by its image. `number` counts the faces of the image from 1, the largest first; without
+    it the image must have exactly one that fits.
+    """
 
     region: int | None = Field(None, ge=1)
     target: TargetText | None = None
@@ -29,13 +30,13 @@ class FaceReference(ApiRequest):
 
 
 class CharacterListRequest(ApiRequest):
-    """Which characters: those that are `hidden` too?"""
+    """All characters; with `hidden` the hidden ones too."""
 
     hidden: bool = False
 
 
 class CharacterRequest(ApiRequest):
-    """One character (name or id), with at most so many of its faces, chosen by `strategy`."""
+    """One character (name or id), with at most `limit` of its faces, chosen by `strategy`."""
 
     character: CharacterSelector
     limit: int = Field(24, ge=0, le=MAX_FACES)
@@ -43,11 +44,12 @@ class CharacterRequest(ApiRequest):
 
 
 class CorrectionRequest(ApiRequest):
-    """What a person puts right. Which fields count follows from `kind`:
+    """A correction by a person. The fields depend on `kind`:
 
-    new: `name` and its `faces`. name: `character`, `name` ("" takes it away). merge: `character` gets the faces of `others`. split: `character`, by
-    `faces` or `at` a cosine. confirm, reject: `character`, `faces`. hide, show: `character`. threshold: `character`, `at`
-    (None = that of the settings). apart: `character` and one of `others` are two. undo: `number` (None = the latest).
+    new: `name`, `faces`. name: `character`, `name` ("" removes it). merge: `character` gets the faces of `others`.
+    split: `character`, and `faces` or a cosine `at`. confirm, reject: `character`, `faces`. hide, show: `character`.
+    threshold: `character`, `at` (None = that of the settings). apart: `character` and one of `others` are two people.
+    undo: `number` (None = the latest).
     """
 
     kind: CorrectionKind
@@ -67,13 +69,13 @@ class CorrectionLogRequest(ApiRequest):
 
 
 class ClusterRequest(ApiRequest):
-    """Begin a clustering, look how it stands, or cancel it."""
+    """Start a clustering, look at its progress, or cancel it."""
 
     action: Literal["start", "look", "cancel"] = "start"
 
 
 class SampleRequest(ApiRequest):
-    """A few pictures for many: of a character, or of those that meet all filters (by how they look)."""
+    """A few images: of a character, or of the images that match all filters (chosen by their embeddings)."""
 
     character: CharacterSelector | None = None
     filters: tuple[FilterText, ...] = Field((), max_length=256)
@@ -83,7 +85,7 @@ class SampleRequest(ApiRequest):
 
 
 class Character(Contract):
-    """A character. `kept`: a person had a hand in it. `threshold` is null where that of the settings counts."""
+    """A character. `kept`: a person corrected or named it. `threshold` is null when that of the settings applies."""
 
     id: int
     name: str | None
@@ -96,8 +98,9 @@ class Character(Contract):
 
 
 class CharacterFace(Contract):
-    """A face of a character: its region, its picture, its box (left, top, width, height: shares of the upright picture),
-    its quality (0 to 1), how near (cosine) it is to what the character looks like, and how it came there."""
+    """A face of a character: region, image, box (left, top, width, height as shares of the upright image), quality (0 to 1),
+    cosine to the prototypes of the character, and how it was assigned.
+    """
 
     region: int
     image_id: int
@@ -110,7 +113,7 @@ class CharacterFace(Contract):
 
 
 class CharacterList(OutputDocument):
-    """What `indexd characters list --json` prints; `unassigned` counts the faces that are nobody's."""
+    """What `indexd characters list --json` prints; `unassigned` counts faces without a character."""
 
     characters: list[Character]
     faces: int
@@ -125,7 +128,7 @@ class ShownCharacter(OutputDocument):
 
 
 class CorrectionResult(OutputDocument):
-    """What a correction did: its number in the log, in words, and the characters that it made."""
+    """What a correction did: its number in the log, a description, and the characters that it created."""
 
     number: int
     text: str
@@ -133,7 +136,7 @@ class CorrectionResult(OutputDocument):
 
 
 class LoggedCorrection(Contract):
-    """A correction in the log; `undone_at` is null while it stands."""
+    """A correction in the log; `undone_at` is null while it applies."""
 
     number: int
     at: float
@@ -143,14 +146,14 @@ class LoggedCorrection(Contract):
 
 
 class CorrectionLog(OutputDocument):
-    """What `indexd characters undo --list --json` prints, the newest first."""
+    """What `indexd characters undo --list --json` prints, newest first."""
 
     corrections: list[LoggedCorrection]
     next: str | None = Field(default=None, description="The cursor of the next page; null on the last one.")
 
 
 class SuggestedSplit(Contract):
-    """A character with two dense cores; `apart` is their distance in their own width; faces of the smaller one."""
+    """A character with two dense cores; `apart` is their distance divided by their width; `faces` are those of the smaller core."""
 
     character: Character
     apart: float
@@ -158,7 +161,7 @@ class SuggestedSplit(Contract):
 
 
 class SuggestedMerge(Contract):
-    """Two characters whose faces are one heap; `likeness` is the cosine of their middles."""
+    """Two characters whose faces form one cluster; `likeness` is the cosine of their centroids."""
 
     one: Character
     other: Character
@@ -173,7 +176,7 @@ class Suggestions(OutputDocument):
 
 
 class ClusteringState(OutputDocument):
-    """How the latest clustering stands."""
+    """The progress or result of the latest clustering."""
 
     state: Literal["never", "running", "done", "cancelled", "failed"]
     stage: str = ""
@@ -189,7 +192,7 @@ class ClusteringState(OutputDocument):
 
 
 class SampledImage(Contract):
-    """A picture of a sample, with the face for which it was chosen (of a character)."""
+    """An image of a sample; `region` is the face for which it was chosen."""
 
     image_id: int
     hash: str
@@ -198,7 +201,7 @@ class SampledImage(Contract):
 
 
 class SampleResult(OutputDocument):
-    """What `indexd sample --json` prints, in the order in which the pictures were chosen; `among` is how many there were."""
+    """What `indexd sample --json` prints, in the order of choice; `among` counts the candidates."""
 
     pictures: list[SampledImage]
     among: int
