@@ -73,7 +73,7 @@ def find_result_error(call: AnyCall, result: Any) -> str | None:
         return None
     wanted = RESULT_TYPES[type(call)]
     if not isinstance(result, wanted):
-        return f"a {type(result).__name__} where a {wanted.__name__} was expected"
+        return f"{type(result).__name__} instead of {wanted.__name__}"
     match call, result:
         case EmbedText(_, texts), Embedded(vectors, _, problems):
             return _embedding_error(vectors, len(texts), problems)

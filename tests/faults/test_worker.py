@@ -153,7 +153,7 @@ TWO = EmbedText("bge", ("a", "b"))
         (TWO, Embedded(np.full((2, 8), np.inf, np.float32), "m"), "length inf"),
         (TWO, Embedded(np.full((2, 8), np.nan, np.float32), "m", {0: "bad", 1: "bad"}), None),
         (TWO, Embedded(UNIT, "m", {2: "bad"}), "number 2 of 2"),
-        (TWO, None, "NoneType where Embedded"),
+        (TWO, None, "NoneType instead of Embedded"),
         (EmbedImages("clip_h", (b"a",)), Embedded(UNIT, "m"), "2 vectors for 1"),
         (FindFaces((b"a",)), FacesFound(((_face(0),),), UNIT, "m", "eyes"), None),
         (FindFaces((b"a",)), FacesFound((), UNIT, "m", "eyes"), "0 lists of regions for 1"),
