@@ -1,9 +1,9 @@
-"""The coarse codes of one layer in memory, all looked at for every question: the nearest of all, or of some.
+"""The codes of one layer in memory. Every query compares all of them, or those that a filter leaves.
 
-First the leading signs of all by rough estimates, then all the signs of those that may be among the best by fine ones.
+The leading signs give coarse estimates of all rows; all signs give fine estimates of the rows that may be among the best.
 Measured at a million codes of 1024 bits, without AVX-512: faiss counts the differences of 512 signs in 3.5 ms on one thread,
-of all 1024 in 11 ms (numpy's `bitwise_count` 49 and 69). A faiss index would be as fast, but takes a copy to grow and moves all that
-follows to delete; its RaBitQ index with tables in registers (IndexRaBitQFastScan) takes 6.4 ms for 512 signs, 10.4 for 1024.
+of all 1024 in 11 ms (numpy's `bitwise_count` 49 and 69). A faiss index would be as fast, but copies everything to grow and moves all
+later rows to delete one; its RaBitQ index with tables in registers (IndexRaBitQFastScan) takes 6.4 ms for 512 signs, 10.4 for 1024.
 """
 
 from __future__ import annotations
@@ -32,22 +32,21 @@ CodeWords = NDArray[np.uint64]
 Row = TypeVar("Row", bound=np.generic)
 Integer = TypeVar("Integer", np.int32, np.int64)
 
-# Capacity grows by this many rows, and nothing is copied for it: 128 MB for codes of 1024 bits, taken from the system
-# only as they fill.
+# Capacity grows by so many rows without a copy: 128 MB for codes of 1024 bits, which the system provides as they fill.
 BLOCK_ROWS = 1 << 20
-# From so many rows on, 4 MB of leading words, the first block comes in large pages.
+# From so many rows on (4 MB of leading words), the first block uses huge pages.
 HUGE_PAGES_FROM_ROWS = 1 << 16
 # Rows are gathered into a buffer of this many, 1 MB of leading words.
 GATHER_ROWS = 1 << 14
-# Where this share of all rows or more is in question, all are scanned and the others passed over.
+# If at least this share of all rows is allowed, all are scanned with a mask.
 FULL_SCAN_SHARE = 0.2
 # The leading words, 512 signs.
 LEAD_WORDS = 8
-# A part of so many rows, scanned or looked at finely, is worth a thread of its own.
+# So many rows, scanned or refined, are worth a thread.
 ROWS_PER_THREAD = 1 << 17
 REFINED_ROWS_PER_THREAD = 1 << 12
 MAX_THREADS = 4
-# What is looked at before the threads begin, so that each of them knows what is near.
+# Rows scanned before the threads start, so that each starts with a threshold.
 FIRST_SCAN_ROWS = 1 << 15
 MAX_OPTIMISTIC_READS = 3
 
@@ -55,16 +54,16 @@ MAX_OPTIMISTIC_READS = 3
 class CodeMatrix:
     """Rows of codes by image id. Readers take no lock; any number of threads may read beside writers.
 
-    A reader may meet a code that is just being replaced; it is then a slightly better or worse candidate, nothing else.
-    Rows that change places would be worse (a candidate lost), so that is counted, and the reader looks again.
+    A reader may see a code while it is replaced; that only makes a slightly better or worse candidate. A row that moves
+    could be lost, so moves are counted, and the reader starts again if the count changed.
     """
 
     def __init__(self, code_bytes: int) -> None:
         self._sign_bytes = code_bytes - LENGTH_BYTES
-        # Whole words are gathered twice as fast as bytes; what is padded is equal everywhere and adds no distance.
+        # Whole words are gathered twice as fast as bytes. The padding is equal in all codes and adds no distance.
         self._words_per_row = -(-self._sign_bytes // 8)
         self._write_lock = threading.Lock()
-        # Blocks of leading words, of the others where there are any, and of lengths.
+        # Blocks of leading words, of the remaining words if there are any, and of lengths.
         self._lead_blocks: list[CodeWords] = []
         self._rest_blocks: list[CodeWords] | None = [] if self._words_per_row > LEAD_WORDS else None
         self._length_blocks: list[Floats] = []
@@ -79,11 +78,11 @@ class CodeMatrix:
 
     @property
     def nbytes(self) -> int:
-        """The memory in use, up to the last row that is filled."""
+        """The bytes in use, up to the last row."""
         return self._count * (8 * self._words_per_row + LENGTH_BYTES + 8) + self._row_of_id.nbytes
 
     def put(self, ids: Ids, codes: Codes, *, replace: bool = True) -> None:
-        """Add rows (codes (n, code_bytes), each id once), and replace those of known ids unless told not to."""
+        """Add rows (codes (n, code_bytes), each id once). Those of known ids are replaced, or ignored without `replace`."""
         with self._write_lock:
             rows = self._rows_of(ids)
             new = rows < 0
@@ -99,7 +98,7 @@ class CodeMatrix:
             self._count = count
 
     def remove(self, ids: Ids) -> None:
-        """Take rows out; the last ones move into their places. Unknown ids are ignored."""
+        """Remove rows; the last ones move to their places. Unknown ids are ignored."""
         with self._write_lock:
             rows = np.sort(self._rows_of(ids))
             rows = rows[rows >= 0]
@@ -118,7 +117,7 @@ class CodeMatrix:
             self._move_version += 1
 
     def nearest(self, query: QueryCode, limits: CandidateLimits, allowed_ids: Ids | None) -> Candidates:
-        """The rows nearest to the question, nearest first; `among` (sorted ids) None = of all."""
+        """The candidates nearest to the query, nearest first, among `allowed_ids` (sorted; None = all)."""
         for _ in range(MAX_OPTIMISTIC_READS):
             moves = self._move_version
             found = self._nearest(query, limits, allowed_ids)
@@ -135,7 +134,7 @@ class CodeMatrix:
             near = self._scan_all(query, limits, known, None)
         else:
             rows = self._rows_of(allowed_ids)
-            # Below `known`: what a writer adds meanwhile comes another time.
+            # Rows that a writer adds meanwhile are ignored.
             rows = rows[(rows >= 0) & (rows < known)]
             if len(rows) <= limits.exhaustive_up_to:
                 return Candidates(self._ids[rows])
@@ -144,7 +143,7 @@ class CodeMatrix:
                 there[rows] = True
                 near = self._scan_all(query, limits, known, there)
             else:
-                # In the order of the memory: ids are mostly in it already.
+                # In memory order; the ids are mostly in it already.
                 rows.sort()
                 near = self._scan_rows(query, limits, rows)
         return self._refine(query, np.sort(near.results().rows), limits.max_candidates)
@@ -152,7 +151,7 @@ class CodeMatrix:
     def _scan_all(
         self, query: QueryCode, limits: CandidateLimits, row_count: int, allowed_rows: NDArray[np.bool_] | None
     ) -> CoarseTopK:
-        """The nearest of all rows below `known` (or of those that are `there`) by their leading signs."""
+        """The best of the first `row_count` rows (those in the mask) by their leading signs."""
 
         def look(near: CoarseTopK, first: int, end: int) -> CoarseTopK:
             while first < end:
@@ -174,7 +173,7 @@ class CodeMatrix:
         return near
 
     def _scan_rows(self, query: QueryCode, limits: CandidateLimits, rows: Rows) -> CoarseTopK:
-        """The nearest of these rows, sorted ones, by their leading signs."""
+        """The best of these sorted rows by their leading signs."""
         near = self._empty_top_k(query, limits)
         buffer = np.empty((GATHER_ROWS, min(self._words_per_row, LEAD_WORDS)), dtype=np.uint64)
         for start in range(0, len(rows), GATHER_ROWS):
@@ -187,7 +186,7 @@ class CodeMatrix:
         return CoarseTopK(query, 8 * min(self._words_per_row, LEAD_WORDS), limits)
 
     def _refine(self, query: QueryCode, rows: NDArray[np.int64], count: int) -> Candidates:
-        """The `count` nearest of these rows, sorted ones, by all their signs."""
+        """The `count` best of these sorted rows by all their signs."""
         lengths = _gather(self._length_blocks, rows)
         estimates = np.empty(len(rows), dtype=np.float32)
 
@@ -199,11 +198,11 @@ class CodeMatrix:
         run_on_pool(
             _scan_pool(), [partial(look, *part) for part in _split_range(0, len(rows), REFINED_ROWS_PER_THREAD)]
         )
-        # Looked up after the scan: the array of ids may have grown, and rows with it.
+        # Looked up after the scan, because the array of ids may have been replaced meanwhile.
         return top_candidates(self._ids[rows], estimates, lengths, query, count)
 
     def _rows_of(self, ids: Ids) -> Rows:
-        """The row of each id, int32; -1 where there is none."""
+        """The row of each id (int32); -1 for an unknown id."""
         row_of = self._row_of_id
         rows = np.full(len(ids), -1, dtype=np.int32)
         inside = (ids >= 0) & (ids < len(row_of))
@@ -239,7 +238,7 @@ class CodeMatrix:
 
     def _add_block(self) -> None:
         large = bool(self._lead_blocks)
-        # All of it or nothing: there may be no memory for one of them.
+        # All blocks or none: there may be no memory for one of them.
         rest = (
             []
             if self._rest_blocks is None
@@ -262,12 +261,12 @@ class CodeMatrix:
 
 @functools.cache
 def _scan_pool() -> ThreadPoolExecutor:
-    """Those that scan beside the one that asks."""
+    """The threads that scan beside the calling one."""
     return ThreadPoolExecutor(MAX_THREADS - 1, thread_name_prefix="scan")
 
 
 def _split_range(first: int, end: int, least: int) -> list[tuple[int, int]]:
-    """The numbers from `first` to `end` in as many successive parts as there are threads for, none shorter than `least`."""
+    """Split a range into successive parts, one a thread, none shorter than `least`."""
     count = max(1, min((end - first) // least, MAX_THREADS, os.cpu_count() or 1))
     borders = [first + (end - first) * number // count for number in range(count + 1)]
     return list(itertools.pairwise(borders))
@@ -276,21 +275,21 @@ def _split_range(first: int, end: int, least: int) -> list[tuple[int, int]]:
 def _gather(
     blocks: Sequence[NDArray[Row]], rows: Rows | NDArray[np.int64], out: NDArray[Row] | None = None
 ) -> NDArray[Row]:
-    """These sorted rows of the blocks, in `out` when it is given."""
+    """These sorted rows of the blocks, in `out` if it is given."""
     if out is None:
         out = np.empty((len(rows), *blocks[0].shape[1:]), dtype=blocks[0].dtype)
     start = 0
     while start < len(rows):
         number = int(rows[start]) // BLOCK_ROWS
         end = int(np.searchsorted(rows, (number + 1) * BLOCK_ROWS))
-        # "clip" only because the default checks every index first.
+        # "clip", because the default mode checks every index first.
         np.take(blocks[number], rows[start:end] - number * BLOCK_ROWS, axis=0, out=out[start:end], mode="clip")
         start = end
     return out
 
 
 def _grow(values: NDArray[Integer], least: int) -> NDArray[Integer]:
-    """The values in an array with room for `least` and a quarter more, the rest -1."""
+    """The values in an array for `least` and a quarter more; the rest is -1."""
     grown = np.full(least + max(least // 4, 1024), -1, dtype=values.dtype)
     grown[: len(values)] = values
     return grown

@@ -1,4 +1,4 @@
-"""Codes compared with a question, all of them: those of an array, and of a whole table where no index holds it in memory."""
+"""Compares codes with a query: the best by coarse estimates, then fine estimates of those."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from indexd.vector_index.quantize import LENGTH_BYTES, Codes, Floats, code_bytes
 
 Rows = NDArray[np.int64]
 
-# Of the rough estimates, those that lie so many of their standard deviations below the best ones are not looked at again.
+# Candidates whose coarse estimate is more standard deviations below the best ones are dropped.
 COARSE_MARGIN_STD = 3.0
-# A first piece that tells what is near, and then greater ones, up to those whose distances, 512 KB, stay in the cache.
+# A small first piece sets the threshold; later pieces double, up to one whose distances (512 KB) stay in the cache.
 FIRST_PIECE_ROWS = 1 << 13
 MAX_PIECE_ROWS = 1 << 17
-# Looked at finely at once: codes and distances of 4096 are less than 1 MB.
+# Rows refined at once: their codes and distances take less than 1 MB.
 REFINE_ROWS = 1 << 12
 
 _thread_local = threading.local()
@@ -29,7 +29,7 @@ _thread_local = threading.local()
 
 @dataclass(frozen=True, slots=True)
 class CoarseHits:
-    """Rows (n,) with their rough estimates (n,), lengths (n,) and signs (n, bytes; none where they are not kept)."""
+    """Rows (n,) with their coarse estimates (n,), lengths (n,) and signs (n, bytes; 0 bytes if they are not kept)."""
 
     rows: Rows
     estimates: Floats
@@ -40,12 +40,11 @@ class CoarseHits:
         return len(self.rows)
 
     def take(self, places: NDArray[np.int64] | slice) -> CoarseHits:
-        """Some of them."""
+        """The hits at these positions."""
         return CoarseHits(self.rows[places], self.estimates[places], self.lengths[places], self.signs[places])
 
     @classmethod
     def concat(cls, parts: Sequence[CoarseHits]) -> CoarseHits:
-        """All of these in one."""
         return cls(
             np.concatenate([part.rows for part in parts]),
             np.concatenate([part.estimates for part in parts]),
@@ -55,10 +54,10 @@ class CoarseHits:
 
 
 class CoarseTopK:
-    """The rows that lie nearest to a question by rough estimates, of many that are offered piece by piece.
+    """Keeps the best rows by coarse estimate of all that are offered, in pieces.
 
-    What may be among the best `sure`, but no more than are `looked_at` (and their equals); and the nearest `least` in any
-    case. `size` is how many bytes of signs are compared; with `keep` those of what is found are kept.
+    Kept are the rows that may be among the best `guaranteed_top_k` (at most `refine_limit` and their equals), and the best
+    `min_candidates` in any case. `sign_bytes` of each code are compared.
     """
 
     def __init__(self, query: QueryCode, sign_bytes: int, limits: CandidateLimits, *, keep_signs: bool = False) -> None:
@@ -72,9 +71,9 @@ class CoarseTopK:
         self._pending: list[CoarseHits] = []
 
     def offer(self, signs: Codes, lengths: Floats, rows: Rows | int, mask: NDArray[np.bool_] | None = None) -> None:
-        """Signs (n, size) with their lengths (n,), and which rows they are: an array, or the first of successive ones.
+        """Offer signs (n, sign_bytes) with their lengths (n,). `rows`: their row numbers, or the first of successive ones.
 
-        `wanted` (n,) = which of them may be found.
+        `mask` (n,): which of them may be kept.
         """
         start = 0
         while start < len(signs):
@@ -91,37 +90,37 @@ class CoarseTopK:
             found = places + (start + rows) if isinstance(rows, int) else rows[start:end][places]
             kept = signs[start:end, : self._kept_bytes][places]
             self._pending.append(CoarseHits(found, estimates[passing], here[places], kept))
-            # Not every time: where many are near, that would take longer than to find them.
+            # Not for every piece: pruning would take longer than the scan if many rows pass.
             if 2 * sum(map(len, self._pending)) > len(self._best):
                 self._prune()
             start, self._piece_rows = end, min(2 * self._piece_rows, MAX_PIECE_ROWS)
 
     def fork(self) -> CoarseTopK:
-        """One without any rows, which knows from this one what is near enough."""
+        """An empty top k with the threshold of this one, for another thread."""
         other = copy.copy(self)
         other._best, other._pending = self._best.take(slice(0)), []
         return other
 
     def merge(self, other: CoarseTopK) -> None:
-        """Take over what the other found in other rows."""
+        """Add what another top k kept of other rows."""
         self._threshold = max(self._threshold, other._threshold)
         self._pending += [other._best, *other._pending]
 
     def results(self) -> CoarseHits:
-        """What was found, in any order."""
+        """The rows kept, in any order."""
         self._prune()
         return self._best
 
     def _prune(self) -> None:
-        """Keep what may be among the best, and raise the bar to it."""
+        """Drop rows that cannot be among the best, and raise the threshold."""
         found = CoarseHits.concat([self._best, *self._pending])
         self._pending = []
         estimates, wanted = found.estimates, self._limits
         if len(found) > max(wanted.guaranteed_top_k, wanted.min_candidates):
-            # One partition for each: of several places in one, numpy is slower by far.
+            # One partition each: np.partition with several positions is much slower.
             best = _nth_greatest(estimates, wanted.guaranteed_top_k)
             bar = best - COARSE_MARGIN_STD * self._estimator.noise_std * found.lengths[estimates >= best].mean()
-            # The best may be far ahead of all others, of which some are wanted all the same.
+            # The best may be far ahead of the others, some of which are required all the same.
             bar = min(bar, _nth_greatest(estimates, wanted.min_candidates))
             if len(found) > wanted.refine_limit:
                 bar = max(bar, _nth_greatest(estimates, wanted.refine_limit))
@@ -130,18 +129,17 @@ class CoarseTopK:
 
 
 def _nth_greatest(estimates: Floats, n: int) -> np.float32:
-    """The so manieth greatest of these."""
     found: np.float32 = np.partition(estimates, -n)[-n]
     return found
 
 
 def hamming_distances(queries: Codes, codes: Codes, out: Distances) -> Distances:
-    """In how many bits each of the codes (n, bytes) differs from each of the queries (m, bytes): int32 (m, n), into `out`."""
-    # Loaded with the first question: it takes 20 MB, and a daemon that nobody asks needs none of it.
+    """The number of different bits of each code (n, bytes) and each query (m, bytes): int32 (m, n), written to `out`."""
+    # Imported with the first query: it takes 20 MB, which a daemon without queries does not need.
     import faiss
 
     if not (queries.flags.c_contiguous and codes.flags.c_contiguous and out.shape == (len(queries), len(codes))):
-        raise ValueError("faiss compares rows that lie one after the other, and writes where there is room")
+        raise ValueError("queries and codes must be C-contiguous, and out must have the shape (queries, codes)")
     first, second, found = (faiss.swig_ptr(array) for array in (queries, codes, out))
     faiss.hammings(first, second, len(queries), len(codes), codes.shape[1], found)  # type: ignore[attr-defined]
     return out
@@ -193,8 +191,8 @@ def membership_mask(sorted_ids: Ids, ids: Ids) -> NDArray[np.bool_]:
 
 
 def _distance_buffer(count: int) -> Distances:
-    """Room for so many distances, (1, count), which this thread uses again: a fresh half megabyte costs as much as its scan."""
-    room: Distances | None = getattr(_thread_local, "room", None)
-    if room is None or room.shape[1] < count:
-        room = _thread_local.room = np.empty((1, max(count, FIRST_PIECE_ROWS)), dtype=np.int32)
-    return room[:, :count]
+    """A buffer (1, count) that this thread reuses: allocating half a megabyte costs as much as the scan that fills it."""
+    buffer: Distances | None = getattr(_thread_local, "buffer", None)
+    if buffer is None or buffer.shape[1] < count:
+        buffer = _thread_local.buffer = np.empty((1, max(count, FIRST_PIECE_ROWS)), dtype=np.int32)
+    return buffer[:, :count]

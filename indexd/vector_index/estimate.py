@@ -1,18 +1,18 @@
-"""How near vectors lie to a question, estimated from their codes alone.
+"""Cosines of vectors and a query, estimated from codes alone.
 
-Let c be a layer's mean, x a unit vector, r = x - c what is coded of it and n = |r|. A question q has a share a of the mean,
-and a rest p at a right angle to it: q = a c + p. Then
+Let c be the mean of a layer, x a unit vector, r = x - c the part that is coded and n = |r|. Split the query q into a share a
+of the mean and a rest p orthogonal to it: q = a c + p. Then
 
     <q, x> = <p, r> + a <c, x>     with     <c, x> = (1 + |c|^2 - n^2) / 2
 
-The second part is exact. A picture has nearly all of the mean; a text, which lies far from every picture, next to nothing.
-The first is estimated from the signs b of r, after both were turned by the same random rotation, in two ways:
+The second part is exact. An image query has nearly all of the mean, a text query almost none. The first part is estimated
+from the signs b of r, after the same random rotation of r and p, in two ways:
 
-- roughly, from the number h of the d signs in which p and r differ: n |p| cos(pi h / d), since each differs with a
-  probability of their angle over pi (Goemans and Williamson, *JACM* 42, 1995; Charikar, STOC 2002);
+- coarsely, from the number h of the d signs in which p and r differ: n |p| cos(pi h / d), since each differs with a
+  probability of their angle divided by pi (Goemans and Williamson, *JACM* 42, 1995; Charikar, STOC 2002);
 - finely, n <p, b> / sqrt(2 d / pi), in which only r is coded (RaBitQ: Gao and Long, SIGMOD 2024; sqrt(2 d / pi) is what
-  <r / n, b> is on average). p has four bits a number for it, which is as good as all of them: `p = step / 2 * sum(2^j s_j)`
-  with signs s_j, and so four counts of bits instead of d products.
+  <r / n, b> is on average). p is quantized to four bits a number, which loses nothing measurable: `p = step / 2 * sum(2^j s_j)`
+  with signs s_j, so that four Hamming distances replace d products.
 """
 
 from __future__ import annotations
@@ -33,10 +33,11 @@ Distances = NDArray[np.int32]
 
 @dataclass(frozen=True, slots=True)
 class QueryCode:
-    """A question as codes are compared with it.
+    """A query, ready to be compared with codes.
 
-    `planes` (4, bytes) are the signs s_j of its rest, the most significant first, which are the signs of the rest itself, in
-    whole words of 8 bytes; `step` is what its levels differ by, `length` its own, `share` how much of the mean it has, `certain` what is the same for all.
+    `bit_planes` (4, bytes) are the signs s_j of its rest, most significant first (plane 0 = the signs of the rest), padded to
+    words of 8 bytes. `step` is the distance of two levels, `norm` the length of the rest, `mean_share` a, `offset` the
+    exact part that is the same for all vectors.
     """
 
     bit_planes: Codes
@@ -47,33 +48,32 @@ class QueryCode:
     dim: int
 
     def fine_estimates(self, distances: Distances, lengths: Floats) -> Floats:
-        """Cosines (n,) by the distances (4, n) of a code's signs from each of the `planes`."""
+        """Cosines (n,) from the Hamming distances (4, n) of codes and bit planes, and the lengths (n,) of the rests."""
         products = _PLANE_WEIGHTS @ (self.dim - 2 * distances).astype(np.float32)
         products *= np.float32(self.step / 2 / math.sqrt(2 * self.dim / math.pi))
         return lengths * (products - np.float32(self.mean_share / 2) * lengths) + np.float32(self.offset)
 
     def fine_noise_std(self) -> float:
-        """The standard deviation of fine estimates from the truth, for a rest of length 1."""
+        """The standard deviation of the error of fine estimates, for a rest of length 1."""
         return self.norm * math.sqrt((math.pi / 2 - 1) / self.dim)
 
 
 class CoarseEstimator:
-    """Estimates by the first `bits` signs of a code."""
+    """Coarse estimates from the first `bits` signs of codes."""
 
     def __init__(self, query: QueryCode, bits: int) -> None:
         self._half_mean_share, self._offset = np.float32(query.mean_share / 2), np.float32(query.offset)
         # |p| cos(pi h / bits) for every distance h.
         self._cosine_by_distance: Floats = (query.norm * np.cos(np.pi * np.arange(bits + 1) / bits)).astype(np.float32)
         self.noise_std = query.norm * (math.pi / 2) / math.sqrt(bits)
-        """The standard deviation of estimates from the truth, for a rest of length 1, at most."""
+        """The standard deviation of the error of coarse estimates, for a rest of length 1, at most."""
 
     def estimates(self, distances: Distances, lengths: Floats) -> Floats:
-        """Cosines (n,) by how many of the signs differ, and the lengths of the vectors' rests."""
+        """Cosines (n,) from Hamming distances and the lengths of the rests."""
         return self._combine(self._cosine_by_distance[distances], lengths)
 
     def max_distance(self, min_estimate: float, shortest: float, longest: float) -> int:
-        """The greatest distance at which an estimate may be `least`, whatever the length of the rest between the two; -1 =
-        there is none."""
+        """The greatest distance at which an estimate may reach `min_estimate` for a length between the two; -1 = none."""
         best = np.maximum(
             *(self._combine(self._cosine_by_distance, np.float32(length)) for length in (shortest, longest))
         )
@@ -85,12 +85,12 @@ class CoarseEstimator:
         return int(np.count_nonzero(best >= min_estimate)) - 1
 
     def _combine(self, cosines: Floats, lengths: Floats | np.float32) -> Floats:
-        worth: Floats = lengths * (cosines - self._half_mean_share * lengths) + self._offset
-        return worth
+        estimates: Floats = lengths * (cosines - self._half_mean_share * lengths) + self._offset
+        return estimates
 
 
 def encode_query(query: Floats, mean: Floats | None, seed: int) -> QueryCode:
-    """The question, unit float32 (dim,), at codes that were made with this mean (dim,) and this rotation."""
+    """Encode a unit vector (dim,) for codes made with this mean (dim,) and rotation seed."""
     share = length_of_mean = 0.0
     rest = query
     if mean is not None:

@@ -1,7 +1,7 @@
-"""Memory for rows that come over years: taken from the system as they fill, in small pages at first, in large ones later.
+"""Arrays whose memory the system provides as they fill, in small pages first and in huge pages later.
 
-numpy asks for large pages (2 MB on most machines) for every array from 4 MB on. Three arrays a layer, hardly filled, were 30 MB
-that a library of a few thousand pictures had no use for: each got its pages whole, at once or when the kernel came round to it.
+numpy requests huge pages (2 MB on most machines) for every array of 4 MB or more. Three nearly empty arrays a layer took
+30 MB, which a library of a few thousand images does not need.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from numpy.typing import DTypeLike, NDArray
 
 
 class MmapArray:
-    """An array of `shape`, zeros, whose memory is the system's until something is written there. Raises MemoryError."""
+    """An array of zeros. A page takes memory once something is written to it. Raises MemoryError."""
 
     def __init__(self, shape: tuple[int, ...], dtype: DTypeLike, *, huge_pages: bool) -> None:
         try:
             self._memory = _anonymous_mmap(int(np.prod(shape)) * np.dtype(dtype).itemsize)
         except OSError as error:
             raise MemoryError(f"no memory for {shape} of {np.dtype(dtype)}: {error}") from None
-        # The array holds on to its memory.
+        # The array keeps a reference to its memory.
         self.array: NDArray[Any] = np.frombuffer(self._memory, dtype).reshape(shape)
         self._advise("MADV_HUGEPAGE" if huge_pages else "MADV_NOHUGEPAGE")
 
     def use_huge_pages(self) -> None:
-        """What is touched from now on may come in large pages, which are faster to scan."""
+        """Pages touched from now on may be huge pages, which are faster to scan."""
         self._advise("MADV_HUGEPAGE")
 
     def _advise(self, advice: str) -> None:
-        # Only Linux has it, and a kernel may be built without: then its pages are as they are.
+        # Only Linux has it, and a kernel may be built without it.
         if hasattr(mmap, advice):
             with contextlib.suppress(OSError):
                 self._memory.madvise(getattr(mmap, advice))

@@ -1,4 +1,4 @@
-"""The parts of one question, answered beside one another: they wait for the disk and compare vectors, and both leave Python free."""
+"""Runs the parts of one query in threads: they read the disk and compare vectors, and both release the GIL."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ QUERY_THREADS = 4
 
 
 def run_parallel(tasks: Sequence[Callable[[], Output]]) -> list[Output]:
-    """The answers to these parts of a question, in their order. Raises what the first of them raises that fails."""
+    """The results of the tasks, in their order. Raises the error of the first task, in order, that fails."""
     return run_on_pool(_query_pool(), tasks)
 
 
 def run_on_pool(pool: ThreadPoolExecutor, tasks: Sequence[Callable[[], Output]]) -> list[Output]:
-    """The same on these threads; the first part is done by the one that asks."""
-    others = [pool.submit(part) for part in tasks[1:]]
+    """The same on the threads of `pool`; the calling thread runs the first task."""
+    others = [pool.submit(task) for task in tasks[1:]]
     try:
-        return [*(part() for part in tasks[:1]), *(other.result() for other in others)]
+        return [*(task() for task in tasks[:1]), *(other.result() for other in others)]
     finally:
-        # Nobody waits any more for those that have not begun when one has failed.
+        # After a failure nothing waits for the tasks that have not started.
         for other in others:
             other.cancel()
 
 
 @functools.cache
 def _query_pool() -> ThreadPoolExecutor:
-    """Only for whole parts: one that waited here for a thread of its own might wait for ever."""
-    return ThreadPoolExecutor(QUERY_THREADS, thread_name_prefix="question")
+    """Only for independent tasks: a task that waited for another one here could deadlock."""
+    return ThreadPoolExecutor(QUERY_THREADS, thread_name_prefix="query")
