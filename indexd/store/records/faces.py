@@ -43,8 +43,8 @@ MembershipSource = Literal["cluster", "assigned", "confirmed"]
 
 @dataclass(frozen=True, slots=True)
 class CharacterRow:
-    """A character. `threshold` None = that of the settings; `kept`: a person had a hand in it; `made_at` seconds since
-    the epoch; `merged_into` names the one that has its faces now; `pictures` counts each picture once."""
+    """A character. `threshold` None = that of the settings; `curated`: a person named, merged, split or confirmed
+    it; `created_at` is seconds since the epoch; `merged_into` is the character that has its faces now; `images` counts each image once."""
 
     id: int
     name: str | None
@@ -60,7 +60,7 @@ class CharacterRow:
 
 @dataclass(frozen=True, slots=True)
 class FaceMembership:
-    """Whose face one is, and how it came there."""
+    """The character of a face, and how it was assigned."""
 
     region_id: int
     character_id: int

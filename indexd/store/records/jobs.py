@@ -24,7 +24,7 @@ class JobState(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NewJobItem:
-    """One picture to make: its index in the job, its seed, its final path, and the resolved settings as plain data."""
+    """A job item: its index in the job, its seed, its output path, and the resolved settings as plain data."""
 
     index: int
     seed: int
@@ -47,7 +47,7 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True)
 class JobRow:
-    """A job in the ledger. `mirrored` is the folder that its file was last moved to ("inbox", "accepted", "done", "failed")."""
+    """A job in the ledger. `file_location` is the folder that its file was last moved to ("inbox", "accepted", "done", "failed")."""
 
     id: int
     name: str
@@ -67,7 +67,7 @@ class JobRow:
 class JobItemRow:
     """One picture of a job. `seconds` is the wall time of the attempt that made it, `report` what the worker said of it.
 
-    `rejected` is where it goes because it is not kept; it lies there when `path` says the same.
+    `rejected_path` is where a rejected output is moved; it is there when `path` is equal.
     """
 
     id: int

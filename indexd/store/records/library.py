@@ -22,7 +22,7 @@ from indexd.store.records.indexing import StageInput
 class RootRow:
     """A watched folder. `purpose` is "images" or "jobs"; `identity` is "device:inode" as last seen.
 
-    `stranger` is the identity of a folder that took its place, with the number of files that were known then.
+    `foreign_root` is the identity of another folder at this path, and how many files the index knew of when it appeared.
     """
 
     id: int
@@ -38,7 +38,7 @@ class RootRow:
 
 @dataclass(frozen=True, slots=True)
 class ScannedFile:
-    """A settled file that was read: either its facts, or the problem for which it is no picture.
+    """A settled file that was read: its facts, or why it is not a readable image.
 
     `stages` names the work that the picture still needs ("thumbnail", layer names). `layers_of_texts` names the layers by the
     text that they embed, for a picture that is known already and of which something beside it says more now.
@@ -55,7 +55,7 @@ class ScannedFile:
 
 @dataclass(frozen=True, slots=True)
 class IngestResult:
-    """What became of a sighting."""
+    """What became of a scanned file."""
 
     image_id: int | None
     outcome: Literal["new", "known", "problem"]
@@ -63,7 +63,7 @@ class IngestResult:
 
 @dataclass(frozen=True, slots=True)
 class FileRow:
-    """Where a content lies or lay. `missing_since` is seconds since the epoch, None while it is there."""
+    """A file that has or had a content. `missing_since` is seconds since the epoch, None while the file is present."""
 
     id: int
     root_id: int
@@ -77,7 +77,7 @@ class FileRow:
 
 @dataclass(frozen=True, slots=True)
 class ImageRow:
-    """One picture by content with the columns that people ask for, and where it lies."""
+    """An image: one content, the metadata that lists show, its annotations and its files."""
 
     id: int
     content_hash: bytes
