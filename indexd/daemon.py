@@ -21,7 +21,7 @@ from indexd.config import Config
 from indexd.errors import IndexdError, SettingsError, StoreError
 from indexd.fs.private_files import make_private_folder
 from indexd.images import perceptual_hash
-from indexd.images.reader_client import ReaderClient
+from indexd.images.reader_client import ReaderClient, use_reader_processes
 from indexd.indexing.dispatcher import IndexDispatcher
 from indexd.indexing.stages import LAYERS, THUMBNAIL, attribute_stages, enabled_stages, stage_inputs
 from indexd.indexing.stages.index_stage import ThumbnailTarget
@@ -185,6 +185,7 @@ class Daemon:
         self.embedding_dispatcher = IndexDispatcher(self.store, self.workers, worker_settings, thumbnails, self.fail)
         self.jobs = JobService(self.store, config)
         self.reader = ReaderClient(self.workers, config.settings.watch.max_image_mib << 20)
+        self._started.callback(use_reader_processes(self.reader))
         self.ingest = IngestPipeline(
             self.store,
             IngestContext(config.settings, self.jobs, self.reader.read_batch),

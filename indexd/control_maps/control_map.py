@@ -20,7 +20,8 @@ from PIL import Image, ImageOps
 from indexd.control_maps import edge_maps
 from indexd.control_maps.map_cache import ControlMapCache
 from indexd.errors import IndexdError, ModelUnavailable, NotAnImage, NotRegularFile
-from indexd.images.decode import hash_file_hex, open_image
+from indexd.images.decode import open_image
+from indexd.images.file_hash import hash_file_hex
 from indexd.worker.calls import GENERATOR, ControlMapMade, MakeControlMap
 from indexd.worker.session import CallSession
 from indexd_schemas.control_types import ControlType, find_control_type

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from blake3 import blake3
 from PIL import Image, ImageOps, PngImagePlugin
 
 from indexd.errors import NotAnImage, NotRegularFile, is_transient_os_error, raise_transient_if_present
@@ -127,15 +126,6 @@ def flatten_on_white(image: Image.Image) -> Image.Image:
     if image.mode != "RGBA":
         return image
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-
-
-def hash_file_hex(path: bytes | str | Path) -> str:
-    """blake3 of a regular file's bytes in hex. Raises NotRegularFile, OSError."""
-    hasher = blake3()
-    with open_regular(path) as file:
-        while block := file.read(1 << 20):
-            hasher.update(block)
-    return hasher.hexdigest()
 
 
 def _decode(file: BinaryIO) -> DecodedImage:

@@ -8,10 +8,13 @@ other 32 are the mean blue and red difference of 4x4 cells. Why not the ImageHas
 from __future__ import annotations
 
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 HASH_VERSION = "1"
 """Goes up whenever the same image would get another hash: hashes of different versions are never compared."""
@@ -33,22 +36,26 @@ def compute_perceptual_hash(image: Image.Image) -> bytes:
 
     256 to 512 pixels on the longer side are enough; a thumbnail gives the same hash as the image within a few bits.
     """
+    from PIL.Image import Resampling
+
     flat = _flatten_on_white(image)
-    small = flat.convert("L").resize((_SIDE_PX, _SIDE_PX), Image.Resampling.LANCZOS)
+    small = flat.convert("L").resize((_SIDE_PX, _SIDE_PX), Resampling.LANCZOS)
     basis, rows, columns = _cosine_basis()
     levels = np.asarray(small, np.float32)
     strengths = (basis @ levels @ basis.T)[rows, columns]
     bits = strengths > _DEAD_ZONE
     if int(bits.sum()) < _MIN_SET_BITS:
         return b""
-    cells = flat.convert("YCbCr").resize((_COLOR_GRID_SIDE, _COLOR_GRID_SIDE), Image.Resampling.BOX)
+    cells = flat.convert("YCbCr").resize((_COLOR_GRID_SIDE, _COLOR_GRID_SIDE), Resampling.BOX)
     return np.packbits(bits).tobytes() + np.asarray(cells, np.uint8)[:, :, 1:].tobytes()
 
 
 def _flatten_on_white(image: Image.Image) -> Image.Image:
     if image.mode != "RGBA":
         return image.convert("RGB")
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    from PIL.Image import alpha_composite, new
+
+    return alpha_composite(new("RGBA", image.size, "white"), image).convert("RGB")
 
 
 @cache

@@ -8,8 +8,10 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from PIL import Image
+if TYPE_CHECKING:
+    from PIL import Image
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +42,10 @@ def write_pixels(image: Image.Image, folder: str, content_hash: bytes) -> int:
 
 def read_pixels(path: str) -> Image.Image | None:
     """The RGB image in the file; None where there is none that is whole."""
+    from PIL.Image import open as open_image
+
     try:
-        with Image.open(path, formats=("PPM",)) as opened:
+        with open_image(path, formats=("PPM",)) as opened:
             opened.load()
         return opened if opened.mode == "RGB" else None
     except Exception:  # a cache: whatever is wrong with it, the image itself is decoded instead

@@ -60,7 +60,9 @@ def _read_file(call: ReadImages, path: bytes) -> ImageFacts | ReadFailure:
             status = os.fstat(file.fileno())
             _check_size(status, call.max_bytes)
             return _within_limits(status.st_size, lambda: _read(call, path, file, status.st_size))
-    except (NotAnImage, NotRegularFile) as error:
+    except NotRegularFile as error:
+        return ReadFailure("not regular", str(error))
+    except NotAnImage as error:
         return ReadFailure("unreadable", str(error))
     except FileNotFoundError:
         return ReadFailure("missing", "it is gone")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import queue
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from indexd.errors import CallCancelled, CallTimedOut, NotAnImage, WorkerDied
+from indexd.errors import CallCancelled, CallTimedOut, NotAnImage, NotRegularFile, WorkerDied
 from indexd.image_metadata.model import ImageFacts, ImageMetadata
 from indexd.worker.calls import (
     READ_LANES,
@@ -63,7 +63,7 @@ class ReaderClient:
             return results if results is not None else [_died() for _ in paths]
 
     def read_file(self, path: bytes, *, with_sidecars: bool = True) -> ImageFacts:
-        """One image, not behind new ones. Raises NotAnImage, FileNotFoundError or another OSError."""
+        """One image, not behind new ones. Raises NotAnImage, NotRegularFile, FileNotFoundError or another OSError."""
         results = self._read((path,), READ_ON_DEMAND_LANE, with_sidecars=with_sidecars)
         result = results[0] if results else _died()
         if isinstance(result, ImageFacts):
@@ -104,8 +104,10 @@ class ReaderClient:
         return list(read.results)
 
 
-def as_error(failure: ReadFailure) -> NotAnImage | OSError:
+def as_error(failure: ReadFailure) -> NotAnImage | NotRegularFile | OSError:
     """The error that stands for a failure."""
+    if failure.kind == "not regular":
+        return NotRegularFile(failure.reason)
     if failure.kind == "missing":
         return FileNotFoundError(errno.ENOENT, failure.reason)
     return OSError(failure.errno, failure.reason) if failure.kind == "system" else NotAnImage(failure.reason)
@@ -122,8 +124,53 @@ def _size(path: bytes) -> int:
         return 0
 
 
+_process_reader: ReaderClient | None = None
+
+
+def use_reader_processes(reader: ReaderClient) -> Callable[[], None]:
+    """From now on `read_image_file` and `parse_stored_texts` of this process use these; returns what ends that."""
+    global _process_reader
+    previous, _process_reader = _process_reader, reader
+
+    def restore() -> None:
+        global _process_reader
+        _process_reader = previous
+
+    return restore
+
+
+def read_image_file(path: bytes, *, with_sidecars: bool = True) -> ImageFacts:
+    """Read one image: in a reader process where this process has one (the daemon), else here.
+
+    Raises NotAnImage, NotRegularFile, FileNotFoundError or another OSError.
+    """
+    if _process_reader is not None:
+        return _process_reader.read_file(path, with_sidecars=with_sidecars)
+    [result] = _read_here((path,), with_sidecars=with_sidecars)
+    if isinstance(result, ImageFacts):
+        return result
+    raise as_error(result)
+
+
+def parse_stored_texts(images: Sequence[StoredTexts]) -> list[ImageMetadata]:
+    """The metadata of stored texts, without `raw`: parsed in a reader process where this process has one, else here.
+
+    Raises WorkerDied, CallCancelled or OSError where the reader process cannot be had.
+    """
+    if _process_reader is not None:
+        return _process_reader.parse_texts(images)
+    from indexd.images.read_images import parse_texts
+
+    return list(parse_texts(ParseTexts(tuple(images))).metadata)
+
+
 def read_in_this_process(paths: Sequence[bytes]) -> list[ReadResult]:
     """Read files without a reader process: for commands and tools that have no daemon, and that may die."""
+    return _read_here(tuple(paths))
+
+
+def _read_here(paths: tuple[bytes, ...], *, with_sidecars: bool = True) -> list[ReadResult]:
+    # Imported here: the daemon must not load the parsers.
     from indexd.images.read_images import read_images
 
-    return list(read_images(ReadImages(tuple(paths))).results)
+    return list(read_images(ReadImages(paths, with_sidecars=with_sidecars)).results)

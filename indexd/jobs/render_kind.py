@@ -20,7 +20,7 @@ from indexd.errors import (
     raise_if_transient,
 )
 from indexd.fs.safe_open import open_regular
-from indexd.images.image_reader import read_image
+from indexd.images.reader_client import read_image_file
 from indexd.jobs.kinds import Artifact, ExistingOutput, ItemCall, JobKind, JobT, PlannedItem
 from indexd.jobs.queue.retry import InputImageGone
 from indexd.model_files import ModelCatalogue, UnknownModel
@@ -93,6 +93,10 @@ def build_render_call(job: JobRow, item: JobItemRow, catalogue: ModelCatalogue) 
     return ItemCall(Render(recipe, files), models)
 
 
+RECIPE_CHARACTERS_MAX = 4 << 20
+"""A recipe has two prompts of at most a megabyte each; a longer text is nothing that indexd wrote."""
+
+
 def find_existing_output(path: Path, recipe: Recipe) -> ExistingOutput | None:
     """The image at `path` if it was rendered from `recipe` (its `job` included) and is whole, else None.
 
@@ -101,17 +105,16 @@ def find_existing_output(path: Path, recipe: Recipe) -> ExistingOutput | None:
     """
     try:
         with open_regular(os.fsencode(path)) as file:
-            size = os.fstat(file.fileno()).st_size
-            facts = read_image(file, size, path.name)
-            file.seek(max(0, size - len(PNG_TRAILER)))
+            file.seek(max(0, os.fstat(file.fileno()).st_size - len(PNG_TRAILER)))
             is_whole = file.read() == PNG_TRAILER
+        facts = read_image_file(os.fsencode(path), with_sidecars=False)
     except OSError as error:
         raise_if_transient(error)
         return None
     except (NotRegularFile, NotAnImage):
         return None
     text = next((chunk.text for chunk in facts.metadata.raw if chunk.key == RECIPE_CHUNK), None)
-    if not is_whole or text is None:
+    if not is_whole or text is None or len(text) > RECIPE_CHARACTERS_MAX:
         return None
     try:
         found = json.loads(text)

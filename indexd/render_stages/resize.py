@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
-
 from indexd.images.geometry import SizePx, scale_size
 from indexd.render_stages.stage import ImageStage, StagePlanner, StageSize, render_stage
 from indexd_schemas.jobs.job_part import parse_sides
 from indexd_schemas.jobs.stages import Resize, ResizeRecipe
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from indexd.generate.context import RenderContext
 
 
@@ -43,7 +43,9 @@ class ResizeStage(ImageStage[Resize, ResizeRecipe]):
         self, recipe: ResizeRecipe, context: RenderContext, image: Image.Image, number: int
     ) -> tuple[Image.Image, ResizeRecipe]:
         size = resized_size(image.size, recipe)
-        return image if size == image.size else image.resize(size, Image.Resampling.LANCZOS), recipe
+        from PIL.Image import Resampling
+
+        return image if size == image.size else image.resize(size, Resampling.LANCZOS), recipe
 
     def job_keys(self, recipe: ResizeRecipe) -> dict[str, Any]:
         if recipe.width is not None:

@@ -6,13 +6,13 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
-
 from indexd.images.geometry import scale_size
 from indexd.render_stages.stage import ImageStage, StagePlanner, StageSize, render_stage
 from indexd_schemas.jobs.stages import Upscale, UpscaleRecipe
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from indexd.generate.context import RenderContext
 
 ASSUMED_SCALE = 4
@@ -49,7 +49,9 @@ class UpscaleStage(ImageStage[Upscale, UpscaleRecipe]):
             size = scale_size(image.size, upscaler.scale if recipe.scale is None else recipe.scale)
         tile_used = context.note_smaller_tiles(self.name, recipe.tile, used.tile)
         recipe = recipe.model_copy(update={"model": model, "tile_used": tile_used})
-        return made if made.size == size else made.resize(size, Image.Resampling.LANCZOS), recipe
+        from PIL.Image import Resampling
+
+        return made if made.size == size else made.resize(size, Resampling.LANCZOS), recipe
 
     def job_keys(self, recipe: UpscaleRecipe) -> dict[str, Any]:
         keys = {"model": recipe.model.name, "scale": recipe.scale, **used_tile_keys(recipe)}

@@ -275,9 +275,9 @@ class ReadImages:
 
 @dataclass(frozen=True, slots=True)
 class ReadFailure:
-    """Why a file was not read. `kind`: it is gone, it is not a readable image, or the system failed (`errno`)."""
+    """Why a file was not read. `kind`: it is gone, no regular file, no readable image, or the system failed (`errno`)."""
 
-    kind: Literal["missing", "unreadable", "system"]
+    kind: Literal["missing", "not regular", "unreadable", "system"]
     reason: str
     errno: int = 0
 

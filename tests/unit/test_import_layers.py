@@ -84,8 +84,6 @@ MAY_IMPORT_TORCH = (
     "indexd.render_stages.refine",
     "indexd.render_stages.upscale",
 )
-# Packages that import nothing else of this repository, so that they could be published alone.
-STANDALONE = ("indexd.image_metadata",)
 # What the torch side may use of the rest.
 SHARED_WITH_TORCH_SIDE = (
     "indexd.name_key",
@@ -100,7 +98,7 @@ SHARED_WITH_TORCH_SIDE = (
     "indexd.render_stages",
 )
 # Could be published on their own: they import nothing else of indexd.
-STANDALONE = ("indexd.vector_index",)
+STANDALONE = ("indexd.image_metadata", "indexd.vector_index")
 
 
 def _modules() -> Iterator[tuple[str, Path]]:
@@ -200,6 +198,27 @@ def test_importing_the_daemon_and_its_handlers_loads_no_torch() -> None:
     assert done.stdout.strip() == "[]"
 
 
+PARSERS = (
+    "PIL",
+    "indexd.image_metadata.comfyui_graph",
+    "indexd.image_metadata.containers.container_reader",
+    "indexd.image_metadata.file_reader",
+    "indexd.image_metadata.formats",
+    "indexd.image_metadata.parser",
+)
+"""What reads bytes and texts of strangers: only worker processes load it."""
+
+
+def test_the_daemon_and_its_handlers_load_no_image_parser() -> None:
+    script = (
+        "import sys, indexd.daemon\n"
+        "from indexd.registry import load_handlers; load_handlers()\n"
+        f"print([name for name in sys.modules if f'{{name}}.'.startswith({tuple(f'{name}.' for name in PARSERS)!r})])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"
+
+
 def test_only_the_sqlite_back_end_imports_apsw() -> None:
     foreign = [
         name
@@ -223,14 +242,3 @@ def test_only_the_sqlite_back_end_contains_sql() -> None:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and statement.search(node.value)
     ]
     assert foreign == []
-
-
-def test_standalone_packages_import_nothing_else_of_this_repository() -> None:
-    wrong = [
-        f"{name} imports {imported}"
-        for name, file in MODULES.items()
-        if (layer := _layer_of(name)) in STANDALONE
-        for imported in _imports(file)
-        if imported in MODULES and imported != "indexd" and not f"{imported}.".startswith(f"{layer}.")
-    ]
-    assert wrong == []

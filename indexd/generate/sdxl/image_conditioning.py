@@ -38,7 +38,7 @@ from indexd.generate.sdxl.ip_adapter import (
     lease_ip_adapter,
 )
 from indexd.generate.sdxl.pipeline import SdxlModel
-from indexd.images.decode import hash_file_hex
+from indexd.images.file_hash import hash_file_hex
 from indexd.worker.calls import Box, Render
 from indexd_schemas.control_types import CONTROL_TYPES, find_control_type
 from indexd_schemas.recipe import ControlRef, ReferenceRef

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import accumulate
 from typing import Any
 
+from indexd.errors import CallCancelled, WorkerDied
 from indexd.image_metadata.containers.stealth import STEALTH_CHUNK_KEY
 from indexd.image_metadata.model import RawChunk
-from indexd.images.image_reader import parse_metadata
+from indexd.images.reader_client import parse_stored_texts
 from indexd.indexing.stages.index_stage import IndexStage, StageContext, TaskBatch, present_files
 from indexd.indexing.stages.registry import register_stage, text_layers_by_input
 from indexd.store.protocols import IndexStore
 from indexd.store.records import IndexTask
-from indexd.worker.calls import MakeThumbnails, ThumbnailsMade
+from indexd.worker.calls import MakeThumbnails, StoredTexts, ThumbnailsMade
+
+log = logging.getLogger(__name__)
 
 THUMBNAIL = "thumbnail"
 MAX_BATCH_PIXELS = 1 << 26
@@ -75,13 +80,22 @@ def _store_stealth_metadata(store: IndexStore, texts: Mapping[int, str]) -> None
     if not texts:
         return
     rows, raws = store.images.rows(texts), store.images.raw_chunks_by_image(texts)
-    stated = {}
-    for image_id, text in texts.items():
-        row = rows.get(image_id)
-        if row is None or row.is_ai is not None:
-            continue
-        metadata = parse_metadata((*raws.get(image_id, ()), RawChunk(STEALTH_CHUNK_KEY, "utf-8", text)))
-        if metadata.is_ai is not None:
-            stated[image_id] = metadata
+    stored = {
+        image_id: StoredTexts(
+            (*raws.get(image_id, ()), RawChunk(STEALTH_CHUNK_KEY, "utf-8", text)), (), (row.width, row.height)
+        )
+        for image_id, text in texts.items()
+        if (row := rows.get(image_id)) is not None and row.is_ai is None
+    }
+    try:
+        parsed = parse_stored_texts(list(stored.values()))
+    except (WorkerDied, CallCancelled) as error:
+        log.warning("the texts hidden in %d images cannot be read and are left out: %s", len(stored), error)
+        return
+    stated = {
+        image_id: replace(metadata, raw=texts_of.chunks)
+        for (image_id, texts_of), metadata in zip(stored.items(), parsed, strict=True)
+        if metadata.is_ai is not None
+    }
     if stated:
         store.images.update_metadata(stated, text_layers_by_input())

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from indexd.errors import NotAnImage, NotRegularFile, is_transient_os_error
 from indexd.fs.paths import is_inside, is_unc, is_url
-from indexd.fs.safe_open import open_regular
-from indexd.images.image_reader import read_image
+from indexd.images.reader_client import read_image_file
 from indexd.jobs.parsing.validation import FieldError, format_path
 from indexd.jobs.parsing.yaml_guard import FieldPath
 from indexd.name_key import existing_spelling
@@ -32,8 +31,7 @@ def read_input_image(path: Path, key: FieldPath) -> InputImage:
     """Read the image at `path`. Raises FieldError at `key`."""
     where = format_path(key)
     try:
-        with open_regular(os.fsencode(path)) as file:
-            facts = read_image(file, os.fstat(file.fileno()).st_size, path.name)
+        facts = read_image_file(os.fsencode(path), with_sidecars=False)
     except FileNotFoundError:
         raise FieldError(key, f"{where}: there is no file {path}") from None
     except NotRegularFile:

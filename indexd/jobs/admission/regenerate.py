@@ -8,10 +8,8 @@ from functools import partial
 from typing import Any
 
 from indexd.errors import IndexdError
-from indexd.fs.safe_open import open_regular
 from indexd.image_metadata.model import ImageFacts
-from indexd.images.image_reader import read_image
-from indexd.images.sidecar_texts import read_sidecars
+from indexd.images.reader_client import read_image_file
 from indexd.jobs.admission.inputs import InputImage
 from indexd.jobs.export.from_metadata import job_from_metadata
 from indexd.jobs.export.from_recipe import job_keys
@@ -82,6 +80,4 @@ def lookup_problem(find: Callable[[str], Any]) -> Callable[[str], str | None]:
 
 
 def _read_facts(picture: InputImage) -> ImageFacts:
-    path = os.fsencode(picture.path)
-    with open_regular(path) as file:
-        return read_image(file, os.fstat(file.fileno()).st_size, picture.name, lambda: read_sidecars(path))
+    return read_image_file(os.fsencode(picture.path))

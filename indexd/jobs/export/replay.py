@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from pydantic import ValidationError
 
 from indexd.errors import IndexdError, NotAnImage
-from indexd.fs.safe_open import open_regular
 from indexd.image_metadata.model import ImageMetadata
-from indexd.images.image_reader import read_image
+from indexd.images.reader_client import read_image_file
 from indexd.jobs.export.job_file import json_in_yaml
 from indexd_schemas.api.responses import ReplayReport
 from indexd_schemas.recipe import Recipe
@@ -23,8 +22,7 @@ RECIPE_CHUNKS = ("png:indexd", "stealth:indexd")
 def read_recipe(path: Path) -> Recipe:
     """The recipe that an image carries. Raises IndexdError when it carries none."""
     try:
-        with open_regular(path.resolve()) as file:
-            facts = read_image(file, path.stat().st_size, path.name)
+        facts = read_image_file(os.fsencode(path.resolve()), with_sidecars=False)
     except (OSError, NotAnImage) as error:
         raise IndexdError(f"{path} cannot be read: {error}") from None
     recipe = parse_recipe(facts.metadata, str(path))
@@ -77,6 +75,8 @@ def compare_images(image: Path, replayed: Path) -> ReplayReport:
 
 def _pixels(path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """RGBA values (height, width, 4)."""
+    from PIL import Image
+
     try:
         with Image.open(path, formats=("PNG",)) as opened:
             return np.asarray(opened.convert("RGBA"), dtype=np.uint8)

@@ -10,7 +10,7 @@ from typing import Any
 
 from blake3 import blake3
 
-from indexd.images.decode import hash_file_hex
+from indexd.images.file_hash import hash_file_hex
 from indexd.jobs.files.atomic import FaultHook, fsync_folder, no_fault, write_new
 from indexd.jobs.files.output_names import free_file_name
 from indexd.jobs.kinds import Artifact, ExistingOutput

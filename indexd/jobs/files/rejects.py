@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from indexd.errors import NotRegularFile, StorageFull, StoreUnavailable, raise_if_transient
-from indexd.images.decode import hash_file_hex
+from indexd.images.file_hash import hash_file_hex
 from indexd.jobs.admission.scoring import items_to_reject
 from indexd.jobs.files.atomic import DISK_FULL_ERRNOS, FaultHook, fsync_folder, move_no_replace, no_fault
 from indexd.jobs.files.output_names import free_file_name

@@ -16,7 +16,7 @@ from indexd.api.metadata_reparse import reparse_metadata
 from indexd.api.operations.library import reparse
 from indexd.config import read_config
 from indexd.image_metadata.model import PARSER_VERSION, ImageMetadata, MetadataLora, RawChunk
-from indexd.images.image_reader import parse_metadata
+from indexd.images.reader_client import parse_stored_texts
 from indexd.store.sqlite.library.image_writer import METADATA_LOST
 from indexd.store.sqlite.store import Store
 from indexd_schemas.api.requests import ReparseRequest
@@ -149,10 +149,10 @@ def test_a_newer_reader_makes_all_pictures_old(library: SampleLibrary, monkeypat
     monkeypatch.setattr(metadata_reparse, "PARSER_VERSION", PARSER_VERSION + 1)
     monkeypatch.setattr(
         metadata_reparse,
-        "parse_metadata",
-        lambda chunks, problems: replace(
-            parse_metadata(chunks, problems), parser_version=PARSER_VERSION + 1, model_name="new"
-        ),
+        "parse_stored_texts",
+        lambda images: [
+            replace(one, parser_version=PARSER_VERSION + 1, model_name="new") for one in parse_stored_texts(images)
+        ],
     )
     outcome = reparse_metadata(store, ReparseRequest(limit=100))
     assert (outcome.read, outcome.changed) == (4, 4)
