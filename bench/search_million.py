@@ -140,7 +140,7 @@ def _sqlite_vec_scan(store: Store) -> Callable[[QueryVectors], list[Any]]:
     connection = apsw.Connection(str(store.path), flags=apsw.SQLITE_OPEN_READONLY)
     connection.enable_load_extension(True)
     connection.load_extension(sqlite_vec.loadable_path())
-    table = f"coarse_{in_use[0].revision_id}_{in_use[0].generation}"
+    table = f"codes_{in_use[0].revision_id}_{in_use[0].generation}"
     query = f"SELECT image_id FROM {table} WHERE code MATCH vec_bit(?) AND k = {K}"
     return lambda one: connection.execute(query, (quantize(one[None, :], None, ROTATION_SEED).tobytes(),)).fetchall()
 
