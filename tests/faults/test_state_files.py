@@ -90,7 +90,7 @@ def test_a_rating_survives_the_deletion_of_the_index_or_its_log(
     index = paths(home).index
     for suffix in lost:
         index.with_name(index.name + suffix).unlink()
-    eventually(lambda: "the daemon restarts with it" in daemon.log_output(), "the rescue", 5.0)
+    eventually(lambda: "the daemon restarts with it" in daemon.log_output(), "the rescue")
     eventually(lambda: rating(home) == 4, "the rating")
     rate(home, 2)
     daemon.kill()
@@ -140,7 +140,7 @@ def test_the_deleted_lock_is_taken_again_before_another_daemon_can(home: Path, d
 
 def test_the_deleted_socket_is_opened_anew(home: Path, daemon: DaemonProcess) -> None:
     paths(home).socket.unlink()
-    eventually(lambda: daemon.status() is not None, "an answer", 10.0)
+    eventually(lambda: daemon.status() is not None, "an answer")
     rate(home, 3)
     assert rating(home) == 3
 
