@@ -97,7 +97,7 @@ def _export_face_label(face: FaceLabel) -> FaceLabelRecord:
         kind=face.kind,
         box=face.box,
         character=face.name,
-        word=face.verdict,
+        verdict=face.verdict,
         said_at=face.labelled_at or None,
         hidden=face.hidden or None,
         threshold=face.threshold,
@@ -107,7 +107,7 @@ def _export_face_label(face: FaceLabel) -> FaceLabelRecord:
 def _import_face_label(record: FaceLabelRecord) -> FaceLabel:
     name = validate_character_name(record.character)
     return FaceLabel(
-        record.kind, record.box, name, record.word, record.said_at or 0.0, bool(record.hidden), record.threshold
+        record.kind, record.box, name, record.verdict, record.said_at or 0.0, bool(record.hidden), record.threshold
     )
 
 
@@ -127,5 +127,5 @@ def import_annotations(store: IndexStore, request: ImportRequest) -> ImportRepor
         given, faces, prefer_given=request.prefer_file, dry_run=request.dry_run
     )
     return ImportReport(
-        records=len(given), changed=counts.changed, same=counts.same, waiting=counts.pending, dry_run=request.dry_run
+        records=len(given), changed=counts.changed, same=counts.same, pending=counts.pending, dry_run=request.dry_run
     )

@@ -42,11 +42,11 @@ def _explain_known(
         text = (
             f"its folder {display(root.path)} is offline ({root.reason or 'not there'}); its images stay in the index"
         )
-        return Explanation(path=name, state="missing", sentences=[text], image_id=row.image_id, work=work)
+        return Explanation(path=name, state="missing", sentences=[text], image_id=row.image_id, index_tasks=work)
     if row.missing_since is not None:
         when = time.strftime(TIME_FORMAT, time.localtime(row.missing_since))
         text = f"the file has been missing since {when}; rating and tags stay with its content"
-        return Explanation(path=name, state="missing", sentences=[text], image_id=row.image_id, work=work)
+        return Explanation(path=name, state="missing", sentences=[text], image_id=row.image_id, index_tasks=work)
     changed = _change_sentences(row, daemon_running)
     if row.problem is not None or row.image_id is None:
         sentences = [f"it was read and skipped: {row.problem or 'it contains no image'}", *changed]
@@ -57,7 +57,7 @@ def _explain_known(
         sentences += [text for text in (image.decode_problem, image.parse_problem) if text]
         sentences += [f"the same content is also at {display(file.path)}" for file in image.files if file.id != row.id]
     state = "pending" if work else "indexed"
-    return Explanation(path=name, state=state, sentences=sentences, image_id=row.image_id, work=work)
+    return Explanation(path=name, state=state, sentences=sentences, image_id=row.image_id, index_tasks=work)
 
 
 def _change_sentences(row: FileRow, daemon_running: bool) -> list[str]:

@@ -28,4 +28,4 @@ def serialize_shown_job(store: IndexStore, row: JobRow, progress: Mapping[int, C
     """A job with its items, the progress of those that run (by item id), and the job file as it was admitted."""
     ended = row.state.is_final
     items = [item_report(item, ended=ended, progress=progress.get(item.id)) for item in store.jobs.items(row.id)]
-    return ShownJob(job=serialize_job(row), pictures=items, source=row.source.decode("utf-8", "replace"))
+    return ShownJob(job=serialize_job(row), items=items, source=row.source.decode("utf-8", "replace"))

@@ -68,20 +68,20 @@ def forget(context: OperationContext, request: ForgetRequest) -> ForgetReport:
     report = ForgetReport(
         files=len(chosen),
         images=len(images),
-        marks_kept=0,
+        annotations_kept=0,
         still_there=still_there,
         examples=[display(row.path) for row in chosen[:MAX_EXAMPLES]],
         dry_run=request.dry_run,
     )
     if request.dry_run:
-        kept = 0 if request.with_marks else store.forgetter.count_annotated(images)
-        return report.model_copy(update={"marks_kept": kept})
-    forgotten = store.forgetter.forget(chosen, images, with_annotations=request.with_marks)
+        kept = 0 if request.with_annotations else store.forgetter.count_annotated(images)
+        return report.model_copy(update={"annotations_kept": kept})
+    forgotten = store.forgetter.forget(chosen, images, with_annotations=request.with_annotations)
     if context.daemon is not None and request.offline:
         # A folder that was rejected because it replaced the forgotten one may be accepted now.
         context.daemon.watch.scan(None, wait=False)
     return report.model_copy(
-        update={"files": forgotten.files, "images": forgotten.images, "marks_kept": forgotten.annotations_kept}
+        update={"files": forgotten.files, "images": forgotten.images, "annotations_kept": forgotten.annotations_kept}
     )
 
 

@@ -17,7 +17,7 @@ from indexd_schemas.control_types import CONTROL_TYPES, UnknownControlType, find
 
 def control_map(workers: WorkerBackend, request: ControlMapRequest) -> MadeControlMap:
     """The control map of an image. Raises UsageError for an invalid request, ModelUnavailable, or what the worker raised."""
-    path = parse_target(request.picture).path
+    path = parse_target(request.image).path
     if path is None:
         raise UsageError("a control map needs an image at a path; write path:<absolute path>")
     try:

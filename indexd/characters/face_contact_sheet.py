@@ -34,7 +34,7 @@ def write_face_contact_sheet(faces: Sequence[CharacterFace], target: Path, thumb
     columns = min(MAX_COLUMNS, len(shown))
     page = ImageGrid(columns, -(-len(shown) // columns), CELL_PX, CAPTION_PX, FONT_PX)
     for place, face in enumerate(shown):
-        likeness = f"  {face.likeness:.2f}" if face.likeness is not None else ""
+        likeness = f"  {face.similarity:.2f}" if face.similarity is not None else ""
         page.draw_cell(
             place,
             load_face_crop(face, thumbnail_of(face.hash)),

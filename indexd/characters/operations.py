@@ -43,9 +43,9 @@ def serialize_character(row: CharacterRow) -> Character:
         id=row.id,
         name=row.name,
         faces=row.faces,
-        pictures=row.images,
+        images=row.images,
         confirmed=row.confirmed,
-        kept=row.curated,
+        curated=row.curated,
         hidden=row.hidden,
         threshold=row.threshold,
     )
@@ -150,13 +150,15 @@ def suggest_corrections(store: IndexStore) -> Suggestions:
         if cores is not None:
             smaller = cores.in_second if cores.in_second.sum() * 2 <= len(cores.in_second) else ~cores.in_second
             splits.append(
-                SuggestedSplit(character=serialize_character(row), apart=cores.separation, faces=read[smaller].tolist())
+                SuggestedSplit(
+                    character=serialize_character(row), separation=cores.separation, faces=read[smaller].tolist()
+                )
             )
     merges = [
-        SuggestedMerge(one=serialize_character(shown[one]), other=serialize_character(shown[other]), likeness=near)
+        SuggestedMerge(one=serialize_character(shown[one]), other=serialize_character(shown[other]), similarity=near)
         for one, other, near in find_merge_candidates(faces, store.characters.separated_pairs())
     ]
-    return Suggestions(splits=sorted(splits, key=lambda split: -split.apart), merges=merges)
+    return Suggestions(splits=sorted(splits, key=lambda split: -split.separation), merges=merges)
 
 
 def load_face_vectors(store: IndexStore, regions: Collection[int]) -> tuple[Ids, Floats]:
@@ -190,7 +192,7 @@ def _serialize_faces(
                 path=display(file.path) if file else None,
                 box=region.box,
                 quality=region.quality,
-                likeness=likeness.get(one),
+                similarity=likeness.get(one),
                 source=members[one].source,
             )
         )

@@ -80,7 +80,7 @@ def _serialize_sample(store: IndexStore, chosen: Iterable[tuple[int, int | None]
     listed = list(chosen)
     known = store.images.rows([image for image, _ in listed])
     return SampleResult(
-        pictures=[_serialize_image(known[image], region) for image, region in listed if image in known],
+        images=[_serialize_image(known[image], region) for image, region in listed if image in known],
         among=population,
     )
 

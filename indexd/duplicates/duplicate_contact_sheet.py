@@ -36,7 +36,7 @@ def write_duplicate_contact_sheet(
         more = f", {len(group.members) - COLUMNS} more" if len(group.members) > COLUMNS else ""
         page.draw_title(row, f"{row + 1}. {group.kind}: keep the first, {group.reason}{more}")
         for place, member in enumerate(group.members[:COLUMNS], row * COLUMNS):
-            likeness = "keep" if member.keep else f"{member.likeness:.2f}"
+            likeness = "keep" if member.keep else f"{member.similarity:.2f}"
             page.draw_cell(
                 place,
                 load_small_image(thumbnail_of(member.hash), member.path, CELL_PX),

@@ -145,7 +145,7 @@ def _serialize_member(row: ImageRow, file: FileRow | None, keep: bool, similarit
         byte_count=row.byte_count,
         modified_at=file.stamp.mtime_ns / 1e9 if file is not None else None,
         rating=row.rating,
-        likeness=round(similarity, 4),
+        similarity=round(similarity, 4),
     )
 
 

@@ -64,10 +64,10 @@ class Search:
             found = _RankedHits([])
         return SearchResults(
             hits=found.hits,
-            considered=considered,
+            candidate_count=considered,
             seconds=round(time.perf_counter() - started, 6),
             cutoff=found.cutoff,
-            left_out=found.cut_off_count,
+            cut_off_count=found.cut_off_count,
             notes=[*plan.notes, *self._limit_notes(plan, request.limit), *found.notes],
         )
 
@@ -196,7 +196,7 @@ def _score_parts(plan: SearchPlan, ranked: Ranking, image_id: int) -> list[Score
             term=part.cli_text,
             layer=part.label,
             weight=part.weight,
-            plain=round(plain[part.label], 4) if part.label in plain else None,
+            raw=round(plain[part.label], 4) if part.label in plain else None,
             z=round(z, 4),
         )
         for part, z in zip(parts, ranked.z_scores_of(image_id), strict=True)

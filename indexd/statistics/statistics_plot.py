@@ -60,7 +60,7 @@ def _charts(found: StatisticsReport) -> list[Chart]:
     charts = [
         Chart(
             f"Pictures by {table.key}",
-            [Bar(row.value, row.pictures, f"{row.pictures} ({row.share:.1%})") for row in table.rows[:MAX_ROWS]],
+            [Bar(row.value, row.images, f"{row.images} ({row.share:.1%})") for row in table.rows[:MAX_ROWS]],
         )
         for table in found.tables
     ]

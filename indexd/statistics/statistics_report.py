@@ -44,7 +44,7 @@ def compute_statistics(store: IndexStore, request: StatsRequest) -> StatisticsRe
     five = _five_star_rows(tallies, whole, request)
     odds = _term_odds(store, among, request) if whole.stars[4] else []
     return StatisticsReport(
-        pictures=whole.images,
+        images=whole.images,
         rated=sum(whole.stars),
         mean_rating=None if mean is None else round(mean, 4),
         ratings={str(stars): count for stars, count in enumerate(whole.stars, 1)},
@@ -75,7 +75,7 @@ def _count_row(tally: ValueCount, whole: ImageTotals) -> StatisticsCount:
     shrunk = shrunk_rating(tally.stars, of_all) if mean is not None and of_all is not None else None
     return StatisticsCount(
         value=tally.value,
-        pictures=tally.images,
+        images=tally.images,
         share=round(tally.images / whole.images, 6),
         rated=sum(tally.stars),
         mean_rating=None if mean is None else round(mean, 4),

@@ -193,7 +193,7 @@ def _acknowledged(home: Path) -> tuple[dict[Path, str], set[str]]:
     try:
         listed = remote.call(jobs.list_jobs, JobListRequest(limit=1000)).jobs
         shown = [remote.call(jobs.show_job, JobSelector(which=str(job.id))) for job in listed]
-        pictures = [one for job in shown for one in job.pictures if one.state == "done"]
+        pictures = [one for job in shown for one in job.items if one.state == "done"]
     finally:
         remote.close()
     assert len(pictures) >= 6

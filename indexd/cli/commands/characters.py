@@ -96,7 +96,7 @@ def show(character: str, limit: int, strategy: str, sheet: str | None, as_json: 
         return EXIT_OK
     print_text(_character_line(found.character))
     for face in found.faces:
-        near = f"{face.likeness:.2f}" if face.likeness is not None else "   -"
+        near = f"{face.similarity:.2f}" if face.similarity is not None else "   -"
         print_text(f"  {face.region:>8}  {near}  {face.source:9}  {face.path or f'#{face.image_id}'}")
     return EXIT_OK
 
@@ -117,7 +117,7 @@ def suggest(apart: tuple[str, str] | None, as_json: bool) -> int:
     else:
         for pair in found.merges:
             one, other = _character_label(pair.one), _character_label(pair.other)
-            print_text(f"{one} and {other} may be one character ({pair.likeness:.2f})")
+            print_text(f"{one} and {other} may be one character ({pair.similarity:.2f})")
             print_text(f"    indexd characters merge {pair.one.id} {pair.other.id}")
             print_text(f"    indexd characters suggest --keep-separate {pair.one.id} {pair.other.id}")
         for part in found.splits:
@@ -191,7 +191,7 @@ def _character_line(one: Character) -> str:
     marks += ["hidden"] if one.hidden else []
     marks += [f"threshold {one.threshold:g}"] if one.threshold is not None else []
     rest = f"  {', '.join(marks)}" if marks else ""
-    return f"{one.id:>6}  {one.name or '-':20}  {one.faces:>6} faces in {one.pictures} images{rest}"
+    return f"{one.id:>6}  {one.name or '-':20}  {one.faces:>6} faces in {one.images} images{rest}"
 
 
 def _write_contact_sheet(found: ShownCharacter, sheet: str) -> None:

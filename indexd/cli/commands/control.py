@@ -43,7 +43,7 @@ def control(picture: Path, kind: str, out: Path | None, size: str | None, low: i
     if out is not None and out.resolve() == picture.resolve():
         raise UsageError("the map cannot replace the image; name another file")
     request = ControlMapRequest(
-        picture=format_target(ImageTarget(path=os.fsencode(picture.absolute()))),
+        image=format_target(ImageTarget(path=os.fsencode(picture.absolute()))),
         type=kind[:100] or "?",
         width=width,
         height=height,

@@ -131,7 +131,7 @@ def _print_group(number: int, group: DuplicateGroup) -> None:
     spare = f", the others take {format_bytes(group.spare_bytes)}" if group.kind != "similar" else ""
     print_text(f"{number:3}  keep the first: {group.reason}{spare}")
     for member in group.members:
-        likeness = "" if group.kind == "same" else "     =" if member.keep else f"  {member.likeness:.2f}"
+        likeness = "" if group.kind == "same" else "     =" if member.keep else f"  {member.similarity:.2f}"
         rating = "  " + "★" * member.rating if member.rating else ""
         facts = f"{member.width}x{member.height}  {member.format}  {format_bytes(member.byte_count)}"
         print_text(f"     {'keep' if member.keep else '    '}{likeness}  {member.path or f'#{member.image_id}'}")

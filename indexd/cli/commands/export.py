@@ -84,7 +84,7 @@ def _count_unnamed_characters(operations: Operations) -> int:
     from indexd_schemas.api.characters import CharacterListRequest
 
     known = operations.call(list_characters, CharacterListRequest(hidden=True)).characters
-    return sum(one.kept and one.name is None for one in known)
+    return sum(one.curated and one.name is None for one in known)
 
 
 def _header() -> bytes:

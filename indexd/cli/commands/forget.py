@@ -69,8 +69,8 @@ def forget(
             for example in found.examples:
                 click.echo(example)
         click.echo(f"{found.files} files and {found.images} images {'would be ' if dry_run else ''}forgotten")
-    if found.marks_kept:
-        print_notice(f"what was said of {found.marks_kept} of them is kept, and comes back when they do")
+    if found.annotations_kept:
+        print_notice(f"what was said of {found.annotations_kept} of them is kept, and comes back when they do")
     if found.still_there:
         print_notice(f"{found.still_there} files are there again and stay; the next scan finds them")
     return EXIT_OK if found.files or found.images else EXIT_NOTHING_FOUND

@@ -41,7 +41,7 @@ def import_(file: str, prefer_file: bool, dry_run: bool, as_json: bool) -> int:
     from indexd.cli.support.request_validation import validated
     from indexd_schemas.api.annotations import ImportReport, ImportRequest
 
-    total = ImportReport(records=0, changed=0, same=0, waiting=0, dry_run=dry_run)
+    total = ImportReport(records=0, changed=0, same=0, pending=0, dry_run=dry_run)
     with _open_seekable(file) as source:
         for _ in _iter_records(source, file):
             pass
@@ -57,7 +57,7 @@ def import_(file: str, prefer_file: bool, dry_run: bool, as_json: bool) -> int:
         print_json(total)
     else:
         would = "would be " if dry_run else ""
-        waits = f"; {total.waiting} are not in the index, and wait" if total.waiting else ""
+        waits = f"; {total.pending} are not in the index, and wait" if total.pending else ""
         click.echo(f"{total.records} images read, {total.changed} {would}changed{waits}")
     return EXIT_OK
 

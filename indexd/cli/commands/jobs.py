@@ -126,7 +126,7 @@ def _print(shown: ShownJob, as_json: bool) -> None:
     print_text(f"job {job.id}  {job.name}  {job.kind}  {job.state}  ({item_counts_text(job)})")
     if job.error:
         print_text(f"  {job.error}")
-    for picture in shown.pictures:
+    for picture in shown.items:
         seconds = f"  {picture.seconds:.1f} s" if picture.seconds is not None else ""
         tries = f"  attempt {picture.attempts}" if picture.attempts > 1 else ""
         print_text(f"  {picture.index + 1:4}  {picture.state:9}  seed {picture.seed}  {picture.path}{seconds}{tries}")

@@ -105,7 +105,7 @@ def query(
         print_notice(f"note: {line}")
     _print(results, as_json=as_json, jsonl=jsonl, paths=paths, null=null)
     if not results.hits:
-        if not as_json and not results.left_out:
+        if not as_json and not results.cut_off_count:
             print_notice("nothing found")
         return EXIT_NOTHING_FOUND
     if sheet:

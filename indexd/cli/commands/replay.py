@@ -49,7 +49,7 @@ def replay(picture: Path, out: Path | None, as_json: bool) -> int:
             shown = wait_for_job(operations, str(submitted.job.id))
         if job_exit_code(shown) != EXIT_OK:
             raise IndexdError(f"the image could not be rendered again; see `indexd jobs show {shown.job.id}`")
-        replayed = compare_images(picture, Path(shown.pictures[0].path))
+        replayed = compare_images(picture, Path(shown.items[0].path))
         print_differences(recipe, Path(replayed.replayed))
     finally:
         if out is None:

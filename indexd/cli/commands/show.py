@@ -68,7 +68,7 @@ def _print(shown: ShownImage, raw: bool) -> None:
             print_text(f"{name:>16}  {value}")
     for note in shown.notes:
         print_text(f"{'note on search':>16}  {note}")
-    for name, text in generation_lines(shown.making, image.prompt):
+    for name, text in generation_lines(shown.generation, image.prompt):
         print_text(f"{name:>16}  {one_line(text)}")
     for file in shown.files:
         gone = f"  missing since {format_time(file.missing_since)}" if file.missing_since else ""
@@ -81,7 +81,7 @@ def _print(shown: ShownImage, raw: bool) -> None:
     for one in shown.attributes:
         score = f"  ({one.score:.2f})" if one.score is not None else ""
         print_text(f"{one.key[:16]:>16}  {one_line(one.value)}{score}")
-    for work in shown.work:
+    for work in shown.index_tasks:
         waits = f"  {work.waits_for or work.error or ''}".rstrip()
         print_text(f"{'pending':>16}  {work.stage} {work.state}{waits}")
     for key, text in shown.extras.items():

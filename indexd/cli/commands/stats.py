@@ -68,15 +68,15 @@ def stats(
     found = call_with_progress("counting", images.stats, request)
     for line in found.notes:
         print_notice(f"note: {line}")
-    if plot and found.pictures:
+    if plot and found.images:
         _plot(found, plot)
     if as_json:
         print_json(found)
-    elif found.pictures:
+    elif found.images:
         _print(found)
     else:
         print_notice("nothing found")
-    return EXIT_OK if found.pictures else EXIT_NOTHING_FOUND
+    return EXIT_OK if found.images else EXIT_NOTHING_FOUND
 
 
 def _plot(found: StatisticsReport, plot: str) -> None:
@@ -91,7 +91,7 @@ def _plot(found: StatisticsReport, plot: str) -> None:
 
 def _print(found: StatisticsReport) -> None:
     rated = f", {found.rated} rated, {found.mean_rating:.2f} on average" if found.mean_rating is not None else ""
-    click.echo(f"{found.pictures} images{rated}, made {format_time(found.first_at)} to {format_time(found.last_at)}")
+    click.echo(f"{found.images} images{rated}, made {format_time(found.first_at)} to {format_time(found.last_at)}")
     screen = console()
     for table in found.tables:
         screen.print(_count_table(table, found))
@@ -117,12 +117,12 @@ def _table(title: str, *columns: str) -> Table:
 
 def _count_table(counted: CountTable, found: StatisticsReport) -> Table:
     table = _table(
-        f"by {counted.key}: {counted.values} different on {counted.stated} of {found.pictures} images",
+        f"by {counted.key}: {counted.values} different on {counted.stated} of {found.images} images",
         *(counted.key, "images", "share", "rated", "mean", "shrunk"),
     )
     for row in counted.rows:
         means = [f"{mean:.2f}" if mean is not None else "-" for mean in (row.mean_rating, row.shrunk_rating)]
-        table.add_row(sanitize_text(row.value), str(row.pictures), f"{row.share:.1%}", str(row.rated), *means)
+        table.add_row(sanitize_text(row.value), str(row.images), f"{row.share:.1%}", str(row.rated), *means)
     return table
 
 

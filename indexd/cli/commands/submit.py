@@ -38,7 +38,7 @@ def submit(file: Path, wait: bool, as_json: bool) -> int:
     try:
         with open_operations(need_daemon=True) as operations:
             shown = operations.call(jobs.submit, request)
-            print_notice(f"job {shown.job.id} ({shown.job.name}) is accepted: {len(shown.pictures)} images")
+            print_notice(f"job {shown.job.id} ({shown.job.name}) is accepted: {len(shown.items)} images")
             if wait:
                 shown = wait_for_job(operations, str(shown.job.id))
     except DaemonNotRunning as error:
@@ -48,7 +48,7 @@ def submit(file: Path, wait: bool, as_json: bool) -> int:
     if as_json:
         print_json(shown)
     else:
-        for picture in shown.pictures:
+        for picture in shown.items:
             if picture.state == "done":
                 click.echo(picture.path)
     return job_exit_code(shown) if wait else EXIT_OK
@@ -67,7 +67,7 @@ def wait_for_job(operations: Operations, which: str) -> ShownJob:
             counts = shown.job.items
             finished = sum(counts.get(state, 0) for state in FINISHED_STATES)
             bar.update(
-                task, total=len(shown.pictures), completed=finished, description=f"job {shown.job.id} {shown.job.state}"
+                task, total=len(shown.items), completed=finished, description=f"job {shown.job.id} {shown.job.state}"
             )
             if shown.job.state in FINISHED_STATES:
                 return shown
@@ -78,13 +78,13 @@ def job_exit_code(shown: ShownJob) -> int:
     """The exit code of a finished job. Prints failures to stderr."""
     if shown.job.error:
         print_notice(f"job {shown.job.id}: {shown.job.error}")
-    for picture in shown.pictures:
+    for picture in shown.items:
         if picture.error and picture.state != "done":
             print_notice(f"image {picture.index + 1}: {picture.error}")
-    if shown.job.state == "done" and all(picture.state == "done" for picture in shown.pictures):
+    if shown.job.state == "done" and all(picture.state == "done" for picture in shown.items):
         return EXIT_OK
     print_notice(f"job {shown.job.id} ended as {shown.job.state}")
-    return EXIT_PARTLY_FAILED if any(picture.state == "done" for picture in shown.pictures) else EXIT_ERROR
+    return EXIT_PARTLY_FAILED if any(picture.state == "done" for picture in shown.items) else EXIT_ERROR
 
 
 def _read_job_file(file: Path) -> str:

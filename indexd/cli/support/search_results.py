@@ -41,9 +41,9 @@ def print_hit_table(answer: SearchResults) -> None:
 
 
 def _score_part_line(part: ScoreContribution) -> str:
-    plain = "no vector" if part.plain is None else f"cosine {part.plain:.3f}"
+    plain = "no vector" if part.raw is None else f"cosine {part.raw:.3f}"
     if part.layer.startswith("fulltext"):
-        plain = "no match" if part.plain is None else f"bm25 {part.plain:.2f}"
+        plain = "no match" if part.raw is None else f"bm25 {part.raw:.2f}"
     return f"{part.z:+6.2f} x {part.weight:g}  {part.layer} ({plain})  {one_line(part.term, 60)}"
 
 

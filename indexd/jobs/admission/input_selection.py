@@ -119,7 +119,7 @@ class InputSelector:
             count=min(selection.count or SAMPLE_COUNT, self._limit + 1),
         )
         try:
-            ids = [sample.image_id for sample in take_sample(self._store, request).pictures]
+            ids = [sample.image_id for sample in take_sample(self._store, request).images]
         except IndexdError as error:
             raise FieldError(INPUT_PATH, f"input: {error}") from None
         places = self._store.images.paths(ids)

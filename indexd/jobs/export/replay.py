@@ -64,7 +64,7 @@ def compare_images(image: Path, replayed: Path) -> ReplayReport:
         difference = np.abs(first.astype(np.int16) - second.astype(np.int16))
         largest, count = int(difference.max(initial=0)), int(np.any(difference, axis=-1).sum())
     return ReplayReport(
-        picture=str(image),
+        original=str(image),
         replayed=str(replayed),
         equal=largest == 0,
         same_bytes=same_bytes,

@@ -45,7 +45,7 @@ class FaceLabelRecord(Contract):
     kind: str = Field("face", min_length=1, max_length=100)
     box: tuple[BoxShare, BoxShare, BoxShare, BoxShare]
     character: str = Field(min_length=1, max_length=MAX_CHARACTER_NAME)
-    word: Literal["is", "not", "member"] = "is"
+    verdict: Literal["is", "not", "member"] = "is"
     said_at: Timestamp | None = None
     hidden: bool | None = None
     threshold: float | None = Field(None, ge=0, le=1)
@@ -102,7 +102,7 @@ class ImportReport(OutputDocument):
     records: int
     changed: int
     same: int
-    waiting: int
+    pending: int
     dry_run: bool = False
 
 
@@ -158,7 +158,7 @@ class ForgetRequest(ApiRequest):
     under: EncodedPath | None = None
     older_than_seconds: float = Field(0.0, ge=0, le=1e12)
     offline: bool = False
-    with_marks: bool = False
+    with_annotations: bool = False
     dry_run: bool = False
 
 
@@ -169,7 +169,7 @@ class ForgetReport(OutputDocument):
 
     files: int
     images: int
-    marks_kept: int
+    annotations_kept: int
     still_there: int
     examples: list[str] = Field(default_factory=list)
     dry_run: bool = False

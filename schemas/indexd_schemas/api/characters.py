@@ -90,9 +90,9 @@ class Character(Contract):
     id: int
     name: str | None
     faces: int
-    pictures: int
+    images: int
     confirmed: int
-    kept: bool
+    curated: bool
     hidden: bool
     threshold: float | None = None
 
@@ -108,7 +108,7 @@ class CharacterFace(Contract):
     path: str | None
     box: tuple[float, float, float, float]
     quality: float
-    likeness: float | None = None
+    similarity: float | None = None
     source: Literal["cluster", "assigned", "confirmed"]
 
 
@@ -156,7 +156,7 @@ class SuggestedSplit(Contract):
     """A character with two dense cores; `apart` is their distance divided by their width; `faces` are those of the smaller core."""
 
     character: Character
-    apart: float
+    separation: float
     faces: list[int]
 
 
@@ -165,7 +165,7 @@ class SuggestedMerge(Contract):
 
     one: Character
     other: Character
-    likeness: float
+    similarity: float
 
 
 class Suggestions(OutputDocument):
@@ -203,5 +203,5 @@ class SampledImage(Contract):
 class SampleResult(OutputDocument):
     """What `indexd sample --json` prints, in the order of choice; `among` counts the candidates."""
 
-    pictures: list[SampledImage]
+    images: list[SampledImage]
     among: int

@@ -43,7 +43,7 @@ class DuplicateMember(Contract):
     byte_count: int
     modified_at: float | None
     rating: int | None = None
-    likeness: float
+    similarity: float
 
 
 class DuplicateGroup(Contract):
@@ -88,7 +88,7 @@ class StatisticsCount(Contract):
     drawn towards the mean of all."""
 
     value: str
-    pictures: int
+    images: int
     share: float
     rated: int
     mean_rating: float | None = None
@@ -134,7 +134,7 @@ class PromptTermRow(Contract):
 class StatisticsReport(OutputDocument):
     """What `indexd stats --json` prints."""
 
-    pictures: int
+    images: int
     rated: int
     mean_rating: float | None = None
     ratings: dict[str, int]

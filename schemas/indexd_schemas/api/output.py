@@ -209,7 +209,7 @@ class ScoreContribution(Contract):
     term: str
     layer: str
     weight: float
-    plain: float | None = None
+    raw: float | None = None
     z: float
 
 
@@ -234,11 +234,11 @@ class SearchResults(OutputDocument):
     """
 
     hits: list[SearchHit]
-    considered: int
+    candidate_count: int
     seconds: float
     cutoff: float | None = None
     best_score: float | None = None
-    left_out: int = 0
+    cut_off_count: int = 0
     notes: list[str] = Field(default_factory=list)
     next: str | None = Field(default=None, description="The cursor of the next page; null on the last one.")
 
@@ -249,10 +249,10 @@ class ShownImage(OutputDocument):
     image: ImageSummary
     notes: list[str] = Field(default_factory=list)
     files: list[ImageFile]
-    work: list[PendingTask]
+    index_tasks: list[PendingTask]
     regions: list[ImageRegion] = Field(default_factory=list)
     attributes: list[StatedAttribute] = Field(default_factory=list)
-    making: GenerationDetails = Field(default_factory=GenerationDetails)
+    generation: GenerationDetails = Field(default_factory=GenerationDetails)
     extras: dict[str, str] = Field(default_factory=dict)
     raw: dict[str, str] = Field(default_factory=dict)
 
@@ -264,7 +264,7 @@ class Explanation(OutputDocument):
     state: Literal["indexed", "pending", "skipped", "missing", "unknown", "ignored", "outside"]
     sentences: list[str]
     image_id: int | None = None
-    work: list[PendingTask] = Field(default_factory=list)
+    index_tasks: list[PendingTask] = Field(default_factory=list)
 
 
 class RootState(Contract):
@@ -388,7 +388,7 @@ class ShownJob(OutputDocument):
     """What `indexd jobs show --json` prints."""
 
     job: JobSummary
-    pictures: list[JobItem]
+    items: list[JobItem]
     source: str
 
 
@@ -402,7 +402,7 @@ class JobResult(OutputDocument):
     error: str | None = None
     created_at: float
     finished_at: float
-    pictures: list[JobItem]
+    images: list[JobItem]
     recipes: list[dict[str, Any]]
 
 

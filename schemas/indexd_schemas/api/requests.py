@@ -135,7 +135,7 @@ class EventsRequest(ApiRequest):
 class ControlMapRequest(ApiRequest):
     """Make a control map of the image at a path; width and height together, None = the image's own size."""
 
-    picture: TargetText
+    image: TargetText
     type: str = Field(min_length=1, max_length=100)
     width: int | None = Field(None, ge=8, le=16_384)
     height: int | None = Field(None, ge=8, le=16_384)

@@ -62,7 +62,7 @@ class LoraList(OutputDocument):
 class ReplayReport(OutputDocument):
     """What `replay` prints: `largest_difference` is over all colour values, 0 to 255; None when the sizes differ."""
 
-    picture: str
+    original: str
     replayed: str
     equal: bool
     same_bytes: bool

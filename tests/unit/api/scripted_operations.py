@@ -35,14 +35,14 @@ from indexd_schemas.api.responses import Health, MadeControlMap, Readiness, Repa
 STATUS = DaemonStatus(
     running=True, version="0", pid=1, home="/h", index="/h/index.db", index_bytes=1, images=2, files=3, missing_files=0
 )
-LUNA = Character(id=1, name="Luna", faces=2, pictures=2, confirmed=0, kept=True, hidden=False)
+LUNA = Character(id=1, name="Luna", faces=2, images=2, confirmed=0, curated=True, hidden=False)
 JOB = ShownJob(
     job=JobSummary(id=7, name="x", kind="txt2img", state="queued", created_at=1.0, items={"queued": 1}),
-    pictures=[],
+    items=[],
     source="kind: txt2img\n",
 )
 SCANNED = ScanReport(waited=True, seconds=0.5, images=2, files=3, missing_files=0)
-FORGOTTEN = ForgetReport(files=3, images=2, marks_kept=1, still_there=0, examples=["/a.png"])
+FORGOTTEN = ForgetReport(files=3, images=2, annotations_kept=1, still_there=0, examples=["/a.png"])
 
 
 class ScriptedOperations(Operations):
@@ -59,7 +59,7 @@ class ScriptedOperations(Operations):
         self.closed = False
         self.responses: dict[str, object] = {
             "health": Health(),
-            "query": SearchResults(hits=[], considered=5, seconds=0.1, notes=["bge is off, because …"]),
+            "query": SearchResults(hits=[], candidate_count=5, seconds=0.1, notes=["bge is off, because …"]),
             "show": NothingFound("#1 is not in the index"),
             "explain": Explanation(path="p", state="outside", sentences=["it lies outside"]),
             "status": STATUS,
@@ -78,12 +78,12 @@ class ScriptedOperations(Operations):
             "note": AnnotateReport(changed=1),
             "annotate_matching": AnnotateReport(changed=3),
             "export_annotations": AnnotationPage(records=[]),
-            "import_annotations": ImportReport(records=1, changed=0, same=0, waiting=0),
+            "import_annotations": ImportReport(records=1, changed=0, same=0, pending=0),
             "relocate": RelocateReport(files=2, dropped=0, notes=["change it"]),
             "forget": FORGOTTEN,
             "duplicates": DuplicatesReport(groups=[], found=[], seconds=0.1),
             "stats": StatisticsReport(
-                pictures=0, rated=0, ratings={}, tables=[], five_stars=[], terms_for=[], terms_against=[], seconds=0.1
+                images=0, rated=0, ratings={}, tables=[], five_stars=[], terms_for=[], terms_against=[], seconds=0.1
             ),
             "list_characters": CharacterList(characters=[], faces=2, unassigned=1),
             "show_character": ShownCharacter(character=LUNA, faces=[]),
@@ -91,7 +91,7 @@ class ScriptedOperations(Operations):
             "list_corrections": CorrectionLog(corrections=[]),
             "suggest": Suggestions(splits=[], merges=[]),
             "cluster": ClusteringState(state="running"),
-            "sample": SampleResult(pictures=[], among=4),
+            "sample": SampleResult(images=[], among=4),
             "verify_model": VerifiedModel(role="bge", ok=True, detail="cpu", seconds=1.0),
             "control_map": MadeControlMap(
                 path="/m.png", type="canny", method="canny/1-2", width=8, height=8, cached=True, seconds=0.1

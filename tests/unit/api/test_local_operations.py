@@ -322,7 +322,7 @@ def test_what_needs_the_daemon_says_so(alone: LocalOperations, library: SampleLi
 def test_jobs_by_number_and_by_name(within: LocalOperations, live: DaemonContext) -> None:
     shown = within.call(jobs.submit, SubmitRequest(name="one.yaml", source="kind: txt2img\n"))
     assert (shown.job.name, shown.job.items, shown.source) == ("one", {"queued": 1}, "kind: txt2img\n")
-    assert shown.pictures[0].seed == 5
+    assert shown.items[0].seed == 5
     by_id = within.call(jobs.show_job, JobSelector(which=str(shown.job.id)))
     assert by_id == within.call(jobs.show_job, JobSelector(which="one"))
     assert within.call(jobs.list_jobs, JobListRequest(states=("done",))).jobs == []

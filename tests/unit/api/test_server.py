@@ -128,7 +128,7 @@ REQUESTS: dict[str, ApiRequest] = {
     "cluster": ClusterRequest(action="cancel"),
     "sample": SampleRequest(character="1", count=3),
     "verify_model": VerifyModelRequest(role="ä b?"),
-    "control_map": ControlMapRequest(picture="path:/a%FF.png", type="canny", width=64, height=8),
+    "control_map": ControlMapRequest(image="path:/a%FF.png", type="canny", width=64, height=8),
     "reparse": ReparseRequest(after=5, limit=10, everything=True),
 }
 

@@ -243,7 +243,7 @@ def test_min_score(indexd: Indexd, library: SampleLibrary) -> None:
     assert len(indexd("query", "--similar", cat, "--paths").out.splitlines()) == 8
     bar = indexd("query", "--similar", cat, "--min-score", "1", "--json").json
     assert 0 < len(bar["hits"]) < 8
-    assert (bar["cutoff"], bar["left_out"]) == (1.0, 8 - len(bar["hits"]))
+    assert (bar["cutoff"], bar["cut_off_count"]) == (1.0, 8 - len(bar["hits"]))
     none = indexd("query", "--similar", cat, "--min-score", "99")
     assert (none.code, none.out) == (3, "")
     assert none.err.startswith("note: nothing here fits: the best score is ")

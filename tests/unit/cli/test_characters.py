@@ -51,7 +51,7 @@ def test_characters_are_listed_named_shown_and_asked_for(
 ) -> None:
     assert indexd("characters", "name", "1", "Luna").out == "named 1 Luna  (indexd characters undo 1)\n"
     listed = indexd("characters", "list", "--json").json
-    assert [(one["id"], one["name"], one["faces"], one["kept"]) for one in listed["characters"]] == [
+    assert [(one["id"], one["name"], one["faces"], one["curated"]) for one in listed["characters"]] == [
         (1, "Luna", 8, True),
         (2, None, 4, False),
     ]
@@ -125,7 +125,7 @@ def test_a_character_is_seen_on_a_sheet_and_sampled(
     best = indexd("sample", "--character", "1", "--strategy", "best", "-n", "2").out.splitlines()
     assert best == [library.path(name) for name in list(library.ids)[PICTURES - 1 : PICTURES - 3 : -1]]
     sampled = indexd("sample", "--character", "1", "character:2", "--json").json
-    assert (len(sampled["pictures"]), sampled["among"]) == (4, 4)
+    assert (len(sampled["images"]), sampled["among"]) == (4, 4)
     diverse = indexd("sample", "path:*.png", "-n", "4").out.splitlines()
     assert len({Path(path).parent.name for path in diverse}) == 4
     assert len(indexd("sample", "model:pony*", "--strategy", "random", "-n", "3").out.splitlines()) == 3
@@ -172,7 +172,7 @@ def test_names_and_what_was_said_travel_to_another_index(
         fresh = SampleLibrary(store, library.root, store.roots.ensure(bytes(library.root), "images").id)
         first = fresh.add("cats/cat-0.png")
         assert first is not None
-    assert indexd("import", str(kept), "--json").json["waiting"] == PICTURES - 1
+    assert indexd("import", str(kept), "--json").json["pending"] == PICTURES - 1
     with Store.open(read_config(home).paths.index) as store:
         fresh = SampleLibrary(store, library.root, store.roots.ensure(bytes(library.root), "images").id)
         revision = store.faces.activate("toy/1", DIM, "eyes/1")

@@ -78,7 +78,7 @@ class ScriptedJobs(ScriptedOperations):
             index=0, seed=5, state=state, attempts=1, path=str(self.made), error=self.error_text, seconds=0.5
         )
         job = JobSummary(id=7, name="x", kind="txt2img", state=state, created_at=1.0, items={state: 1})
-        return ShownJob(job=job, pictures=[item], source="kind: txt2img\n")
+        return ShownJob(job=job, items=[item], source="kind: txt2img\n")
 
 
 @pytest.fixture

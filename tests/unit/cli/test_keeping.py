@@ -194,7 +194,7 @@ def test_forget(indexd: Indexd, library: SampleLibrary, home: Path) -> None:
     with Store.open(read_config(home).paths.index) as store:
         store.files.mark_missing(library.root_id, [b"cats/cat-0.png", b"cats/cat-1.png"], 5.0)
     dry = indexd("forget", "--dry-run", "--json").json
-    assert (dry["files"], dry["images"], dry["marks_kept"], dry["still_there"]) == (1, 1, 1, 1)
+    assert (dry["files"], dry["images"], dry["annotations_kept"], dry["still_there"]) == (1, 1, 1, 1)
     assert dry["examples"] == [gone]
     assert indexd("forget").code == 2
     assert indexd("forget", "--yes", "--under", str(home / "elsewhere")).code == 3

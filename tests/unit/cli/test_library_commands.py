@@ -106,10 +106,10 @@ def test_stats_are_printed_and_drawn(indexd: Indexd, copied: SampleLibrary, tmp_
 
 def test_stats_as_json_with_a_filter(indexd: Indexd, copied: SampleLibrary) -> None:
     document = indexd("stats", "--by", "model", "--json", "model:pony*", "-has:rating").json
-    assert document["pictures"] == 0
+    assert document["images"] == 0
     document = indexd("stats", "--by", "model", "--json", "model:pony*").json
     assert [row["value"] for row in document["tables"][0]["rows"]] == ["ponyXL"]
-    assert (document["pictures"], document["rated"]) == (4, 4)
+    assert (document["images"], document["rated"]) == (4, 4)
 
 
 def test_no_pictures_is_nothing_found(indexd: Indexd, library: SampleLibrary) -> None:

@@ -112,7 +112,7 @@ def test_the_same_picture_in_other_bytes(shelf: Shelf) -> None:
         ["original.png", "small.jpg"],
         "has the original metadata",
     )
-    assert 0.9 < group.members[1].likeness <= 1.0
+    assert 0.9 < group.members[1].similarity <= 1.0
     assert shelf.ask("same") == []
 
 

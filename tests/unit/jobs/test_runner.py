@@ -52,9 +52,9 @@ def test_a_job_from_file_to_result(setup: JobSetup) -> None:
     assert setup.listed("done") == ["x.result.json", "x.yaml"]
     result = json.loads((setup.inbox / "done" / "x.result.json").read_text())
     assert (result["state"], result["error"], result["name"], result["job_id"]) == ("done", None, "x", 1)
-    assert [picture["seed"] for picture in result["pictures"]] == [1000, 1001, 1002]
-    assert [Path(picture["path"]).name for picture in result["pictures"]] == setup.pictures()
-    assert all(len(picture["hash"]) == 64 and picture["attempts"] == 1 for picture in result["pictures"])
+    assert [picture["seed"] for picture in result["images"]] == [1000, 1001, 1002]
+    assert [Path(picture["path"]).name for picture in result["images"]] == setup.pictures()
+    assert all(len(picture["hash"]) == 64 and picture["attempts"] == 1 for picture in result["images"])
     assert [recipe["job"] for recipe in result["recipes"]] == ["1/0", "1/1", "1/2"]
     call = setup.workers.calls[0]
     assert isinstance(call, Render)

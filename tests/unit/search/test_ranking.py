@@ -229,5 +229,5 @@ def test_what_fits_passes_the_default_cut_off_and_what_fits_nothing_does_not(
     assert np.mean([not answer.hits for answer in answers(*nobodys, min_score=3.0)]) > 0.75
     assert np.mean([len(answer.hits) > 0 for answer in answers(0, SUBJECTS, min_score=3.0)]) >= 0.9
     silent = next(answer for answer in unknown if not answer.hits)
-    assert silent.left_out == 20
+    assert silent.cut_off_count == 20
     assert silent.notes[0].startswith("nothing here fits: the best score is")

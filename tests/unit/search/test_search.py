@@ -135,11 +135,11 @@ def test_a_negative_weight_pushes_away(search: Search) -> None:
 
 def test_filters_decide_who_may_appear(search: Search) -> None:
     answer = search.query(SearchRequest(terms=(term("text", "cat"),), filters=("model:juggernaut steps:30..40",)))
-    assert answer.considered == len(answer.hits) == 4
+    assert answer.candidate_count == len(answer.hits) == 4
     assert set(subjects(answer)) == {"house", "sea"}
-    assert search.query(SearchRequest(filters=("lora:my lora", "-model:pony*"))).considered == 2
+    assert search.query(SearchRequest(filters=("lora:my lora", "-model:pony*"))).candidate_count == 2
     assert names(search.query(SearchRequest(filters=("seed:18446744073709551615",)))) == ["sea-0.png"]
-    assert search.query(SearchRequest(filters=("size:64x64",))).considered == 20
+    assert search.query(SearchRequest(filters=("size:64x64",))).candidate_count == 20
     assert search.query(SearchRequest(filters=("size:64x65",))).hits == []
     assert search.query(SearchRequest(filters=("model:nobody",), terms=(term("text", "cat"),))).hits == []
 
@@ -328,7 +328,7 @@ def test_explaining_says_where_each_score_comes_from(search: Search) -> None:
     hit = search.query(question.model_copy(update={"explain": True})).hits[0]
     parts = {part.layer: part for part in hit.parts or ()}
     assert {layer: part.weight for layer, part in parts.items()} == {"bge_prompt": 2.0, "clip_h": -0.5, "fulltext": 2.0}
-    assert {layer: part.plain for layer, part in parts.items()} == hit.scores
+    assert {layer: part.raw for layer, part in parts.items()} == hit.scores
     assert parts["clip_h"].term == "--not-text cat"
     total = sum(part.weight * part.z for part in parts.values())
     length = sum(part.weight**2 for part in parts.values()) ** 0.5
@@ -347,10 +347,10 @@ def test_what_does_not_fit_is_left_out(large: SampleLibrary, embed: FakeQueryEmb
     search = Search(large.store, embed)
     cats = search.query(SearchRequest(terms=(term("text", "cat"),), limit=100))
     assert subjects(cats) == ["cat"] * 30
-    assert (cats.cutoff, cats.left_out) == (2.5, 70)
+    assert (cats.cutoff, cats.cut_off_count) == (2.5, 70)
     assert cats.notes == ["70 of the best 100 score below the cut-off of +2.5 and are left out; --all shows them"]
     nothing = search.query(SearchRequest(terms=(term("text", "a bicycle"),)))
-    assert (nothing.hits, nothing.left_out) == ([], 20)
+    assert (nothing.hits, nothing.cut_off_count) == ([], 20)
     assert nothing.notes[0].startswith("nothing here fits: the best score is ")
     everything = search.query(SearchRequest(terms=(term("text", "a bicycle"),), everything=True))
     assert (len(everything.hits), everything.cutoff, everything.notes) == (20, None, [])

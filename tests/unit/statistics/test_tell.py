@@ -57,17 +57,17 @@ def row(found: StatisticsReport, key: str, value: str) -> FiveStarRow:
 
 def test_counts_and_shares(told: Store) -> None:
     found = ask(told, by=("model", "lora", "month"))
-    assert (found.pictures, found.rated, found.ratings) == (40, 30, {"1": 0, "2": 0, "3": 10, "4": 0, "5": 20})
+    assert (found.images, found.rated, found.ratings) == (40, 30, {"1": 0, "2": 0, "3": 10, "4": 0, "5": 20})
     assert found.mean_rating == pytest.approx(130 / 30, abs=1e-3)
     model, lora, month = found.tables
     # One model under two spellings is one model.
-    assert [(one.value, one.pictures, one.share) for one in model.rows] == [("jugger", 20, 0.5), ("ponyXL", 20, 0.5)]
+    assert [(one.value, one.images, one.share) for one in model.rows] == [("jugger", 20, 0.5), ("ponyXL", 20, 0.5)]
     assert model.rows[1].mean_rating == 5.0
     assert 130 / 30 < (model.rows[1].shrunk_rating or 0) < 5.0
     # A picture counts once for a LoRA that it names twice.
-    assert [(one.value, one.pictures) for one in lora.rows] == [("ink", 10), ("oils", 10)]
+    assert [(one.value, one.images) for one in lora.rows] == [("ink", 10), ("oils", 10)]
     assert (lora.stated, lora.values, model.stated) == (10, 2, 40)
-    assert [(one.value, one.pictures) for one in month.rows] == [("2026-03", 30), ("2026-04", 10)]
+    assert [(one.value, one.images) for one in month.rows] == [("2026-03", 30), ("2026-04", 10)]
 
 
 def test_what_five_stars_have_in_common(told: Store) -> None:
@@ -94,10 +94,10 @@ def test_terms_that_go_with_five_stars(told: Store) -> None:
 
 def test_filters_and_limits(told: Store) -> None:
     found = ask(told, filters=("model:jugger", "date:2026-03"), by=("month", "tag"), limit=1)
-    assert found.pictures == 15
+    assert found.images == 15
     assert found.tables[1].rows == []
     assert any("no picture here has five stars" in note for note in found.notes)
-    assert ask(told, filters=("model:nothing",)).pictures == 0
+    assert ask(told, filters=("model:nothing",)).images == 0
     with pytest.raises(UsageError):
         ask(told, filters=("modell:x",))
 
@@ -106,7 +106,7 @@ def test_filters_and_limits(told: Store) -> None:
 def test_every_key_can_be_counted(told: Store, key: str) -> None:
     (table,) = ask(told, by=(key,)).tables
     assert table.key == key
-    assert all(one.pictures > 0 for one in table.rows)
+    assert all(one.images > 0 for one in table.rows)
 
 
 def test_the_command_offers_the_keys_of_the_contract() -> None:
