@@ -57,7 +57,6 @@ class IngestPipeline:
         self._on_failure = on_failure
         self._scanned_files: queue.Queue[ScannedFile | None] = queue.Queue(2 * BATCH_IMAGES)
         self._stopping = threading.Event()
-        self._has_failed = threading.Event()
         self._reader_liveness = Liveness("reading", busy=self._is_reading)
         self._recorder_liveness = Liveness("recording", busy=lambda: bool(self._scanned_files.unfinished_tasks))
         self.thread_liveness = (self._reader_liveness, self._recorder_liveness)
@@ -76,7 +75,8 @@ class IngestPipeline:
 
     def start(self) -> None:
         """Start the threads."""
-        for thread in (*self._readers, self._recorder):
+        # The recorder first: without it, readers would wait for ever in a full queue.
+        for thread in (self._recorder, *self._readers):
             thread.start()
 
     def deliver(self, file: SettledFile) -> None:
@@ -113,7 +113,6 @@ class IngestPipeline:
         self._recorder.join()
 
     def _on_thread_failure(self, error: BaseException) -> None:
-        self._has_failed.set()
         self._stop_accepting()
         self._on_failure(error)
 
@@ -127,8 +126,8 @@ class IngestPipeline:
         return [*(files.pending for files in self._queues.values()), self._scanned_files]
 
     def _enqueue_for_recording(self, scanned: ScannedFile | None) -> None:
-        """Queue it for the recorder. After a thread has failed it is dropped; the next scan finds it again."""
-        while not self._has_failed.is_set():
+        """Queue it for the recorder. Once that has ended it is dropped; the next scan finds it again."""
+        while not self._recorder.is_stopping:
             try:
                 self._scanned_files.put(scanned, timeout=0.5)
             except queue.Full:

@@ -143,6 +143,21 @@ def test_a_dead_recorder_is_told_and_holds_nobody_up(
     assert [type(error) for error in failures] == [ZeroDivisionError]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_failed_reader_is_reported_and_the_pipeline_still_stops(
+    make: Callable[..., IngestPipeline], store: Store, failures: list[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.file_kinds.fill()
+    # A handler that returns no result for a file is a bug of the handler, not of the file.
+    monkeypatch.setitem(registry.file_kinds._handlers, "image", lambda _files, _context: [])
+    pipeline = make()
+    pipeline.start()
+    pipeline.deliver(_file(store, 1))
+    assert _joined(pipeline.drain)
+    assert _joined(pipeline.stop)
+    assert [type(error) for error in failures] == [ValueError]
+
+
 def test_what_is_read_again_counts_as_being_read(
     make: Callable[..., IngestPipeline], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
