@@ -1,4 +1,4 @@
-"""The clustering of the whole library: vectors out, groups back from the worker, identities kept, what is left assigned."""
+"""Clusters all faces of the library in a worker process and reconciles the clusters with the known characters."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from indexd.worker.calls import CallProgress, ClusterFaces, FacesClustered, Prio
 
 log = logging.getLogger(__name__)
 
-# The longest step between two signs of life, at a million faces on a slow machine.
+# The longest time between two progress reports: one million faces on a slow machine.
 PROGRESS_TIMEOUT_SECONDS = 600.0
 STOP_SECONDS = 10.0
 _LAST_KEY = "faces at the latest clustering"
@@ -34,9 +34,11 @@ ClusteringPhase = Literal["never", "running", "done", "cancelled", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class ClusteringProgress:
-    """How the latest clustering stands. `stage`, `done` and `total` say how far it is while it runs; `joined` counts faces
-    that were nobody's and are a character's now, `moved` those that left theirs, `made` new characters, `assigned` faces
-    that were given to one afterwards."""
+    """State and counts of the latest clustering. `stage`, `done` and `total` are its progress while it runs.
+
+    `joined`: faces without a character that got one. `moved`: faces that changed their character. `made`: new characters.
+    `assigned`: faces that the face assigner assigned afterwards.
+    """
 
     state: ClusteringPhase = "never"
     stage: str = ""
@@ -52,7 +54,7 @@ class ClusteringProgress:
 
 
 class ClusteringService:
-    """One clustering at a time, in a thread of its own. `workers` is asked for when one begins."""
+    """Runs one clustering at a time in its own thread. It calls `workers` when a clustering starts."""
 
     def __init__(
         self,
@@ -66,7 +68,7 @@ class ClusteringService:
         self._store = store
         self._workers = workers
         self._assigner = assigner
-        # One name for all: what a killed process left is written over.
+        # A fixed name: the next clustering overwrites the file that a killed process left.
         self._vector_file = folder / "faces-to-cluster.f16"
         self._min_cluster_size = min_cluster_size
         self._on_event = on_event
@@ -77,7 +79,10 @@ class ClusteringService:
         self._thread: threading.Thread | None = None
 
     def start(self) -> bool:
-        """Begin one unless one runs; whether it was begun. Raises IndexdError where the system starts no more threads."""
+        """Start a clustering and return True, or return False while one runs.
+
+        Raises IndexdError when the system cannot start a thread.
+        """
         with self._lock:
             if self._progress.state == "running":
                 return False
@@ -88,21 +93,20 @@ class ClusteringService:
                 thread.start()
             except RuntimeError as error:
                 self._progress = before
-                raise IndexdError(f"the clustering cannot begin: {error}; try again") from error
+                raise IndexdError(f"cannot start the clustering: {error}; try again") from error
             self._thread = thread
         return True
 
     def is_due(self) -> bool:
-        """Whether faces came or went since the latest clustering."""
+        """Whether faces were added or removed since the latest clustering."""
         return self._store.key_values.get(_LAST_KEY) != self._faces_fingerprint()
 
     def progress(self) -> ClusteringProgress:
-        """How it stands now."""
         with self._lock:
             return self._progress
 
     def cancel(self) -> None:
-        """Give up the one that runs, between two of its steps; nothing of it is kept."""
+        """Cancel the running clustering between two of its steps; its result is discarded."""
         with self._lock:
             self._cancelled = True
             call = self._call
@@ -110,43 +114,43 @@ class ClusteringService:
             call.cancel()
 
     def wait(self, timeout: float | None = None) -> ClusteringProgress:
-        """Wait for the end of the one that runs, at most `timeout` seconds."""
+        """Wait at most `timeout` seconds for the end of the running clustering."""
         thread = self._thread
         if thread is not None:
             thread.join(timeout)
         return self.progress()
 
     def stop(self) -> None:
-        """Cancel what runs and wait for its end."""
+        """Cancel the running clustering and wait for its end."""
         self.cancel()
         self.wait(STOP_SECONDS)
 
     def _run(self) -> None:
-        began = time.monotonic()
+        started = time.monotonic()
         try:
             end = self._cluster()
         except CallCancelled:
             end = ClusteringProgress("cancelled")
         except (IndexdError, OSError) as error:
             end = ClusteringProgress("failed", problem=str(error))
-            log.error("the faces were not clustered: %s", error)
+            log.error("clustering the faces failed: %s", error)
             self._on_event("clustering failed", str(error))
         except Exception as error:
             end = ClusteringProgress("failed", problem=f"a bug: {error}")
-            log.exception("a bug while the faces were clustered")
+            log.exception("clustering the faces failed because of a bug")
         finally:
-            # What cannot be taken away is written over the next time.
+            # The next clustering overwrites a file that cannot be removed.
             with contextlib.suppress(OSError):
                 self._vector_file.unlink(missing_ok=True)
         with self._lock:
             self._call = None
-            self._progress = replace(end, seconds=time.monotonic() - began)
+            self._progress = replace(end, seconds=time.monotonic() - started)
 
     def _cluster(self) -> ClusteringProgress:
         revision = self._store.vectors.active_revision(FACE_LAYER)
         if revision is None:
             return ClusteringProgress("done")
-        seen = self._faces_fingerprint()
+        fingerprint = self._faces_fingerprint()
         ids: list[NDArray[np.int64]] = []
 
         def parts() -> Iterator[NDArray[np.float16]]:
@@ -171,20 +175,20 @@ class ClusteringService:
         if self._cancelled:
             call.cancel()
         clustered: FacesClustered = call.result()
-        settled = self._store.characters.apply_clustering(
+        applied = self._store.characters.apply_clustering(
             regions, lambda known: reconcile_clusters(clustered.labels, _to_known_faces(known))
         )
-        self._store.key_values.set(_LAST_KEY, seen)
+        self._store.key_values.set(_LAST_KEY, fingerprint)
         self._on_progress(CallProgress("describing characters", 0, 0))
         self._assigner.refresh()
         assigned = self._assigner.assign_new()
-        self._on_event("clustering", f"{count} faces: {settled.moved} moved, {len(settled.created)} new characters")
+        self._on_event("clustering", f"{count} faces: {applied.moved} moved, {len(applied.created)} new characters")
         return ClusteringProgress(
             "done",
             faces=count,
-            joined=settled.joined,
-            moved=settled.moved,
-            made=len(settled.created),
+            joined=applied.joined,
+            moved=applied.moved,
+            made=len(applied.created),
             assigned=assigned,
         )
 

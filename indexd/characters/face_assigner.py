@@ -1,4 +1,4 @@
-"""Assigns new faces to the characters whose prototypes they are near."""
+"""Assigns new faces to the character with the most similar prototype."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class FaceAssigner(BackgroundService):
         self._store = store
         self._new_faces: set[int] = set()
         self._changed_characters: set[int] = set()
-        # The faces and characters of the turn that is in progress, or to be repeated; None in their place = all.
+        # Faces and characters of the batch that is being processed or retried; None = all.
         self._batch: tuple[set[int] | None, set[int] | None] | None = None
         self._revision_id: int | None = None
 
     def start(self) -> None:
-        """Follow the index. The first turn looks at all faces, because no one followed it before."""
+        """Subscribe to changes of the index. The first batch is all faces: earlier changes were not observed."""
         self._batch = (None, None)
         self._store.faces.subscribe(self._on_faces)
         self._store.characters.subscribe(self._on_characters)
@@ -76,14 +76,14 @@ class FaceAssigner(BackgroundService):
             self.condition.notify_all()
 
     def is_retryable(self, error: Exception) -> bool:
-        """A full disk, or no file handle: the faces have no character until it is over."""
+        """A full disk or a lack of file handles: the faces stay without a character until a retry succeeds."""
         return isinstance(error, StoreError) or is_transient(error)
 
     def on_retry(self, error: Exception, pause_seconds: float) -> None:
         log.warning("new faces were not assigned to characters, trying again in %g s: %s", pause_seconds, error)
 
     def refresh(self, characters: Collection[int] | None = None) -> None:
-        """Compute the prototypes of these characters (None = all) from their present faces."""
+        """Compute the prototypes of these characters (None = all) from their current faces."""
         revision = self._store.vectors.active_revision(FACE_LAYER)
         if revision is None:
             return
@@ -95,39 +95,40 @@ class FaceAssigner(BackgroundService):
         members = self._store.characters.members(characters)
         owner = np.array([one.character_id for one in members], np.int64)
         region = np.array([one.region_id for one in members], np.int64)
-        sure = np.array([one.source == "confirmed" for one in members], np.bool_)
-        everyone = set(owner.tolist()) | (
+        confirmed = np.array([one.source == "confirmed" for one in members], np.bool_)
+        # Includes characters that have lost their last face.
+        affected = set(owner.tolist()) | (
             set(characters) if characters is not None else set(self.matcher.all_prototypes())
         )
-        for one in sorted(everyone):
-            mine = owner == one
-            chosen = select_prototype_faces(region[mine], sure[mine])
-            read = self._store.faces.vectors(chosen.tolist(), revision.id)
-            self.matcher.set_faces(one, read.vectors.astype(np.float32), thresholds.get(one))
+        for character in sorted(affected):
+            is_member = owner == character
+            selected = select_prototype_faces(region[is_member], confirmed[is_member])
+            read = self._store.faces.vectors(selected.tolist(), revision.id)
+            self.matcher.set_faces(character, read.vectors.astype(np.float32), thresholds.get(character))
         # Set last: after an error, the next refresh computes all prototypes again.
         self._revision_id = revision.id
 
     def assign_new(self, regions: Collection[int] | None = None) -> int:
-        """Assign those of these faces (None = all) that have no character to the nearest one; returns how many were."""
-        given = 0
+        """Assign the faces without a character among these (None = all) to the nearest one; returns the count."""
+        assigned = 0
         for part in self._store.faces.iter_vectors(regions, self._revision_id) if self._revision_id is not None else ():
             owned = self._store.characters.memberships_by_region(part.ids.tolist())
             free = np.array([one not in owned for one in part.ids.tolist()], np.bool_)
             if not free.any():
                 continue
             ids = part.ids[free]
-            place_of = {one: place for place, one in enumerate(ids.tolist())}
+            row_of = {region: row for row, region in enumerate(ids.tolist())}
             rejected = [
-                (place_of[region], character)
-                for region, those in self._store.characters.rejections(ids.tolist()).items()
-                for character in those
+                (row_of[region], character)
+                for region, characters in self._store.characters.rejections(ids.tolist()).items()
+                for character in characters
             ]
-            near = self.matcher.nearest(part.vectors[free].astype(np.float32), rejected)
-            sure = near.character > 0
-            given += self._store.characters.assign(
-                dict(zip(ids[sure].tolist(), near.character[sure].tolist(), strict=True))
+            matches = self.matcher.nearest(part.vectors[free].astype(np.float32), rejected)
+            matched = matches.character > 0
+            assigned += self._store.characters.assign(
+                dict(zip(ids[matched].tolist(), matches.character[matched].tolist(), strict=True))
             )
-        return given
+        return assigned
 
     def _on_faces(self, change: FacesChanged) -> None:
         with self.condition:

@@ -1,4 +1,4 @@
-"""A contact sheet of faces: each cut out of its picture, with its number, likeness and how it came there."""
+"""A contact sheet of face crops, with the number, similarity and membership source of each face."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ CAPTION_PX = 38
 FONT_PX = 12
 MAX_COLUMNS = 8
 MAX_CELLS = 600
-# Room around the face, as a share of its longer side.
+# Padding around the face as a share of its longer side.
 PADDING_SHARE = 0.25
 
 
 def write_face_contact_sheet(faces: Sequence[CharacterFace], target: Path, thumbnail_of: Callable[[str], Path]) -> int:
-    """Write the sheet and say how many faces are on it.
+    """Write the contact sheet to `target` and return the number of its faces.
 
-    Faces are cut from the picture itself, or where that lies nowhere from its thumbnail (`thumbnail_of` maps a content
-    hash to it). One that cannot be opened keeps its cell, empty. Raises IndexdError when there is nothing to show.
+    Crops come from the image file, or from the thumbnail when no file is present (`thumbnail_of` maps a content hash
+    to its path). A face whose image cannot be opened gets an empty cell. Raises IndexdError without faces.
     """
     shown = list(faces[:MAX_CELLS])
     if not shown:
-        raise IndexdError("there is nothing to put on a sheet")
+        raise IndexdError("there are no faces for a contact sheet")
     columns = min(MAX_COLUMNS, len(shown))
     page = ImageGrid(columns, -(-len(shown) // columns), CELL_PX, CAPTION_PX, FONT_PX)
-    for place, face in enumerate(shown):
-        likeness = f"  {face.similarity:.2f}" if face.similarity is not None else ""
+    for position, face in enumerate(shown):
+        similarity = f"  {face.similarity:.2f}" if face.similarity is not None else ""
         page.draw_cell(
-            place,
+            position,
             load_face_crop(face, thumbnail_of(face.hash)),
-            f"{face.region}{likeness}  {face.source}",
+            f"{face.region}{similarity}  {face.source}",
             os.path.basename(face.path or face.hash[:12]),
         )
     page.save(target)
@@ -46,7 +46,7 @@ def write_face_contact_sheet(faces: Sequence[CharacterFace], target: Path, thumb
 
 
 def load_face_crop(face: CharacterFace, thumbnail: Path) -> Image.Image | None:
-    """The face with some room around it, within CELL_PX square; None when its picture cannot be opened."""
+    """The face with padding, at most CELL_PX wide and high; None when its image cannot be opened."""
     for source in (Path(face.path) if face.path else None, thumbnail):
         if source is None or not source.is_file():
             continue
@@ -54,18 +54,18 @@ def load_face_crop(face: CharacterFace, thumbnail: Path) -> Image.Image | None:
             with Image.open(source, formats=SUPPORTED_FORMATS) as opened:
                 upright = ImageOps.exif_transpose(opened).convert("RGB")
         except Exception:
-            # Pillow raises eight classes over broken files; the next source, or an empty cell.
+            # Pillow raises eight exception classes for broken files. Try the next source.
             continue
         left, top, width, height = face.box
-        room = PADDING_SHARE * max(width * upright.width, height * upright.height)
-        small = upright.crop(
+        padding = PADDING_SHARE * max(width * upright.width, height * upright.height)
+        crop = upright.crop(
             (
-                int(max(left * upright.width - room, 0)),
-                int(max(top * upright.height - room, 0)),
-                int(min((left + width) * upright.width + room, upright.width)) + 1,
-                int(min((top + height) * upright.height + room, upright.height)) + 1,
+                int(max(left * upright.width - padding, 0)),
+                int(max(top * upright.height - padding, 0)),
+                int(min((left + width) * upright.width + padding, upright.width)) + 1,
+                int(min((top + height) * upright.height + padding, upright.height)) + 1,
             )
         )
         # A face in a thumbnail may be smaller than its cell.
-        return ImageOps.contain(small, (CELL_PX, CELL_PX))
+        return ImageOps.contain(crop, (CELL_PX, CELL_PX))
     return None

@@ -1,4 +1,4 @@
-"""How people name characters and faces: by name or number, by region or picture."""
+"""Finds characters by name or number, and faces by region or image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_SUGGESTED_NAMES = 3
 
 
 def find_character(store: IndexStore, text: str) -> CharacterRow:
-    """The character of this name, else with this number. Raises NothingFound with the nearest names."""
+    """The character with this name, else with this number. Raises NothingFound with the most similar names."""
     row = store.characters.find_by_name(text)
     digits = text.removeprefix("#").strip()
     if row is None and digits.isascii() and digits.isdigit() and len(digits) < 19:
@@ -32,23 +32,23 @@ def find_character(store: IndexStore, text: str) -> CharacterRow:
 
 
 def validate_character_name(name: str | None) -> str:
-    """The name, if it may be one ("" takes a name away). Raises UsageError."""
+    """The unchanged name ("" removes a name). Raises UsageError when it is missing or invalid."""
     if name is None:
-        raise UsageError("say the name")
+        raise UsageError("give the name")
     if not name.isprintable():
-        raise UsageError(f"{name[:40]!r} is no name: one line without control characters")
+        raise UsageError(f"{name[:40]!r} is not a valid name: a name is one line without control characters")
     digits = name.strip().removeprefix("#")
     if digits.isascii() and digits.isdigit():
-        raise UsageError(f"{name!r} would be taken for the number of a character; a name needs a letter")
+        raise UsageError(f"{name!r} reads as the number of a character; a name needs a letter")
     return name
 
 
 def find_face_ids(
     store: IndexStore, references: Sequence[FaceReference], *, character_id: int | None = None
 ) -> list[int]:
-    """The regions of these faces. `of`: of a picture with several, those of this character are meant.
+    """The region ids of these faces. Of an image with several faces, `character_id` selects those of this character.
 
-    Raises NothingFound for a face that is none, UsageError where it cannot be told which one is meant.
+    Raises NothingFound for an unknown face and UsageError for an ambiguous reference.
     """
     found: dict[int, None] = {}
     for one in references:
@@ -60,7 +60,7 @@ def find_face_ids(
 
 def _face_ids_of_image(store: IndexStore, reference: FaceReference, character_id: int | None) -> list[int]:
     if reference.target is None:
-        raise UsageError("name a face by its number or by its picture")
+        raise UsageError("name a face by its number or by its image")
     target = parse_target(reference.target)
     row = find_image_row(store, target)
     if row is None:
@@ -74,9 +74,9 @@ def _face_ids_of_image(store: IndexStore, reference: FaceReference, character_id
         return [faces[reference.number - 1]]
     if character_id is not None:
         members = store.characters.memberships_by_region(faces)
-        mine = [face for face in faces if face in members and members[face].character_id == character_id]
-        if mine:
-            return mine
+        owned = [face for face in faces if face in members and members[face].character_id == character_id]
+        if owned:
+            return owned
     if len(faces) > 1:
         raise UsageError(f"{target} has {len(faces)} faces; say which: {target}:1 is the largest")
     return faces

@@ -1,14 +1,14 @@
-"""A new clustering laid over what is known, so that characters keep their ids and nothing a person said is undone.
+"""Maps the groups of a new clustering to known characters: characters keep their ids, and corrections stay in force.
 
 The rules, in this order:
-1. A confirmed face stays where it was confirmed; a face is never put to a character it was rejected from.
-2. A character in which a person had a hand (named, merged, split, confirmed: `kept`) loses no face to a clustering, except
-   one that was only assigned on arrival and that a group now shows to be another's. So a merge stays merged though its
-   looks form two groups, and a split stays split though they form one.
-3. A group goes to the kept character that most of its faces with a kept character have, if those are enough; its free faces
-   follow. Where several kept characters share a group, its free faces are left to assignment, face by face.
-4. The other groups go to the other characters with which they share most faces, one to one, the largest overlap first; a
-   group without a partner is a new character. A character whose every face lies in groups of others keeps them.
+1. A confirmed face keeps its character. A face never gets a character that it was rejected from.
+2. A curated character (named, merged, split or confirmed by the user: `kept`) loses no face to a clustering. The one
+   exception is a face that was only assigned automatically, and whose group now belongs to another character. So merged
+   characters stay merged when their faces form two groups, and split ones stay split when theirs form one.
+3. A group belongs to the kept character that owns most of the group's kept faces, if these are enough. Its free faces
+   follow. When several kept characters share a group, the face assigner assigns its free faces one by one.
+4. Each other group belongs to the other character with the largest overlap, one to one. A group without such a character
+   becomes a new one. A character whose faces all lie in groups of others keeps them.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from numpy.typing import NDArray
 Ids = NDArray[np.int64]
 
 NO_CHARACTER = 0
-"""Stands for no character; ids start at 1. Characters that are to be made are -1, -2, ..."""
-# A few strays in a group of new faces do not make it theirs: so large a share of it must be a kept character's.
+"""Character ids start at 1. New characters are -1, -2, ..."""
+# At least this share of a group must belong to kept characters, so that a few stray faces do not decide.
 MIN_KEPT_SHARE = 0.25
-# And of those so many must be of one character, or the group is shared.
+# At least this share of those faces must belong to one character; else the group is shared.
 MIN_OWNER_SHARE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
 class KnownAssignments:
-    """What is known of n faces. `character` (n,) is 0 for none, `confirmed` and `assigned` (n,) say how it came there.
+    """The known characters of n faces: `character` (n,), 0 for none; `confirmed` and `assigned` (n,) are its source.
 
-    `rejected` are pairs (place of the face, character); `kept` the characters in which a person had a hand.
+    `rejected` are pairs (index of the face, character); `kept` are the curated characters.
     """
 
     character: Ids
@@ -48,28 +48,28 @@ def reconcile_clusters(labels: Ids, known: KnownAssignments) -> Ids:
     groups = int(labels.max(initial=-1)) + 1
     kept = np.isin(known.character, sorted(known.kept)) | known.confirmed
     owner, shared = _owners_by_kept_character(labels, known.character, kept)
-    beside = np.isin(labels, sorted(shared.union(owner)))
-    owner |= _match_one_to_one(labels, known.character, (known.character > 0) & ~kept & ~beside)
+    in_kept_group = np.isin(labels, sorted(shared.union(owner)))
+    owner |= _match_one_to_one(labels, known.character, (known.character > 0) & ~kept & ~in_kept_group)
     new = (group for group in range(groups) if group not in owner and group not in shared)
-    owner |= {group: -1 - place for place, group in enumerate(new)}
-    # One more at the end, for -1: faces in no group.
+    owner |= {group: -1 - position for position, group in enumerate(new)}
+    # The additional last element is for label -1: faces without a group.
     target = np.array([owner.get(group, NO_CHARACTER) for group in range(groups)] + [NO_CHARACTER], np.int64)[labels]
-    homeless = ~np.isin(known.character, list(owner.values()))
+    has_no_group = ~np.isin(known.character, list(owner.values()))
     stays = (
         known.confirmed
-        | (kept & ~known.assigned)  # an assignment is a guess until a group bears it out
+        | (kept & ~known.assigned)  # an automatic assignment is provisional until a group confirms it
         | (kept & (target == NO_CHARACTER))
-        | ((known.character > 0) & beside & (homeless | (target == NO_CHARACTER)))
+        | ((known.character > 0) & in_kept_group & (has_no_group | (target == NO_CHARACTER)))
     )
     after = np.where(stays, known.character, target)
-    for place, character in known.rejected:
-        if after[place] == character and not known.confirmed[place]:
-            after[place] = NO_CHARACTER
+    for face, character in known.rejected:
+        if after[face] == character and not known.confirmed[face]:
+            after[face] = NO_CHARACTER
     return _renumber_new(after)
 
 
 def _owners_by_kept_character(labels: Ids, character: Ids, kept: NDArray[np.bool_]) -> tuple[dict[int, int], set[int]]:
-    """Which group goes to which kept character, and the groups that several share."""
+    """Group -> kept character that owns it, and the groups that several kept characters share."""
     sizes = np.bincount(labels[labels >= 0], minlength=1)
     owner: dict[int, int] = {}
     shared: set[int] = set()
@@ -86,23 +86,23 @@ def _owners_by_kept_character(labels: Ids, character: Ids, kept: NDArray[np.bool
 
 
 def _match_one_to_one(labels: Ids, character: Ids, among: NDArray[np.bool_]) -> dict[int, int]:
-    """Groups and characters, as these faces have them, one to one, the largest overlap first; ties to the lower ids."""
+    """Match groups and characters one to one by their faces in `among`, largest overlap first; ties: lower ids."""
     pairs = sorted(
         (-count, one, group)
         for group, some in _count_overlaps(labels, character, among).items()
         for one, count in some.items()
     )
     owner: dict[int, int] = {}
-    given: set[int] = set()
+    matched: set[int] = set()
     for _, one, group in pairs:
-        if group not in owner and one not in given:
+        if group not in owner and one not in matched:
             owner[group] = one
-            given.add(one)
+            matched.add(one)
     return owner
 
 
 def _count_overlaps(labels: Ids, character: Ids, among: NDArray[np.bool_]) -> dict[int, dict[int, int]]:
-    """Group -> character -> how many of its faces `among` these lie there."""
+    """Group -> character -> number of its faces in that group; counts only faces in `among`."""
     chosen = among & (labels >= 0)
     pairs, counts = np.unique(np.column_stack([labels[chosen], character[chosen]]), axis=0, return_counts=True)
     found: dict[int, dict[int, int]] = {}
@@ -112,7 +112,7 @@ def _count_overlaps(labels: Ids, character: Ids, among: NDArray[np.bool_]) -> di
 
 
 def _renumber_new(after: Ids) -> Ids:
-    """New characters to which no face came are numbered away, so that the others are -1, -2, ..."""
-    fresh = sorted({one for one in after.tolist() if one < 0}, reverse=True)
-    number = {one: -1 - place for place, one in enumerate(fresh)}
+    """Number new characters without gaps: -1, -2, ... New characters without faces disappear."""
+    new = sorted({one for one in after.tolist() if one < 0}, reverse=True)
+    number = {one: -1 - position for position, one in enumerate(new)}
     return np.array([number.get(one, one) for one in after.tolist()], np.int64)

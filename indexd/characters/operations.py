@@ -1,4 +1,4 @@
-"""What people ask and say about characters, carried out over an open index."""
+"""Operations on characters of an open index: list, show, correct, suggest."""
 
 from __future__ import annotations
 
@@ -38,7 +38,6 @@ from indexd_schemas.api.output import ImageRegion
 
 
 def serialize_character(row: CharacterRow) -> Character:
-    """A character as it is told."""
     return Character(
         id=row.id,
         name=row.name,
@@ -68,22 +67,24 @@ def show_character(store: IndexStore, request: CharacterRequest) -> ShownCharact
     ids, rows = load_face_vectors(store, members)
     chosen = choose_sample(request.strategy, request.limit, rows, load_face_qualities(store, ids))
     near = nearest_similarity(rows[chosen], compute_prototypes(rows)) if len(chosen) else np.zeros(0, np.float32)
-    likeness = dict(zip(ids[chosen].tolist(), near.tolist(), strict=True))
-    # Faces whose vector is still to be made again come last.
-    wanted = [*likeness, *sorted(members.keys() - set(ids.tolist()))][: request.limit]
-    return ShownCharacter(character=serialize_character(row), faces=_serialize_faces(store, wanted, members, likeness))
+    similarities = dict(zip(ids[chosen].tolist(), near.tolist(), strict=True))
+    # Faces without a vector come last.
+    wanted = [*similarities, *sorted(members.keys() - set(ids.tolist()))][: request.limit]
+    return ShownCharacter(
+        character=serialize_character(row), faces=_serialize_faces(store, wanted, members, similarities)
+    )
 
 
 def serialize_regions(store: IndexStore, rows: Sequence[RegionRow]) -> list[ImageRegion]:
-    """Regions as they are told, with whose faces they are."""
+    """Regions with the characters of their faces."""
     members, names = store.characters.memberships_by_region([row.id for row in rows]), store.characters.names()
-    told = []
+    serialized = []
     for row in rows:
         owner = members[row.id].character_id if row.id in members else None
-        told.append(
+        serialized.append(
             serialize_region(row).model_copy(update={"character": owner, "character_name": names.get(owner or 0)})
         )
-    return told
+    return serialized
 
 
 def apply_correction(store: IndexStore, correction: CorrectionRequest) -> CorrectionResult:
@@ -97,7 +98,7 @@ def apply_correction(store: IndexStore, correction: CorrectionRequest) -> Correc
         )
         return _correction_result(store, number, [new])
     if correction.character is None:
-        raise UsageError("say which character: its name or its number")
+        raise UsageError("give the name or the number of the character")
     one = find_character(store, correction.character)
     made: list[int] = []
     match correction.kind:
@@ -144,8 +145,8 @@ def suggest_corrections(store: IndexStore) -> Suggestions:
     splits = []
     for one, row in shown.items():
         ids = np.array([member.region_id for member in members[one]], np.int64)
-        sure = np.array([member.source == "confirmed" for member in members[one]], np.bool_)
-        read, faces[one] = load_face_vectors(store, select_prototype_faces(ids, sure).tolist())
+        confirmed = np.array([member.source == "confirmed" for member in members[one]], np.bool_)
+        read, faces[one] = load_face_vectors(store, select_prototype_faces(ids, confirmed).tolist())
         cores = find_two_cores(faces[one])
         if cores is not None:
             smaller = cores.in_second if cores.in_second.sum() * 2 <= len(cores.in_second) else ~cores.in_second
@@ -162,19 +163,19 @@ def suggest_corrections(store: IndexStore) -> Suggestions:
 
 
 def load_face_vectors(store: IndexStore, regions: Collection[int]) -> tuple[Ids, Floats]:
-    """The faces among these that have a vector, by rising id, and their vectors in single precision."""
+    """The ascending ids of the regions that have a vector, and the vectors as float32 (n, dim)."""
     read = store.faces.vectors(regions)
     return read.ids, read.vectors.astype(np.float32)
 
 
 def load_face_qualities(store: IndexStore, ids: Ids) -> NDArray[np.float64]:
-    """How good a picture of its face each region is."""
+    """The stored quality of each region; 0 for an unknown one."""
     rows = store.faces.rows(ids.tolist())
     return np.array([rows[one].region.quality if one in rows else 0.0 for one in ids.tolist()], np.float64)
 
 
 def _serialize_faces(
-    store: IndexStore, regions: Sequence[int], members: Mapping[int, FaceMembership], likeness: Mapping[int, float]
+    store: IndexStore, regions: Sequence[int], members: Mapping[int, FaceMembership], similarities: Mapping[int, float]
 ) -> list[CharacterFace]:
     rows = store.faces.rows(regions)
     images = store.images.rows({row.image_id for row in rows.values()})
@@ -192,7 +193,7 @@ def _serialize_faces(
                 path=display(file.path) if file else None,
                 box=region.box,
                 quality=region.quality,
-                similarity=likeness.get(one),
+                similarity=similarities.get(one),
                 source=members[one].source,
             )
         )
@@ -207,15 +208,15 @@ def _single_other(store: IndexStore, one: CharacterRow, correction: CorrectionRe
 
 
 def _split_groups(store: IndexStore, one: CharacterRow, correction: CorrectionRequest) -> list[list[int]]:
-    """The faces that a split takes out, by the characters that they are to be."""
+    """The region ids of each new character that a split creates."""
     if correction.faces:
         if correction.at is not None:
             raise UsageError("split by faces or at a threshold, not both")
         return [find_face_ids(store, correction.faces, character_id=one.id)]
     if correction.at is None:
-        raise UsageError("say how to split: the faces to take out, or at which likeness (0 to 1)")
+        raise UsageError("say how to split: give the faces to take out, or a similarity from 0 to 1")
     ids, rows = load_face_vectors(store, [member.region_id for member in store.characters.members([one.id])])
     groups = group_by_similarity(rows, correction.at)
     if len(groups) < 2:
-        raise UsageError(f"at {correction.at:g} all faces of {one.name or one.id} stay together; try a higher one")
+        raise UsageError(f"at {correction.at:g} all faces of {one.name or one.id} stay together; try a higher value")
     return [ids[group].tolist() for group in groups[1:]]

@@ -1,4 +1,4 @@
-"""A few faces for many: by chance, as different as they come, the best, the most typical."""
+"""Strategies that choose a sample of faces: random, most diverse, best, most typical."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ SAMPLE_STRATEGIES: tuple[str, ...] = get_args(SampleStrategy)
 def choose_sample(
     strategy: SampleStrategy, count: int, rows: Floats, quality: NDArray[np.floating], seed: int = 0
 ) -> NDArray[np.int64]:
-    """The places of at most `count` of these faces (n, dim), each once, in the order in which they were chosen.
+    """The indices of at most `count` of these faces (n, dim) without repetition, in the order of choice.
 
-    random: by chance, from `seed`; diverse: the most typical, then always the one farthest from those chosen; best: by
-    `quality` (n,); typical: nearest to the middle of all.
+    random: from `seed`. diverse: the most typical one, then repeatedly the one farthest from all chosen ones.
+    best: highest `quality` (n,). typical: nearest to the centroid of all.
     """
-    everyone = np.arange(len(rows))
+    indices = np.arange(len(rows))
     if not len(rows) or count < 1:
-        return everyone[:0]
+        return indices[:0]
     if strategy == "random":
         return np.random.default_rng(seed).permutation(len(rows))[:count].astype(np.int64)
     if strategy == "best":
-        return np.lexsort((everyone, -np.asarray(quality, np.float64)))[:count].astype(np.int64)
-    near = rows @ centroid(rows)
+        return np.lexsort((indices, -np.asarray(quality, np.float64)))[:count].astype(np.int64)
+    similarity = rows @ centroid(rows)
     if strategy == "typical":
-        return np.lexsort((everyone, -near))[:count].astype(np.int64)
-    return _farthest_point_sample(rows, int(near.argmax()), min(count, len(rows)))
+        return np.lexsort((indices, -similarity))[:count].astype(np.int64)
+    return _farthest_point_sample(rows, int(similarity.argmax()), min(count, len(rows)))
 
 
 def _farthest_point_sample(rows: Floats, first: int, count: int) -> NDArray[np.int64]:

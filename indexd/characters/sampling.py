@@ -1,4 +1,4 @@
-"""A few pictures for many: of a character by its faces, of a query by how its pictures look."""
+"""Samples of images: of a character by the vectors of its faces, of a query by the image vectors."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from indexd.store.records import Filter, ImageRow
 from indexd_schemas.api.characters import SampledImage, SampleRequest, SampleResult
 
 VISUAL_LAYER = "clip_h"
-# Above this the pictures of a query are first thinned out by chance: 20 000 x 1024 are 80 MB.
+# Above this number a random subset of a query's images is compared: 20 000 x 1024 float32 are 80 MB.
 MAX_COMPARED_IMAGES = 20_000
 
 
 def take_sample(store: IndexStore, request: SampleRequest) -> SampleResult:
-    """See Operations. Pictures that lie nowhere now are not taken."""
+    """See Operations. Images without a present file are excluded."""
     if request.character is not None:
         return _sample_character(store, request)
     if not request.filters:
-        raise UsageError("say of what: a character, or a query of at least one filter")
+        raise UsageError("give a character, or a query with at least one filter")
     return _sample_query(store, request)
 
 
@@ -38,7 +38,7 @@ def _sample_character(store: IndexStore, request: SampleRequest) -> SampleResult
     regions = [one for one, image in image_of.items() if allowed is None or image in allowed]
     ids, rows = load_face_vectors(store, regions)
     order = choose_sample(request.strategy, len(ids), rows, load_face_qualities(store, ids), request.seed)
-    # One face a picture: the first that was chosen.
+    # One face for each image: the first that was chosen.
     first: dict[int, int] = {}
     for region in ids[order].tolist():
         first.setdefault(image_of[region], region)
@@ -51,18 +51,20 @@ def _sample_query(store: IndexStore, request: SampleRequest) -> SampleResult:
     among = sorted(store.filters.ids(_present_only(request.filters)) or ())
     if request.strategy == "random":
         chosen = np.random.default_rng(request.seed).permutation(len(among))[: request.count]
-        return _serialize_sample(store, ((among[place], None) for place in chosen.tolist()), len(among))
-    some = among
+        return _serialize_sample(store, ((among[index], None) for index in chosen.tolist()), len(among))
+    compared = among
     if len(among) > MAX_COMPARED_IMAGES:
-        places = np.random.default_rng(request.seed).choice(len(among), MAX_COMPARED_IMAGES, replace=False)
-        some = [among[place] for place in np.sort(places).tolist()]
+        indices = np.random.default_rng(request.seed).choice(len(among), MAX_COMPARED_IMAGES, replace=False)
+        compared = [among[index] for index in np.sort(indices).tolist()]
     if request.strategy == "best":
-        known = store.images.rows(some)
-        ranked = sorted(some, key=lambda one: (-(known[one].rating or 0), -known[one].width * known[one].height, one))
+        known = store.images.rows(compared)
+        ranked = sorted(
+            compared, key=lambda one: (-(known[one].rating or 0), -known[one].width * known[one].height, one)
+        )
         return _serialize_sample(store, ((one, None) for one in ranked[: request.count]), len(among))
-    slices = list(store.bulk_reader.iter_vectors(VISUAL_LAYER, np.array(some, np.int64)))
+    slices = list(store.bulk_reader.iter_vectors(VISUAL_LAYER, np.array(compared, np.int64)))
     if not slices:
-        raise NothingFound("none of these pictures has a vector of its look (clip_h) yet; --strategy random needs none")
+        raise NothingFound("none of these images has an image vector (clip_h) yet; --strategy random needs none")
     ids = np.concatenate([one for one, _ in slices])
     rows = np.concatenate([vectors for _, vectors in slices]).astype(np.float32)
     order = choose_sample(request.strategy, request.count, rows, np.zeros(len(ids)), request.seed)

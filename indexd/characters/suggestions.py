@@ -1,9 +1,9 @@
-"""What a person might want to put right: a character that is two, two characters that are one.
+"""Suggests corrections: characters to split, and pairs of characters to merge.
 
-Both ask the same question of two heaps of faces: how far apart are they along the line between their middles, in units of
-their own width (Ashman, Bird and Zepf, "Detecting bimodality in astronomical datasets", AJ 108, 1994). One round heap cut in
-two by a plane has 2.65; heaps that do not touch have more than 4. The line is drawn through one half of the faces and the width
-taken of the other: among a few faces of a thousand numbers there is always a line along which they happen to lie apart.
+Both use Ashman's D: the distance of two groups of faces along the line between their means, in units of their own width
+(Ashman, Bird and Zepf, "Detecting bimodality in astronomical datasets", AJ 108, 1994). A single round group divided by a
+plane has 2.65; groups that do not touch have more than 4. One half of the faces determines the line, and the other half
+is measured along it: a few vectors of a thousand dimensions are always separated along some line.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from indexd.characters.prototypes import centroid, two_means
 MIN_SPLIT_SEPARATION = 4.0
 MAX_MERGE_SEPARATION = 2.65
 MIN_CORE_SIZE = 10
-# Characters whose middles are farther apart than this are not looked at as one.
+# Characters whose centroids have a lower cosine similarity are not compared.
 MIN_MERGE_SIMILARITY = 0.8
 
 
 @dataclass(frozen=True, slots=True)
 class CoreSplit:
-    """`apart`: the distance in widths; `side`: in which half each face lies."""
+    """`separation`: the distance in widths; `in_second` (n,): whether each face belongs to the second core."""
 
     separation: float
     in_second: NDArray[np.bool_]
@@ -36,15 +36,15 @@ def find_two_cores(rows: Floats) -> CoreSplit | None:
     """The two dense cores of a character's faces (n, dim), or None when it has one."""
     if len(rows) < 2 * MIN_CORE_SIZE:
         return None
-    side = two_means(rows)
-    if min(side.sum(), (~side).sum()) < MIN_CORE_SIZE:
+    in_second = two_means(rows)
+    if min(in_second.sum(), (~in_second).sum()) < MIN_CORE_SIZE:
         return None
-    apart = min(_holdout_separation(rows[first::2], rows[1 - first :: 2]) for first in (0, 1))
-    return CoreSplit(apart, side) if apart >= MIN_SPLIT_SEPARATION else None
+    separation = min(_holdout_separation(rows[first::2], rows[1 - first :: 2]) for first in (0, 1))
+    return CoreSplit(separation, in_second) if separation >= MIN_SPLIT_SEPARATION else None
 
 
 def group_separation(one: Floats, other: Floats) -> float:
-    """How far apart two heaps of unit vectors are, in widths along the line between their middles."""
+    """The distance of two groups of unit vectors along the line between their means, in widths."""
     if min(len(one), len(other)) < 4:
         return 0.0
     return min(
@@ -55,47 +55,47 @@ def group_separation(one: Floats, other: Floats) -> float:
     )
 
 
-def _holdout_separation(drawn: Floats, seen: Floats) -> float:
-    """How far apart the faces `seen` are when they are cut as those `drawn` fall into two."""
-    side = two_means(drawn)
-    if side.all() or not side.any():
+def _holdout_separation(fitted: Floats, measured: Floats) -> float:
+    """The separation of the faces `measured`, divided by the two clusters of the faces `fitted`."""
+    in_second = two_means(fitted)
+    if in_second.all() or not in_second.any():
         return 0.0
-    one, other = centroid(drawn[~side]), centroid(drawn[side])
-    theirs = seen @ other > seen @ one
-    if min(theirs.sum(), (~theirs).sum()) < 2:
+    one, other = centroid(fitted[~in_second]), centroid(fitted[in_second])
+    nearer_second = measured @ other > measured @ one
+    if min(nearer_second.sum(), (~nearer_second).sum()) < 2:
         return 0.0
-    return _separation_along(other - one, seen[~theirs], seen[theirs])
+    return _separation_along(other - one, measured[~nearer_second], measured[nearer_second])
 
 
 def _separation_along(line: Floats, one: Floats, other: Floats) -> float:
-    """The distance of the means of two heaps along a line, in their own width; 0 where they lie the other way round."""
+    """The distance of the means of two groups along a line, in their own width; 0 when their order is reversed."""
     length = float(np.linalg.norm(line))
     if length < 1e-6:
         return 0.0
-    near, far = one @ line / length, other @ line / length
-    width = float(np.sqrt((near.var() + far.var()) / 2))
-    return max(float(far.mean() - near.mean()), 0.0) / max(width, 1e-6)
+    first, second = one @ line / length, other @ line / length
+    width = float(np.sqrt((first.var() + second.var()) / 2))
+    return max(float(second.mean() - first.mean()), 0.0) / max(width, 1e-6)
 
 
 def find_merge_candidates(
     faces: Mapping[int, Floats], kept_apart: Collection[tuple[int, int]] = ()
 ) -> list[tuple[int, int, float]]:
-    """Pairs of characters (lower id first) whose faces are one heap, with the cosine of their middles, the nearest first.
+    """Pairs of characters (lower id first) whose faces form one group, with the cosine of their centroids, highest first.
 
-    `apart` are pairs, lower id first, of which a person said that they are two.
+    `kept_apart`: pairs (lower id first) that the user declared to be different.
     """
     ids = sorted(one for one, rows in faces.items() if len(rows))
     if len(ids) < 2:
         return []
-    middles = np.stack([centroid(faces[one]) for one in ids])
-    known = set(kept_apart)
+    centroids = np.stack([centroid(faces[one]) for one in ids])
+    excluded = set(kept_apart)
     found = []
-    for place, one in enumerate(ids):
-        near = middles[place + 1 :] @ middles[place]
-        for further in np.flatnonzero(near >= MIN_MERGE_SIMILARITY).tolist():
-            other = ids[place + 1 + further]
-            if (one, other) in known:
+    for position, one in enumerate(ids):
+        similarity = centroids[position + 1 :] @ centroids[position]
+        for offset in np.flatnonzero(similarity >= MIN_MERGE_SIMILARITY).tolist():
+            other = ids[position + 1 + offset]
+            if (one, other) in excluded:
                 continue
             if group_separation(faces[one], faces[other]) < MAX_MERGE_SEPARATION:
-                found.append((one, other, float(near[further])))
+                found.append((one, other, float(similarity[offset])))
     return sorted(found, key=lambda pair: (-pair[2], pair[0], pair[1]))

@@ -1,4 +1,4 @@
-"""The real daemon as a process of its own: for the demo, the end-to-end tests and the benchmarks."""
+"""Runs the daemon as a child process: for the demo, the end-to-end tests and the benchmarks."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ MAX_REPORTED_LINES = 12
 
 
 class DaemonProcess:
-    """`indexd --home HOME run` as a child process; leaving the block asks it to stop."""
+    """`indexd --home HOME run` as a child process; leaving the `with` block stops it."""
 
     def __init__(self, home: Path, environment: dict[str, str] | None = None, module: str = "indexd") -> None:
-        """`module`: what is run in the place of `python -m indexd`."""
+        """`module`: the module that `python -m` runs."""
         self.home = home
         self.log = home / "daemon.log"
         self._module = module
@@ -46,14 +46,13 @@ class DaemonProcess:
 
     @property
     def pid(self) -> int:
-        """The process id of the daemon that was started last."""
         if self._process is None:
             raise RuntimeError("the daemon was not started")
         return self._process.pid
 
     def launch(self) -> None:
         """Start the process and return at once."""
-        # A session of its own, so that Ctrl-C in the terminal reaches the daemon through `stop` alone.
+        # In its own session the daemon does not receive the terminal's Ctrl-C; only `stop` ends it.
         own_group: dict[str, Any] = {"start_new_session": True} if os.name == "posix" else {}
         with self.log.open("ab") as log:
             self._log_offset = log.tell()
@@ -61,31 +60,31 @@ class DaemonProcess:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=self._environment, **own_group)
 
     def start(self, seconds: float = START_TIMEOUT_SECONDS) -> None:
-        """Start the process and wait until it answers."""
+        """Start the process and wait until the daemon responds."""
         self.launch()
-        self.wait_until("an answer of the daemon", lambda _status: True, seconds)
+        self.wait_until("a response of the daemon", lambda _status: True, seconds)
 
     def status(self) -> DaemonStatus | None:
-        """What the daemon says of itself, or None while it does not answer."""
+        """The daemon's status, or None while it does not respond."""
         try:
             return connect(config.read_config(self.home), need_daemon=True).call(fetch_status)
         except DaemonNotRunning:
             return None
 
     def wait_until(self, what: str, done: Callable[[DaemonStatus], bool], seconds: float) -> DaemonStatus:
-        """Ask for the status until `done` says yes. Raises IndexdError with the log's place when it never does."""
+        """Poll the status until `done` returns True. Raises IndexdError with the path of the log on a timeout."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             status = self.status()
             if status is not None and done(status):
                 return status
             if self._process is not None and self._process.poll() is not None:
-                raise IndexdError(f"the daemon ended with {self._process.returncode}; the log {self.log} says why")
+                raise IndexdError(f"the daemon ended with exit code {self._process.returncode}; see its log {self.log}")
             time.sleep(POLL_SECONDS)
-        raise IndexdError(f"{what} did not come within {seconds:g} s; the log {self.log} says why")
+        raise IndexdError(f"waited {seconds:g} s in vain for {what}; see the daemon's log {self.log}")
 
     def stop(self, seconds: float = 30.0) -> None:
-        """Ask the daemon to stop; kill it when it does not within `seconds`."""
+        """Send SIGTERM to the daemon; kill it when it is still running after `seconds`."""
         process = self._process
         if process is None or process.poll() is not None:
             return
@@ -102,28 +101,28 @@ class DaemonProcess:
         return self._process.wait(seconds)
 
     def log_output(self) -> str:
-        """What the process that was launched last has written so far."""
+        """The output so far of the process that was launched last."""
         with self.log.open("rb") as log:
             log.seek(self._log_offset)
             return log.read().decode("utf-8", "replace")
 
     def exit_report(self) -> str:
-        """The exit code of a daemon that ended, and the end of what it said."""
+        """The exit code of a daemon that ended, and its last lines of output."""
         code = self._process.poll() if self._process is not None else None
         return f"exit code {code}: " + " | ".join(self.log_output().splitlines()[-MAX_REPORTED_LINES:])
 
     def kill(self) -> None:
-        """End the daemon as a power cut would: no signal handler runs."""
+        """Kill the daemon: no signal handler runs."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
 
 
 def is_settled(status: DaemonStatus) -> bool:
-    """Whether nothing is left to do: no file to read, no job unfinished, no work waiting that has a model."""
+    """Whether the daemon is idle: no file to read, no unfinished job, no index task whose model is configured."""
     off = {role.role for role in status.roles if not role.on}
     jobs = sum(count for state, count in status.jobs.items() if state in ("queued", "running"))
-    work = sum(
+    tasks = sum(
         count
         for stage, states in status.pending.items()
         for state, count in states.items()
@@ -131,6 +130,6 @@ def is_settled(status: DaemonStatus) -> bool:
     )
     return (
         not jobs
-        and not work
+        and not tasks
         and all(root.last_reconcile is not None and not root.pending for root in status.roots if root.online)
     )

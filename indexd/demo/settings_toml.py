@@ -1,4 +1,4 @@
-"""Texts of settings files: the tables of models, and all that the toy world fills."""
+"""Generates settings files: the model tables, and the complete settings of the toy world."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ upscaler_folders = ["{upscalers}"]
 
 
 def model_tables(**paths: Path) -> str:
-    """`[models.ROLE]` for each role with where its model lies."""
+    """A table `[models.ROLE]` with the model path of each role."""
     return "".join(f'[models.{role}]\npath = "{path.as_posix()}"\n' for role, path in paths.items())
 
 
 def pipeline_tables(sdxl: Path, *, bge: Path, clip_h: Path) -> str:
-    """The same for every role, where the pipeline's own text encoders are clip_l and clip_g."""
+    """The model tables of all roles; the text encoders of the SDXL pipeline are clip_l and clip_g."""
     return model_tables(generator=sdxl, clip_l=sdxl, clip_g=sdxl, bge=bge, clip_h=clip_h)
 
 
 def toy_settings(models: ToyModels) -> str:
-    """Every role filled by the toy world's models; further keys of [generate] and further tables may follow it."""
+    """Settings in which the toy world's models fill every role. Further keys of [generate] and tables may follow."""
     return TOY_TEMPLATE.format(
         models=pipeline_tables(models.sdxl, bge=models.bge, clip_h=models.clip_h),
         detector=models.detector.as_posix(),

@@ -1,4 +1,4 @@
-"""The guided tour: the real daemon in a throw-away home, dropped job files, and the questions one would ask."""
+"""The demo: runs the daemon in a temporary home, submits job files, and shows searches of the results."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ PROMPTS = {
 }
 SEEDS = (1, 2)
 PORTRAITS = ("ada", "juri")
-"""Jobs that make more pictures, so that there are faces enough to find characters in."""
+"""Jobs with more images, so that there are enough faces to form characters."""
 PORTRAIT_SEEDS = (1, 2, 3, 4, 5, 6)
 
 WRONG_JOB_NAME = "mistake.yaml"
@@ -57,35 +57,35 @@ sampler: Eular a
 
 
 def run_tour(home: Path) -> None:
-    """The whole tour in `home` (made if absent). Raises IndexdError with the log's place when something does not come."""
-    began = time.monotonic()
+    """Run the demo in `home`, which is created if absent. Raises IndexdError with the path of the log on a timeout."""
+    started = time.monotonic()
     home.mkdir(parents=True, exist_ok=True)
     models = toy_models()
     (home / config.SETTINGS_FILE_NAME).write_text(SETTINGS_TEMPLATE.format(models=toy_settings(models)), "utf-8")
-    places = config.read_config(home).paths
-    _print_step("The models: a toy SDXL, CLIP and BGE, trained on drawn pictures and shipped with indexd")
+    paths = config.read_config(home).paths
+    _print_step("The models: a toy SDXL, CLIP and BGE, trained on drawn images and shipped with indexd")
     click.echo(f"  {models.folder}")
     _print_step("Starting the daemon: indexd run")
     with DaemonProcess(home) as daemon:
-        _print_step(f"Dropping {len(PROMPTS) + 1} job files into {places.inbox}")
+        _print_step(f"Dropping {len(PROMPTS) + 1} job files into {paths.inbox}")
         for name, prompt in PROMPTS.items():
             click.echo(f"  {name + '.yaml':20} {prompt}")
-            (places.inbox / f"{name}.yaml").write_text(_job_text(name, prompt), "utf-8")
-        (places.inbox / WRONG_JOB_NAME).write_text(WRONG_JOB_TEXT, "utf-8")
-        refusal = places.inbox / "failed" / f"{WRONG_JOB_NAME}.error.txt"
-        daemon.wait_until("the refusal", lambda _status: refusal.is_file(), WAIT_TIMEOUT_SECONDS)
-        _print_step(f"The last one, {WRONG_JOB_NAME}, was wrong. It was set aside unchanged, and beside it stands why:")
-        _print_indented(refusal.read_text("utf-8"))
-        _print_step("Waiting for the pictures of the others, and for their embeddings")
+            (paths.inbox / f"{name}.yaml").write_text(_job_text(name, prompt), "utf-8")
+        (paths.inbox / WRONG_JOB_NAME).write_text(WRONG_JOB_TEXT, "utf-8")
+        error_file = paths.inbox / "failed" / f"{WRONG_JOB_NAME}.error.txt"
+        daemon.wait_until("the error file", lambda _status: error_file.is_file(), WAIT_TIMEOUT_SECONDS)
+        _print_step(f"The last one, {WRONG_JOB_NAME}, is invalid. It was moved to failed/ with this error file:")
+        _print_indented(error_file.read_text("utf-8"))
+        _print_step("Waiting for the images of the other jobs and for their embeddings")
         daemon.wait_until(
-            "the pictures",
+            "the images",
             lambda status: status.jobs.get("done") == len(PROMPTS) and is_settled(status),
             WAIT_TIMEOUT_SECONDS,
         )
-        sheet = _run_queries(home, places.output)
-    seconds = time.monotonic() - began
+        sheet = _run_queries(home, paths.output)
+    seconds = time.monotonic() - started
     _print_step(f"Done in {seconds:.0f} s. The daemon has stopped; everything is in {home}")
-    click.echo(f"  the contact sheet  {sheet}\n  the pictures       {places.output}\n  the daemon's log   {daemon.log}")
+    click.echo(f"  the contact sheet  {sheet}\n  the images         {paths.output}\n  the daemon's log   {daemon.log}")
     program = "indexd" if shutil.which("indexd") else f"{sys.executable} -m indexd"
     click.echo("\nTry next:")
     click.echo(f"  {program} --home {home} run &")
@@ -94,22 +94,22 @@ def run_tour(home: Path) -> None:
 
 
 def _run_queries(home: Path, output: Path) -> Path:
-    """Asks in every way there is; returns the contact sheet that was written on the way."""
+    """Run one search of every kind; returns the path of the contact sheet."""
     portrait = output / "juri-0001.png"
     sheet = home / "sheet.png"
-    _print_step("What the pictures show, in words: their prompts are not looked at")
+    _print_step("Search by what the images show, without their prompts")
     _run_command(home, "query", "--text", "a red star", "-n", str(len(SEEDS)))
     _run_command(home, "query", "--text", "a portrait of ada", "-n", str(len(SEEDS)))
-    _print_step("What looks like this picture")
+    _print_step("Search for images that look like this one")
     _run_command(home, "query", "--similar", str(portrait), "-n", str(len(SEEDS)))
-    _print_step("What was asked for, in other words than the prompt's")
+    _print_step("Search for similar prompts, in other words")
     _run_command(home, "query", "--prompt", "a golden crescent", "-n", str(len(SEEDS)))
-    _print_step("Ratings, filters, a contact sheet, and the same picture made again from itself")
+    _print_step("Ratings, filters, a contact sheet, and the same image rendered again from its metadata")
     _run_command(home, "rate", str(portrait), "5")
     _run_command(home, "query", "rating:5", "has:prompt")
     _run_command(home, "query", "--text", "hugo next to cleo", "--all", "--sheet", str(sheet), "--paths")
     _run_command(home, "replay", str(portrait), "--out", str(home / "again.png"))
-    _print_step("Who is in the pictures: faces found and put together")
+    _print_step("Characters: the faces of all images, clustered")
     _run_command(home, "characters", "cluster")
     _run_command(home, "characters", "list", allow_nothing_found=True)
     _run_command(home, "show", str(portrait))
@@ -130,7 +130,7 @@ def _run_command(home: Path, *arguments: str, allow_nothing_found: bool = False)
     _print_indented(done.stdout + done.stderr)
     if done.returncode and not (allow_nothing_found and done.returncode == EXIT_NOTHING_FOUND):
         raise IndexdError(
-            f"`indexd {shlex.join(arguments)}` ended with {done.returncode}; daemon.log in {home} may say why"
+            f"`indexd {shlex.join(arguments)}` ended with exit code {done.returncode}; see daemon.log in {home}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Worker side: groups faces in a process without torch, one thing at a time and behind everything else of the machine."""
+"""Worker side: clusters faces in a process without torch, one call at a time, at a low scheduling priority."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ NICE_LEVEL = 10
 
 
 def cluster_faces(call: ClusterFaces, session: CallSession) -> FacesClustered:
-    """Group the faces of the call's file. It can be cancelled between steps, of which the longest takes some seconds."""
-    # It lasts up to minutes and nobody waits for it in between. The lane serves nothing else.
+    """Cluster the faces in the call's file. Cancellation takes effect between steps; the longest takes some seconds."""
+    # A clustering lasts up to minutes and is not urgent. The lane serves nothing else.
     with contextlib.suppress(AttributeError, OSError):
         os.setpriority(os.PRIO_PROCESS, 0, NICE_LEVEL)
 
-    def tell(stage: str, done: int, total: int) -> None:
+    def report_progress(stage: str, done: int, total: int) -> None:
         session.poll()
         session.progress(stage, done, total)
 
     rows = open_vector_file(call.path, call.dim)
-    return FacesClustered(cluster(rows, min_cluster_size=call.min_cluster_size, report_progress=tell))
+    return FacesClustered(cluster(rows, min_cluster_size=call.min_cluster_size, report_progress=report_progress))

@@ -1,9 +1,9 @@
-"""Faces into groups: HDBSCAN's meaning at sizes where its own way of finding neighbours takes hours.
+"""HDBSCAN of face vectors, for sizes at which hdbscan's own neighbour search takes hours.
 
-Vectors are centred and reduced to their 384 strongest axes; neighbours are looked up once (faiss); the spanning tree
-of mutual reachability is taken over that graph (scipy), parts that it leaves apart are joined, and from there on it is
-hdbscan's own condensed tree and choice of clusters (Campello, Moulavi and Sander, "Density-based clustering based on
-hierarchical density estimates", PAKDD 2013). `docs/characters.md` has what was measured and turned down.
+The vectors are centred and reduced to their 384 strongest axes. faiss finds the nearest neighbours, scipy computes the
+minimum spanning tree of mutual reachability over that graph, and its components are joined. hdbscan's condensed tree then
+selects the clusters (Campello, Moulavi and Sander, "Density-based clustering based on hierarchical density estimates",
+PAKDD 2013). `docs/characters.md` has the measurements and the rejected alternatives.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from indexd.characters.clustering.pca import reduce_dimensions
 from indexd.characters.clustering.vector_file import Floats
 
 ClusteringProgressCallback = Callable[[str, int, int], None]
-"""Hears of each stage and how far it is: (stage, done, total). Raising from it ends the clustering."""
+"""Receives (stage, done, total). An exception that it raises ends the clustering."""
 
 MIN_CLUSTER_SIZE = 10
-# The tenth neighbour at most; below that as hdbscan's own default is: min_samples = min_cluster_size. With more neighbours
-# than a group has members, every core distance reaches into other groups.
+# hdbscan's default is min_samples = min_cluster_size. With more neighbours than a group has members, every core distance
+# reaches into other groups.
 MAX_MIN_SAMPLES = 10
 GRAPH_NEIGHBOURS = 24
 # Of 200 characters in 50 000 faces 64 axes tell 170 apart, 128 axes 195, 256 axes 199 (ARI .79, .94, .98); of 400 in
 # 100 000 it takes 384 (.97 instead of .96).
 REDUCED_DIM = 384
-# A face at the rim that hdbscan left out is taken in where so many of its ten nearest are in one group, and where it is
-# hardly less dense than the loosest of them. Measured on 20 000: ARI .984 becomes .997.
+# A border face that hdbscan left out joins a group that contains at least MIN_VOTES of its ten nearest neighbours, if its
+# core distance is little above that of the group's loosest members. On 20 000 faces the ARI rises from .984 to .997.
 VOTING_NEIGHBOURS, MIN_VOTES = 10, 8
 BORDER_SLACK = 1.1
-# Not the very loosest: a stranger at the edge of a group would let in every other.
+# Not the maximum: a single outlier in a group would admit all others.
 LOOSE_QUANTILE = 0.95
 BORDER_ROUNDS = 3
 MAX_CLUSTERED_FACES = 120_000
-"""Above this a seeded sample of as many is clustered, and the others are put to the group of their neighbours."""
+"""Of more faces a seeded sample of this size is clustered, and each other face joins the group of its neighbours."""
 NO_CLUSTER = -1
 
 Labels = NDArray[np.int64]
@@ -51,9 +51,9 @@ def cluster(
     seed: int = 0,
     report_progress: ClusteringProgressCallback = lambda _stage, _done, _total: None,
 ) -> Labels:
-    """The group of each of these unit vectors (n, dim), from 0, or NOBODY. `rows` may be a mapped file of half precision.
+    """The cluster of each unit vector (n, dim): numbered from 0, or NO_CLUSTER. `rows` may be a memory-mapped float16 file.
 
-    The same rows in the same order give the same groups.
+    The result is deterministic for the same rows in the same order.
     """
     count = len(rows)
     if count < 2 * min_cluster_size:
@@ -76,7 +76,7 @@ def _cluster_reduced(low: Floats, min_cluster_size: int, report_progress: Cluste
 
 
 def _select_clusters(tree: NDArray[np.float64], min_cluster_size: int) -> Labels:
-    """hdbscan's choice of groups (excess of mass) from a spanning tree."""
+    """hdbscan's cluster selection (excess of mass) on a spanning tree."""
     from hdbscan._hdbscan_linkage import label
     from hdbscan._hdbscan_tree import compute_stability, condense_tree, get_clusters
 
@@ -102,7 +102,7 @@ def _add_border_faces(labels: Labels, graph: NeighbourGraph, core: Floats) -> La
 
 
 def _loose_reach(labels: Labels, reach: Floats, count: int) -> Floats:
-    """How far the looser members of each group reach."""
+    """The LOOSE_QUANTILE of `reach` in each of the `count` groups."""
     order = np.lexsort((reach, labels))
     ends = np.searchsorted(labels[order], np.arange(count + 1))
     sizes = np.diff(ends)
@@ -110,22 +110,22 @@ def _loose_reach(labels: Labels, reach: Floats, count: int) -> Floats:
 
 
 def _majority_vote(labels: Labels, near: NDArray[np.int64]) -> tuple[Labels, NDArray[np.int64]]:
-    """The group that most of the neighbours (m, k) of each are in, and how many are; group 0 by nobody where none is."""
+    """The most frequent group among the neighbours (m, k) of each face, and its count; group 0 with count 0 for none."""
     of = np.where(near >= 0, labels[near], NO_CLUSTER)
     group, agreed = np.zeros(len(near), np.int64), np.zeros(len(near), np.int64)
-    for place in range(near.shape[1]):
-        votes = ((of == of[:, place : place + 1]) & (of >= 0)).sum(axis=1)
+    for column in range(near.shape[1]):
+        votes = ((of == of[:, column : column + 1]) & (of >= 0)).sum(axis=1)
         more = votes > agreed
-        group[more], agreed[more] = of[more, place], votes[more]
+        group[more], agreed[more] = of[more, column], votes[more]
     return group, agreed
 
 
 def assign_unsampled(
     reduced_rows: Floats, labels: Labels, sampled: NDArray[np.int64], report_progress: ClusteringProgressCallback
 ) -> Labels:
-    """Labels for the faces that were not among the `chosen`: those of their nearest neighbours that were, by majority.
+    """Labels of the faces outside of the sample, by a majority vote of their nearest sampled neighbours.
 
-    A face is as near as it must be when its nearest lie no farther than those of the chosen members do.
+    A face joins a group only if its neighbours are about as near as those of the group's sampled members.
     """
     others = np.setdiff1d(np.arange(len(reduced_rows)), sampled, assume_unique=True)
     graph = nearest_neighbours(reduced_rows[sampled], VOTING_NEIGHBOURS, report_progress)
@@ -137,6 +137,6 @@ def assign_unsampled(
     found = nearest_neighbours(reduced_rows[sampled], VOTING_NEIGHBOURS, report_progress, queries=reduced_rows[others])
     group, agreed = _majority_vote(of_chosen, found.ids)
     fits = (agreed >= MIN_VOTES) & (found.distances[:, -1] <= BORDER_SLACK * farthest[group])
-    spread_out = labels.copy()
-    spread_out[others[fits]] = group[fits]
-    return spread_out
+    completed = labels.copy()
+    completed[others[fits]] = group[fits]
+    return completed

@@ -1,4 +1,4 @@
-"""The minimum spanning tree over mutual reachability, from a graph of neighbours."""
+"""Minimum spanning tree of mutual reachability distances over a neighbour graph."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from scipy.sparse.csgraph import connected_components, minimum_spanning_tree  # 
 from indexd.characters.clustering.knn_graph import NeighbourGraph
 from indexd.characters.clustering.vector_file import Floats
 
-# How many of a part's densest faces speak for it where the graph leaves it apart from the others.
+# This many of the densest faces of a component are candidates for the edge to another component.
 REPRESENTATIVES = 16
-# scipy takes a weight of nought for no edge; copies of a face are that near.
+# scipy treats a weight of 0 as no edge, and copies of a face have a distance of 0.
 MIN_EDGE_WEIGHT = 1e-7
 
 
 def core_distances(graph: NeighbourGraph, min_samples: int) -> Floats:
-    """How far the `min_samples`-th nearest lies, the face itself counted: small where it is dense."""
-    place = min(min_samples - 1, graph.distances.shape[1]) - 1
-    core = graph.distances[:, max(place, 0)].copy()
+    """The distance (n,) of each face to its `min_samples`-th nearest one, the face itself included."""
+    column = min(min_samples - 1, graph.distances.shape[1]) - 1
+    core = graph.distances[:, max(column, 0)].copy()
     unfound = ~np.isfinite(core)
     if unfound.any():
         core[unfound] = np.max(graph.distances[np.isfinite(graph.distances)], initial=MIN_EDGE_WEIGHT)
@@ -31,7 +31,7 @@ def core_distances(graph: NeighbourGraph, min_samples: int) -> Floats:
 def minimum_spanning_edges(
     rows: Floats, graph: NeighbourGraph, core: Floats, report_progress: Callable[[str, int, int], None]
 ) -> NDArray[np.float64]:
-    """The n - 1 edges (from, to, mutual reachability) of the tree, lightest first."""
+    """The n - 1 edges (from, to, mutual reachability) of the tree, by ascending weight."""
     count = len(rows)
     froms, tos, weights = _reachability_edges(graph, core)
     while True:
@@ -54,7 +54,7 @@ def _reachability_edges(graph: NeighbourGraph, core: Floats) -> tuple[NDArray[np
     there = tos >= 0
     froms, tos, weights = froms[there], tos[there], weights[there]
     low, high = np.minimum(froms, tos), np.maximum(froms, tos)
-    # Each pair once: most are each other's neighbours, and the sparse matrix would add their weights up.
+    # Each pair once: most neighbours are mutual, and the sparse matrix adds up the weights of duplicates.
     _, first = np.unique(low * count + high, return_index=True)
     low, high, weights = low[first], high[first], weights[first]
     return low, high, np.maximum(np.maximum(weights, MIN_EDGE_WEIGHT), np.maximum(core[low], core[high]))
@@ -63,9 +63,9 @@ def _reachability_edges(graph: NeighbourGraph, core: Floats) -> tuple[NDArray[np
 def _connecting_edges(
     rows: Floats, core: Floats, part_of: NDArray[np.int32], parts: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
-    """From each part an edge to the nearest other one, as its densest faces see it.
+    """An edge from each component to the nearest other one, between their densest faces.
 
-    Each round halves the parts at least (Boruvka), so it comes to an end.
+    Each round at least halves the number of components (Boruvka), so the loop terminates.
     """
     import faiss
 

@@ -1,4 +1,4 @@
-"""Fewer dimensions: the strongest axes of the centred vectors, found in a sample, taken for all."""
+"""Principal component analysis: the axes are computed from a sample and applied to all vectors."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 
 from indexd.characters.clustering.vector_file import Floats, iter_blocks
 
-# The axes of some tens of thousands are those of all; their covariance then costs as much at any size.
+# The axes of a sample of this size match those of all vectors, and bound the cost of the covariance.
 SAMPLE_ROWS = 20_000
 
 
 def reduce_dimensions(
     rows: NDArray[np.floating], dim: int, seed: int, report_progress: Callable[[str, int, int], None]
 ) -> Floats:
-    """The rows (n, d) on their `dim` strongest axes, float32 (n, dim), centred; d at most `dim`: only centred.
+    """The centred rows (n, d) projected on their `dim` strongest axes, float32 (n, dim); only centred when d <= `dim`.
 
-    Distances shrink by what the weak axes held, which in CLIP's space is what a picture has for itself.
+    The dropped weak axes of CLIP's space mostly hold the details of single images.
     """
     count, full = rows.shape
     mean, covariance = _mean_and_covariance(rows, seed, report_progress)
@@ -36,7 +36,7 @@ def reduce_dimensions(
 def _mean_and_covariance(
     rows: NDArray[np.floating], seed: int, report_progress: Callable[[str, int, int], None]
 ) -> tuple[Floats, NDArray[np.float64]]:
-    """Mean (d,) and covariance (d, d) of a sample of the rows."""
+    """The mean (d,) and covariance (d, d) of a sample."""
     count, full = rows.shape
     chosen = np.arange(count)
     if count > SAMPLE_ROWS:
@@ -46,6 +46,6 @@ def _mean_and_covariance(
         _, block = next(iter_blocks(rows[chosen[start : start + 4096]]))
         total += block.sum(axis=0, dtype=np.float64)
         products += block.T @ block
-        report_progress("looking at the axes", min(start + 4096, len(chosen)), len(chosen))
+        report_progress("computing the axes", min(start + 4096, len(chosen)), len(chosen))
     mean = total / len(chosen)
     return mean.astype(np.float32), products / len(chosen) - np.outer(mean, mean)

@@ -1,7 +1,7 @@
-"""Face vectors on disk: unit rows in half precision in a plain file, so that a hundred thousand never cross a pipe.
+"""A plain file of face vectors in half precision, from the daemon to the worker: too large for their pipe.
 
-The daemon writes them to a temporary file beside the index and hands over the path; the worker maps it, reads it block by
-block and never holds the whole in single precision (100 000 x 1024: 205 MB in the file, 410 MB as float32).
+The daemon writes a temporary file in the folder of the index and sends its path. The worker maps the file and converts it
+block by block to single precision (100 000 x 1024: 205 MB in the file, 410 MB as float32).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BLOCK_ROWS = 4096
 
 
 def write_vector_file(path: Path, blocks: Iterable[NDArray[np.floating]]) -> int:
-    """Write blocks of rows (n, dim) one after the other as float16; returns how many rows there are."""
+    """Write blocks of rows (n, dim) in order as float16; returns the number of rows."""
     count = 0
     with path.open("wb") as file:
         for block in blocks:
@@ -30,23 +30,23 @@ def write_vector_file(path: Path, blocks: Iterable[NDArray[np.floating]]) -> int
 
 
 def open_vector_file(path: str | Path, dim: int) -> Halves:
-    """The rows of such a file, mapped read-only (n, dim)."""
+    """The rows (n, dim) of the file, memory-mapped read-only. Raises ValueError for an incomplete row."""
     if Path(path).stat().st_size == 0:
         return np.zeros((0, dim), np.float16)
     rows = np.memmap(path, np.float16, mode="r")
     if len(rows) % dim:
-        raise ValueError(f"{path} holds no whole rows of {dim}")
+        raise ValueError(f"{path}: its size is not a multiple of {dim} values")
     return rows.reshape(-1, dim)
 
 
 def iter_blocks(rows: NDArray[np.floating], size: int = BLOCK_ROWS) -> Iterator[tuple[slice, Floats]]:
-    """The rows block by block: where each block lies, and its rows in single precision at length one."""
+    """The rows block by block: the slice of each block, and its rows as float32 unit vectors."""
     for start in range(0, len(rows), size):
-        where = slice(start, min(start + size, len(rows)))
-        yield where, normalize_rows(rows[where].astype(np.float32))
+        block = slice(start, min(start + size, len(rows)))
+        yield block, normalize_rows(rows[block].astype(np.float32))
 
 
 def normalize_rows(rows: Floats) -> Floats:
-    """The rows at length one; a row of zeros stays one."""
+    """The rows as unit vectors; a row of zeros stays unchanged."""
     lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
     return np.asarray(rows / np.maximum(lengths, 1e-12), np.float32)

@@ -171,7 +171,7 @@ class CharacterRepository(Protocol):
         """
         ...
 
-    def assign(self, given: Mapping[int, int]) -> int:
+    def assign(self, character_of: Mapping[int, int]) -> int:
         """Assign faces without a character (region -> character); returns how many were. Rejected pairs are ignored."""
         ...
 

@@ -122,7 +122,7 @@ def test_a_cancelled_or_failed_clustering_changes_nothing(
     store: Store, grown: Grown, clusterer: ClusteringService, workers: HereWorkers, tmp_path: Path
 ) -> None:
     grown.add(faces(200))
-    workers.cancel_at = "looking for neighbours"
+    workers.cancel_at = "finding neighbours"
     clusterer.start()
     assert clusterer.wait(WAIT).state == "cancelled"
     assert store.characters.rows() == []

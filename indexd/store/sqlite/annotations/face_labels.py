@@ -15,7 +15,7 @@ from indexd.store.sqlite.annotations.pending_face_labels import (
     store_pending_labels,
 )
 from indexd.store.sqlite.database import Connection
-from indexd.store.sqlite.faces.characters import create_character, name_key
+from indexd.store.sqlite.faces.characters import character_name_key, create_character
 
 _SELECT_LABELS = """
 SELECT image_id, kind, left, top, width, height, name, 'member', 0, hidden, threshold
@@ -103,7 +103,7 @@ def _label_state(connection: Connection, content_hash: bytes, image_id: int | No
 
 
 def _character_for_label(connection: Connection, face: FaceLabel, now: float) -> int:
-    key = name_key(face.name)
+    key = character_name_key(face.name)
     row = connection.execute("SELECT id FROM character WHERE name_key = ?", (key,)).fetchone()
     if row is not None:
         return int(row[0])

@@ -1,14 +1,14 @@
-"""Characters and their faces: what is known, and what clustering and assignment make of it. Corrections: corrections.py."""
+"""Characters and the membership of their faces, as clustering and assignment write them. Corrections: corrections.py."""
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from indexd.background.signal import Signal
+from indexd.name_key import name_key
 from indexd.store.protocols.faces import CharacterRepository
 from indexd.store.records import CharacterRow, ClusteringResult, FaceAssignments, FaceMembership
 from indexd.store.sqlite.adapters import ids_json, utf8_text
@@ -16,7 +16,7 @@ from indexd.store.sqlite.database import Connection, Database
 
 Ids = NDArray[np.int64]
 
-# A face that belongs to a character, and how it came there.
+# A row of `membership`, with its source as two flags.
 _MEMBERSHIP_DTYPE = np.dtype(
     [("region", np.int64), ("character", np.int64), ("confirmed", np.bool_), ("assigned", np.bool_)]
 )
@@ -57,7 +57,9 @@ class CharacterTables(CharacterRepository):
 
     def find_by_name(self, name: str) -> CharacterRow | None:
         with self._database.read() as connection:
-            row = connection.execute(_SELECT_CHARACTERS.format(where="name_key = ?"), (name_key(name),)).fetchone()
+            row = connection.execute(
+                _SELECT_CHARACTERS.format(where="name_key = ?"), (character_name_key(name),)
+            ).fetchone()
         return character_row(row) if row else None
 
     def names(self) -> dict[int, str]:
@@ -108,32 +110,32 @@ class CharacterTables(CharacterRepository):
         with self._database.write() as connection:
             known = read_face_assignments(connection, regions)
             after = decide(known)
-            made = [self._create(connection) for _ in range(-int(after.min(initial=0)))]
-            fresh = after < 0
+            created = [self._create(connection) for _ in range(-int(after.min(initial=0)))]
+            is_new = after < 0
             after = after.copy()
-            after[fresh] = np.array(made, np.int64)[-after[fresh] - 1]
-            there = np.isin(regions, _existing_regions(connection, regions))
-            moved = there & (after != known.character)
+            after[is_new] = np.array(created, np.int64)[-after[is_new] - 1]
+            exists = np.isin(regions, _existing_regions(connection, regions))
+            moved = exists & (after != known.character)
             left = moved & (after == 0)
             connection.executemany(
                 "DELETE FROM membership WHERE region_id = ?", [(one,) for one in regions[left].tolist()]
             )
-            # A face that a group bore out is not a guess any more.
-            written = there & (after > 0) & ~known.confirmed & (moved | known.assigned)
+            # A cluster that confirms an assignment changes its source to 'cluster'.
+            written = exists & (after > 0) & ~known.confirmed & (moved | known.assigned)
             connection.executemany(
                 "INSERT OR REPLACE INTO membership (region_id, character_id, source) VALUES (?, ?, 'cluster')",
                 zip(regions[written].tolist(), after[written].tolist(), strict=True),
             )
-        touched = frozenset({*known.character[moved].tolist(), *after[moved].tolist()} - {0})
-        self.notify(touched)
+        changed = frozenset({*known.character[moved].tolist(), *after[moved].tolist()} - {0})
+        self.notify(changed)
         joined = moved & (known.character == 0)
-        return ClusteringResult(int(joined.sum()), int((moved & ~joined).sum()), tuple(made), touched)
+        return ClusteringResult(int(joined.sum()), int((moved & ~joined).sum()), tuple(created), changed)
 
-    def assign(self, given: Mapping[int, int]) -> int:
+    def assign(self, character_of: Mapping[int, int]) -> int:
         with self._database.write() as connection:
-            existing = set(_existing_regions(connection, list(given)).tolist())
+            existing = set(_existing_regions(connection, list(character_of)).tolist())
             count = 0
-            for region_id, character_id in given.items():
+            for region_id, character_id in character_of.items():
                 if region_id not in existing:
                     continue
                 connection.execute(
@@ -150,47 +152,48 @@ class CharacterTables(CharacterRepository):
 
 
 def create_character(connection: Connection, now: float, *, curated: bool = False) -> int:
-    """A new character without faces; its id."""
+    """Insert a character without faces; returns its id."""
     connection.execute("INSERT INTO character (curated, created_at) VALUES (?, ?)", (int(curated), now))
     return connection.last_insert_rowid()
 
 
 def character_row(row: Iterable[object]) -> CharacterRow:
-    """A row of _ROWS as a record."""
-    one, name, hidden, threshold, kept, *rest = row
-    return CharacterRow(one, name, bool(hidden), threshold, bool(kept), *rest)  # type: ignore[arg-type]
+    """Convert a row of _SELECT_CHARACTERS."""
+    character_id, name, hidden, threshold, curated, *rest = row
+    return CharacterRow(character_id, name, bool(hidden), threshold, bool(curated), *rest)  # type: ignore[arg-type]
 
 
-def name_key(name: str) -> str:
-    """What two spellings of one name have in common."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", utf8_text(name)).casefold()).strip()
+def character_name_key(name: str) -> str:
+    """The value of `character.name_key`: equal for all spellings of a name."""
+    return name_key(utf8_text(name)).strip()
 
 
 def read_face_assignments(connection: Connection, regions: Ids) -> FaceAssignments:
-    """What is known of these faces, rising ids."""
+    """The known character, source and rejections of each region; `regions` ascend."""
     character = np.zeros(len(regions), np.int64)
     confirmed, assigned = np.zeros(len(regions), np.bool_), np.zeros(len(regions), np.bool_)
-    # Row by row into arrays: objects for each of a hundred thousand faces would keep their memory for good.
+    # Rows go directly into an array: Python objects for 100 000 faces would fragment the heap permanently.
     members = np.fromiter(
         connection.execute("SELECT region_id, character_id, source = 'confirmed', source = 'assigned' FROM membership"),
         _MEMBERSHIP_DTYPE,
     )
-    at, there = _locate(regions, members["region"])
-    at, members = at[there], members[there]
-    character[at], confirmed[at], assigned[at] = members["character"], members["confirmed"], members["assigned"]
-    words = connection.execute("SELECT region_id, character_id FROM face_label WHERE label = 'not'").fetchall()
-    at, there = _locate(regions, np.array([region for region, _ in words], np.int64))
-    rejected = [(int(at[word]), words[word][1]) for word in np.flatnonzero(there)]
-    kept = {one for (one,) in connection.execute("SELECT id FROM character WHERE curated")}
-    return FaceAssignments(character, confirmed, assigned, rejected, kept)
+    index, is_present = _locate(regions, members["region"])
+    index, members = index[is_present], members[is_present]
+    character[index] = members["character"]
+    confirmed[index], assigned[index] = members["confirmed"], members["assigned"]
+    labels = connection.execute("SELECT region_id, character_id FROM face_label WHERE label = 'not'").fetchall()
+    index, is_present = _locate(regions, np.array([region for region, _ in labels], np.int64))
+    rejected = [(int(index[label]), labels[label][1]) for label in np.flatnonzero(is_present)]
+    curated = {one for (one,) in connection.execute("SELECT id FROM character WHERE curated")}
+    return FaceAssignments(character, confirmed, assigned, rejected, curated)
 
 
 def _locate(regions: Ids, wanted: Ids) -> tuple[Ids, NDArray[np.bool_]]:
-    """Where each of the wanted lies among the rising regions, and whether it is there at all."""
+    """The index of each wanted id in the ascending `regions`, and whether it is present."""
     if not len(regions):
         return np.zeros(len(wanted), np.int64), np.zeros(len(wanted), np.bool_)
-    places = np.minimum(np.searchsorted(regions, wanted), len(regions) - 1)
-    return places, regions[places] == wanted
+    index = np.minimum(np.searchsorted(regions, wanted), len(regions) - 1)
+    return index, regions[index] == wanted
 
 
 def _existing_regions(connection: Connection, regions: Ids | list[int]) -> Ids:

@@ -14,7 +14,7 @@ from indexd.store.protocols.faces import CorrectionRepository
 from indexd.store.records import CorrectionRow
 from indexd.store.sqlite.adapters import ids_json, utf8_text
 from indexd.store.sqlite.database import Connection, Database
-from indexd.store.sqlite.faces.characters import CharacterTables, create_character, name_key
+from indexd.store.sqlite.faces.characters import CharacterTables, character_name_key, create_character
 from indexd.store.sqlite.faces.undo import (
     CorrectionSnapshot,
     find_undoable,
@@ -41,7 +41,7 @@ class Corrections(CorrectionRepository):
         text = utf8_text(name).strip()
         with self._database.write(durable=True) as connection:
             before = snapshot_characters(connection, [character_id])
-            key = name_key(text) or None
+            key = character_name_key(text) or None
             self._refuse_taken_name(connection, text, f"indexd characters merge {{}} {character_id}", but=character_id)
             if not text and before.characters[str(character_id)][0] is None:
                 raise UsageError(f"character {character_id} has no name")
@@ -59,7 +59,7 @@ class Corrections(CorrectionRepository):
             now = self._clock()
             made = create_character(connection, now, curated=True)
             before.made[str(made)] = None
-            update_character(connection, made, {"name": text, "name_key": name_key(text)})
+            update_character(connection, made, {"name": text, "name_key": character_name_key(text)})
             _confirm_faces(connection, made, regions, now)
             number = self._write_log(
                 connection, "new", f"made {_describe_character(connection, made)} of {_describe_faces(regions)}", before
@@ -246,7 +246,7 @@ class Corrections(CorrectionRepository):
     def _refuse_taken_name(self, connection: Connection, name: str, way: str, but: int = 0) -> None:
         """Raise UsageError where another character has the name; `way` with its number is what to do if it is the same one."""
         taken = connection.execute(
-            "SELECT id FROM character WHERE name_key = ? AND id <> ?", (name_key(name) or None, but)
+            "SELECT id FROM character WHERE name_key = ? AND id <> ?", (character_name_key(name) or None, but)
         ).fetchone()
         if taken is not None:
             raise UsageError(
