@@ -19,8 +19,7 @@ from indexd.config import Config
 from indexd.store.protocols import IndexStore
 from indexd.store.records import IndexMetrics
 from indexd_schemas.api.output import DaemonStatus
-
-JOB_STATES = ("queued", "running", "done", "failed", "cancelled")
+from indexd_schemas.job_state import JobState
 
 
 def render_metrics(
@@ -72,10 +71,10 @@ def _index_task_metrics(
 
 def _job_metrics(out: PrometheusWriter, status_now: DaemonStatus, gauges: IndexMetrics, now_seconds: float) -> None:
     out.family("indexd_jobs", "gauge", "Jobs in the ledger.")
-    for state in JOB_STATES:
+    for state in JobState:
         out.sample("indexd_jobs", status_now.jobs.get(state, 0), {"state": state})
     out.family("indexd_job_items", "gauge", "Job items in the ledger.")
-    for state in JOB_STATES:
+    for state in JobState:
         out.sample("indexd_job_items", gauges.job_items_by_state.get(state, 0), {"state": state})
     out.family("indexd_job_oldest_age_seconds", "gauge", "Age of the oldest unfinished job; 0 = none.")
     out.sample(

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from indexd.store.protocols import IndexStore
 from indexd.store.records import FACE_LAYER, FaceAssignments
 from indexd.worker.call_handle import CallHandle, WorkerBackend
 from indexd.worker.calls import CallProgress, ClusterFaces, FacesClustered, Priority
+from indexd_schemas.api.characters import ClusteringPhase
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 PROGRESS_TIMEOUT_SECONDS = 600.0
 STOP_SECONDS = 10.0
 _LAST_KEY = "faces at the latest clustering"
-ClusteringPhase = Literal["never", "running", "done", "cancelled", "failed"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,10 @@ from typing import Any
 
 from indexd.fs.paths import display
 from indexd.registry import job_kinds
-from indexd.store.records import JobItemRow, JobRow, JobState
+from indexd.store.records import JobItemRow, JobRow
 from indexd.worker.calls import CallProgress
 from indexd_schemas.api import output
+from indexd_schemas.job_state import JobState
 
 
 def item_report(item: JobItemRow, *, ended: bool, progress: CallProgress | None = None) -> output.JobItem:

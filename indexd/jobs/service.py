@@ -23,9 +23,10 @@ from indexd.jobs.files.rejects import RejectMover
 from indexd.jobs.files.sync import JobFileSync
 from indexd.model_files import ModelCatalogue
 from indexd.store.protocols import IndexStore
-from indexd.store.records import JobRow, JobState
+from indexd.store.records import JobRow
 from indexd.watch.roots import watched_folders
 from indexd.worker.calls import CallProgress
+from indexd_schemas.job_state import JobState
 
 log = logging.getLogger(__name__)
 

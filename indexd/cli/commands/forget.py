@@ -50,7 +50,12 @@ def forget(
         raise UsageError("--older-than never would forget nothing")
     folder = quote_from_bytes(os.fsencode(_absolute_path(under)), safe="/") if under is not None else None
     request = validated(
-        ForgetRequest, under=folder, older_than_seconds=seconds, offline=offline, with_marks=with_marks, dry_run=True
+        ForgetRequest,
+        under=folder,
+        older_than_seconds=seconds,
+        offline=offline,
+        with_annotations=with_marks,
+        dry_run=True,
     )
     with open_operations(write=not dry_run) as operations:
         found = operations.call(library.forget, request)
@@ -70,15 +75,17 @@ def forget(
                 click.echo(example)
         click.echo(f"{found.files} files and {found.images} images {'would be ' if dry_run else ''}forgotten")
     if found.annotations_kept:
-        print_notice(f"what was said of {found.annotations_kept} of them is kept, and comes back when they do")
+        print_notice(
+            f"the annotations of {found.annotations_kept} of them are kept, and apply again when the images return"
+        )
     if found.still_there:
         print_notice(f"{found.still_there} files are there again and stay; the next scan finds them")
     return EXIT_OK if found.files or found.images else EXIT_NOTHING_FOUND
 
 
 def _confirmation_text(files: int, images: int, with_marks: bool) -> str:
-    marks = " and what was said of them" if with_marks else ""
-    return f"Forget {files} missing files and {images} images without any file{marks}"
+    annotations = " and their annotations" if with_marks else ""
+    return f"Forget {files} missing files and {images} images without any file{annotations}"
 
 
 def _absolute_path(folder: str) -> str:

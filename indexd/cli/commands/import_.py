@@ -47,17 +47,19 @@ def import_(file: str, prefer_file: bool, dry_run: bool, as_json: bool) -> int:
             pass
         source.seek(0)
         with open_operations(write=True) as operations, progress(counted=False) as bar:
-            bar.add_task("taking in", total=None)
+            bar.add_task("importing", total=None)
             for batch in _batches(_iter_records(source, file)):
                 request = validated(ImportRequest, records=tuple(batch), prefer_file=prefer_file, dry_run=dry_run)
                 done = operations.call(import_annotations, request)
-                for name in ("records", "changed", "same", "waiting"):
-                    setattr(total, name, getattr(total, name) + getattr(done, name))
+                total.records += done.records
+                total.changed += done.changed
+                total.same += done.same
+                total.pending += done.pending
     if as_json:
         print_json(total)
     else:
         would = "would be " if dry_run else ""
-        waits = f"; {total.pending} are not in the index, and wait" if total.pending else ""
+        waits = f"; {total.pending} are not in the index, and their annotations stay pending" if total.pending else ""
         click.echo(f"{total.records} images read, {total.changed} {would}changed{waits}")
     return EXIT_OK
 

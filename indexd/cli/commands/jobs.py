@@ -18,12 +18,11 @@ from indexd.cli.support.printing import (
 from indexd.cli.support.request_validation import validated
 from indexd.cli.support.session import open_operations
 from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK
+from indexd_schemas.job_state import JobState
 
 if TYPE_CHECKING:
     from indexd_schemas.api.output import JobSummary, ShownJob
-    from indexd_schemas.api.requests import JobSelector, JobState
-
-JOB_STATES = ("queued", "running", "done", "failed", "cancelled")
+    from indexd_schemas.api.requests import JobSelector
 
 
 @click.group(short_help="List, show, cancel or retry jobs.")
@@ -33,17 +32,21 @@ def jobs() -> None:
 
 @jobs.command("list")
 @click.option(
-    "--state", "states", multiple=True, type=click.Choice(JOB_STATES), help="Only jobs in this state (repeatable)."
+    "--state",
+    "states",
+    multiple=True,
+    type=click.Choice([state.value for state in JobState]),
+    help="Only jobs in this state (repeatable).",
 )
 @click.option("-n", "limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Maximum number.")
 @json_option
-def list_(states: tuple[JobState, ...], limit: int, as_json: bool) -> int:
+def list_(states: tuple[str, ...], limit: int, as_json: bool) -> int:
     """List the newest jobs."""
     from indexd.api.operations.jobs import list_jobs
     from indexd_schemas.api.requests import JobListRequest
 
     with open_operations() as operations:
-        listed = operations.call(list_jobs, JobListRequest(states=states, limit=limit))
+        listed = operations.call(list_jobs, JobListRequest(states=tuple(map(JobState, states)), limit=limit))
     if as_json:
         print_json(listed)
         return EXIT_OK
@@ -115,7 +118,7 @@ def _selector(job: str) -> JobSelector:
 
 def item_counts_text(job: JobSummary) -> str:
     """`3 done, 1 failed`."""
-    return ", ".join(f"{job.items[state]} {state}" for state in JOB_STATES if job.items.get(state)) or "none"
+    return ", ".join(f"{job.items[state]} {state}" for state in JobState if job.items.get(state)) or "none"
 
 
 def _print(shown: ShownJob, as_json: bool) -> None:

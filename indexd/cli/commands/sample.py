@@ -26,7 +26,7 @@ Strategies:
 Examples:
   indexd sample --character Luna -n 20
   indexd sample model:pony rating:4.. --strategy typical
-  indexd sample --character Luna --strategy random --seed 7 --json | jq -r '.pictures[].path'
+  indexd sample --character Luna --strategy random --seed 7 --json | jq -r '.images[].path'
 
 Filters are those of `indexd query`.
 """,

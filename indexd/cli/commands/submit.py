@@ -12,13 +12,14 @@ from indexd.cli.support.printing import json_option, print_json, print_notice, p
 from indexd.cli.support.request_validation import validated
 from indexd.cli.support.session import load_config, open_operations
 from indexd.errors import EXIT_ERROR, EXIT_OK, EXIT_PARTLY_FAILED, DaemonNotRunning, IndexdError, JobRefused
+from indexd_schemas.job_state import JobState
 
 if TYPE_CHECKING:
     from indexd.api.operations.registry import Operations
     from indexd_schemas.api.output import ShownJob
 
 POLL_SECONDS = 0.3
-FINISHED_STATES = frozenset({"done", "failed", "cancelled"})
+FINISHED_STATES = frozenset(state for state in JobState if state.is_final)
 MAX_JOB_FILE_BYTES = 1 << 20
 
 

@@ -19,9 +19,10 @@ from typing import Literal
 
 from indexd.errors import raise_if_transient
 from indexd.jobs.files.atomic import fsync_file, fsync_folder, move_no_replace, replace_file, write_new
-from indexd.store.records import JobRow, JobState
+from indexd.store.records import JobRow
 from indexd.watch.watch_filter import JOB_SUFFIXES
 from indexd_schemas.api.output import JobResult
+from indexd_schemas.job_state import JobState
 
 JobFolderName = Literal["inbox", "accepted", "done", "failed"]
 INBOX: JobFolderName = "inbox"

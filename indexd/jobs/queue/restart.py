@@ -12,7 +12,8 @@ from indexd.jobs.kinds import JobKind
 from indexd.jobs.queue.retry import MAX_INTERRUPTIONS
 from indexd.registry import job_kinds
 from indexd.store.protocols import IndexStore
-from indexd.store.records import JobItemRow, JobRow, JobState
+from indexd.store.records import JobItemRow, JobRow
+from indexd_schemas.job_state import JobState
 
 log = logging.getLogger(__name__)
 

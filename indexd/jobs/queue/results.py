@@ -33,8 +33,9 @@ from indexd.jobs.queue.retry import (
 )
 from indexd.jobs.service import JobService
 from indexd.store.protocols import IndexStore
-from indexd.store.records import JobItemRow, JobRow, JobState
+from indexd.store.records import JobItemRow, JobRow
 from indexd.worker.call_handle import CallHandle
+from indexd_schemas.job_state import JobState
 
 log = logging.getLogger(__name__)
 

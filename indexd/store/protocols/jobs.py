@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from indexd.store.records import JobFileLocation, JobItemRow, JobRow, JobState, NewJob
+from indexd.store.records import JobFileLocation, JobItemRow, JobRow, NewJob
+from indexd_schemas.job_state import JobState
 
 JobRows = list[JobRow]
 NO_SCORES: Mapping[str, float] = MappingProxyType({})

@@ -23,7 +23,7 @@ from indexd.store.records.indexing import (
     StageInput,
     VectorKey,
 )
-from indexd.store.records.jobs import JobFileLocation, JobItemRow, JobRow, JobState, NewJob, NewJobItem
+from indexd.store.records.jobs import JobFileLocation, JobItemRow, JobRow, NewJob, NewJobItem
 from indexd.store.records.library import (
     HASH_BYTES,
     NOT_STATED,
@@ -77,7 +77,6 @@ __all__ = [
     "JobFileLocation",
     "JobItemRow",
     "JobRow",
-    "JobState",
     "LabelVerdict",
     "MembershipSource",
     "NewJob",

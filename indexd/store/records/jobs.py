@@ -2,24 +2,10 @@
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-
-class JobState(enum.StrEnum):
-    """The state of a job, and of an item of a job."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-    @property
-    def is_final(self) -> bool:
-        """Whether it has ended; only `indexd jobs retry` starts it again."""
-        return self not in (JobState.QUEUED, JobState.RUNNING)
+from indexd_schemas.job_state import JobState
 
 
 @dataclass(frozen=True, slots=True)

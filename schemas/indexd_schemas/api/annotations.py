@@ -15,7 +15,7 @@ from indexd_schemas.contract import Contract
 
 MAX_TAG_CHARACTERS = 200
 MAX_NOTE_CHARACTERS = 20_000
-MAX_CHARACTER_NAME = 100
+MAX_CHARACTER_NAME_CHARACTERS = 100
 RECORDS_PER_PAGE = 1000
 
 TagText = Annotated[str, Field(min_length=1, max_length=MAX_TAG_CHARACTERS)]
@@ -36,15 +36,16 @@ class ExportHeader(Contract):
 
 
 class FaceLabelRecord(Contract):
-    """A face of a named character. `box` is left, top, width, height as shares of the upright image. `word` says whether a person
-    confirmed (`is`) or rejected (`not`) the face, or a clustering assigned it (`member`).
+    """A face of a named character. `box` is left, top, width, height as shares of the upright image.
+
+    `verdict`: a person confirmed (`is`) or rejected (`not`) the face, or a clustering assigned it (`member`).
     """
 
     model_config = ConfigDict(extra="forbid")
 
     kind: str = Field("face", min_length=1, max_length=100)
     box: tuple[BoxShare, BoxShare, BoxShare, BoxShare]
-    character: str = Field(min_length=1, max_length=MAX_CHARACTER_NAME)
+    character: str = Field(min_length=1, max_length=MAX_CHARACTER_NAME_CHARACTERS)
     verdict: Literal["is", "not", "member"] = "is"
     said_at: Timestamp | None = None
     hidden: bool | None = None
@@ -52,7 +53,7 @@ class FaceLabelRecord(Contract):
 
 
 class AnnotationRecord(Contract):
-    """One line of an export: the annotations of one content. `name` (where it was last seen) is for people, and ignored."""
+    """One line of an export: the annotations of one content. `name`, the latest path, is ignored by the import."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -67,7 +68,7 @@ class AnnotationRecord(Contract):
 
 
 class LocatedRecord(Contract):
-    """A record with the present paths (absolute, percent-encoded) of the content."""
+    """A record with the current paths of the content (absolute, percent-encoded)."""
 
     record: AnnotationRecord
     places: list[str] = Field(default_factory=list)
@@ -97,7 +98,7 @@ class ImportRequest(ApiRequest):
 
 
 class ImportReport(OutputDocument):
-    """The result of `import`. `waiting` counts contents that are not in the index: their annotations stay pending."""
+    """The result of `import`. `pending` counts contents that are not in the index."""
 
     records: int
     changed: int
@@ -115,7 +116,7 @@ class NoteRequest(ApiRequest):
 
 
 class AnnotateMatchingRequest(ApiRequest):
-    """Annotate every image that matches all filters. `at_most`: refuse when more match than a person confirmed."""
+    """Annotate every image that matches all filters. It fails when more than `at_most` images match."""
 
     filters: tuple[FilterText, ...] = Field(min_length=1, max_length=256)
     rating: int | None = Field(None, ge=0, le=5)
@@ -163,8 +164,10 @@ class ForgetRequest(ApiRequest):
 
 
 class ForgetReport(OutputDocument):
-    """What `forget` removed, or would remove: files, and images without another file. The annotations of `marks_kept` of them
-    stay pending. `still_there` counts files that are marked as missing but exist; they stay.
+    """What `forget` removed, or would remove: files, and images without another file.
+
+    The annotations of `annotations_kept` images stay pending. `still_there` counts files that are marked as missing but
+    exist; they stay in the index.
     """
 
     files: int

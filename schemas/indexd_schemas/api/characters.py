@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from indexd_schemas.api.annotations import MAX_CHARACTER_NAME_CHARACTERS
 from indexd_schemas.api.output import OutputDocument
 from indexd_schemas.api.requests import ApiRequest, CursorText, FilterText, TargetText
 from indexd_schemas.contract import Contract
@@ -15,13 +16,14 @@ CorrectionKind = Literal[
     "new", "name", "merge", "split", "confirm", "reject", "hide", "show", "threshold", "apart", "undo"
 ]
 SampleStrategy = Literal["random", "diverse", "best", "typical"]
-MAX_NAME_CHARACTERS = 100
+ClusteringPhase = Literal["never", "running", "done", "cancelled", "failed"]
 MAX_FACES = 100_000
 
 
 class FaceReference(ApiRequest):
-    """A face, by the id of its region or by its image. `number` counts the faces of the image from 1, the largest first; without
-    it the image must have exactly one that fits.
+    """A face, by the id of its region or by its image.
+
+    `number` counts the faces of the image from 1, the largest first. Without it, exactly one face of the image must fit.
     """
 
     region: int | None = Field(None, ge=1)
@@ -56,7 +58,7 @@ class CorrectionRequest(ApiRequest):
     character: CharacterSelector | None = None
     others: tuple[CharacterSelector, ...] = Field((), max_length=1000)
     faces: tuple[FaceReference, ...] = Field((), max_length=MAX_FACES)
-    name: str | None = Field(None, max_length=MAX_NAME_CHARACTERS)
+    name: str | None = Field(None, max_length=MAX_CHARACTER_NAME_CHARACTERS)
     at: float | None = Field(None, ge=0.0, le=1.0)
     number: int | None = Field(None, ge=1)
 
@@ -69,7 +71,7 @@ class CorrectionLogRequest(ApiRequest):
 
 
 class ClusterRequest(ApiRequest):
-    """Start a clustering, look at its progress, or cancel it."""
+    """Start a clustering, get its progress (`look`), or cancel it."""
 
     action: Literal["start", "look", "cancel"] = "start"
 
@@ -85,7 +87,7 @@ class SampleRequest(ApiRequest):
 
 
 class Character(Contract):
-    """A character. `kept`: a person corrected or named it. `threshold` is null when that of the settings applies."""
+    """A character. `curated`: a person named or corrected it. `threshold` is null when the one of the settings applies."""
 
     id: int
     name: str | None
@@ -98,8 +100,9 @@ class Character(Contract):
 
 
 class CharacterFace(Contract):
-    """A face of a character: region, image, box (left, top, width, height as shares of the upright image), quality (0 to 1),
-    cosine to the prototypes of the character, and how it was assigned.
+    """A face of a character. `box` is left, top, width, height as shares of the upright image; `quality` is 0 to 1.
+
+    `similarity` is the cosine to the prototypes of the character, `source` the way it was assigned.
     """
 
     region: int
@@ -153,7 +156,7 @@ class CorrectionLog(OutputDocument):
 
 
 class SuggestedSplit(Contract):
-    """A character with two dense cores; `apart` is their distance divided by their width; `faces` are those of the smaller core."""
+    """A character with two dense cores. `separation` is their distance divided by their width; `faces` are the smaller core."""
 
     character: Character
     separation: float
@@ -161,7 +164,7 @@ class SuggestedSplit(Contract):
 
 
 class SuggestedMerge(Contract):
-    """Two characters whose faces form one cluster; `likeness` is the cosine of their centroids."""
+    """Two characters whose faces form one cluster; `similarity` is the cosine of their centroids."""
 
     one: Character
     other: Character
@@ -178,7 +181,7 @@ class Suggestions(OutputDocument):
 class ClusteringState(OutputDocument):
     """The progress or result of the latest clustering."""
 
-    state: Literal["never", "running", "done", "cancelled", "failed"]
+    state: ClusteringPhase
     stage: str = ""
     done: int = 0
     total: int = 0

@@ -1,4 +1,4 @@
-"""What is asked about the library as a whole, and the JSON that answers: duplicates and statistics."""
+"""Duplicates and statistics of the library: requests and JSON reports."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ DEFAULT_MIN_SIMILARITY = 0.93
 
 
 class DuplicatesRequest(ApiRequest):
-    """Which kinds of duplicates, among which pictures (filters), how many groups of each kind.
+    """Find duplicates of these kinds among the images that match the filters; `limit` is per kind.
 
-    `threshold` is the least cosine for `similar`.
+    `threshold` is the lowest cosine for the kind `similar`.
     """
 
     kinds: tuple[DuplicateKind, ...] = Field(("same", "near"), min_length=1, max_length=3)
@@ -30,8 +30,11 @@ class DuplicatesRequest(ApiRequest):
 
 
 class DuplicateMember(Contract):
-    """One picture of a group, or for the kind `same` one file. `likeness` is how near it is to the one to keep: for
-    `near` 1 minus the share of differing bits, for `similar` the cosine; 1 for the same bytes."""
+    """One image of a group; for the kind `same`, one file.
+
+    `similarity` compares it with the image to keep: 1 for `same`, 1 minus the share of differing bits for `near`, the
+    cosine for `similar`.
+    """
 
     keep: bool
     image_id: int
@@ -47,8 +50,7 @@ class DuplicateMember(Contract):
 
 
 class DuplicateGroup(Contract):
-    """Pictures that belong together, the one to keep first; `reason` says why that one. `spare_bytes` is what the others
-    take on the disk."""
+    """Duplicates of each other, the image to keep first; `reason` explains the choice. `spare_bytes` is the size of the others."""
 
     kind: DuplicateKind
     reason: str
@@ -57,7 +59,7 @@ class DuplicateGroup(Contract):
 
 
 class DuplicateKindCount(Contract):
-    """How many groups of a kind there are in all, with how many pictures or files, those not listed included."""
+    """The number of all groups of a kind and of their images or files, including groups that are not listed."""
 
     kind: DuplicateKind
     groups: int
@@ -65,7 +67,7 @@ class DuplicateKindCount(Contract):
 
 
 class DuplicatesReport(OutputDocument):
-    """What `indexd duplicates --json` prints. `notes` say what could not be compared."""
+    """What `indexd duplicates --json` prints. `notes` name images that could not be compared."""
 
     groups: list[DuplicateGroup]
     found: list[DuplicateKindCount]
@@ -74,8 +76,10 @@ class DuplicatesReport(OutputDocument):
 
 
 class StatsRequest(ApiRequest):
-    """What to count by, among which pictures; `rest` says whom pictures of five stars are compared with: the other rated
-    ones, or all others."""
+    """Count the images that match the filters, by each key.
+
+    Images with five stars are compared with the other rated images (`rest` = `rated`) or with all others (`all`).
+    """
 
     by: tuple[StatsKey, ...] = Field(("model", "lora", "sampler", "month", "generator"), max_length=12)
     filters: tuple[FilterText, ...] = Field((), max_length=256)
@@ -84,8 +88,10 @@ class StatsRequest(ApiRequest):
 
 
 class StatisticsCount(Contract):
-    """One value: how many pictures have it and which share of all that is; of those rated, the mean rating, plain and
-    drawn towards the mean of all."""
+    """One value: its images, their share of all images, and the mean rating of the rated ones.
+
+    `shrunk_rating` is that mean, shrunk towards the mean of all images.
+    """
 
     value: str
     images: int
@@ -96,8 +102,7 @@ class StatisticsCount(Contract):
 
 
 class CountTable(Contract):
-    """The values of one key, the most frequent first. `values` is how many different ones there are, `stated` how many
-    pictures say anything about it."""
+    """The values of one key, the most frequent first. `values` counts distinct values, `stated` the images that have one."""
 
     key: StatsKey
     stated: int
@@ -106,8 +111,11 @@ class CountTable(Contract):
 
 
 class FiveStarRow(Contract):
-    """How pictures with this value fare: `five` of `compared` have five stars; `low` and `high` bound the true share with
-    95 % confidence. `verdict` says whether that interval lies wholly above or below the share among all others."""
+    """The share of five-star images among those with this value: `five` of `compared`.
+
+    `low` and `high` are the 95 % confidence interval. `verdict` is `above` or `below` when the whole interval is above or
+    below the share among all other images.
+    """
 
     key: StatsKey
     value: str
@@ -121,8 +129,10 @@ class FiveStarRow(Contract):
 
 
 class PromptTermRow(Contract):
-    """A term of prompts: in how many five-star prompts and in how many others it stands; `log_odds` is how much more it
-    belongs to the first, `z` the same in standard errors; below 1.96 a term is not listed."""
+    """A prompt term: the number of five-star prompts and of other prompts that contain it, and the log-odds ratio.
+
+    `z` is `log_odds` in standard errors. Terms with |z| below 1.96 are not listed.
+    """
 
     term: str
     five: int

@@ -1,7 +1,7 @@
-"""The JSON that indexd prints and serves. Every document carries `schema_version`; a field is never renamed within one.
+"""The JSON that indexd prints and serves. Every document has `schema_version`; within a version no field is renamed.
 
-Times are seconds since the epoch, paths are text (bytes that are no UTF-8 are replaced,
-and `path_quoted` has the path percent-encoded then), hashes are hex.
+Times are seconds since the epoch, hashes are hex. Paths are text: bytes that are not valid UTF-8 are replaced, and
+`path_quoted` then holds the path percent-encoded.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SCHEMA_VERSION = 1
 
 
 class OutputDocument(Contract):
-    """Base of everything that is printed as JSON."""
+    """Base of every JSON document."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -24,7 +24,7 @@ class OutputDocument(Contract):
 
 
 class ImageLora(Contract):
-    """A LoRA used for a picture."""
+    """A LoRA that was used for an image."""
 
     name: str
     weight: float | None = None
@@ -33,7 +33,7 @@ class ImageLora(Contract):
 
 
 class ImageFile(Contract):
-    """One place where a picture lies, or lay: `missing_since` is null while it is there."""
+    """A file of an image; `missing_since` is null while the file exists."""
 
     path: str
     path_quoted: str | None = None
@@ -43,7 +43,7 @@ class ImageFile(Contract):
 
 
 class PendingTask(Contract):
-    """Work that a picture still waits for."""
+    """An index task of an image that is not done."""
 
     stage: str
     state: str
@@ -53,7 +53,7 @@ class PendingTask(Contract):
 
 
 class ImageSummary(Contract):
-    """A picture as people see it."""
+    """An image with its annotations and the most important generation settings."""
 
     id: int
     hash: str
@@ -88,7 +88,7 @@ class ImageSummary(Contract):
 
 
 class SamplerRun(Contract):
-    """One pass of a sampler, the first one first; `start_step` and `end_step` where it did only some of the steps."""
+    """One sampler pass. `start_step` and `end_step` are set when the pass ran only some of the steps."""
 
     seed: str | None = None
     steps: int | None = None
@@ -102,7 +102,7 @@ class SamplerRun(Contract):
 
 
 class ControlUnit(Contract):
-    """A ControlNet: `module` is its preprocessor, `start` and `end` are shares of the steps."""
+    """A ControlNet. `module` is its preprocessor; `start` and `end` are shares of the steps, 0 to 1."""
 
     model: str | None = None
     module: str | None = None
@@ -119,7 +119,7 @@ class ImageEmbedding(Contract):
 
 
 class PlacedCharacterPrompt(Contract):
-    """A prompt for one character in the picture, and where it stands (shares, 0 to 1)."""
+    """A prompt for one character in the image, and its position as shares of width and height, 0 to 1."""
 
     text: str
     negative_text: str | None = None
@@ -128,7 +128,7 @@ class PlacedCharacterPrompt(Contract):
 
 
 class ModelResource(Contract):
-    """A model as a site of models knows it: Civitai's version number or `urn:air:…`."""
+    """A model on a model site. `address` is a Civitai version number or `urn:air:…`."""
 
     address: str
     kind: str | None = None
@@ -138,7 +138,7 @@ class ModelResource(Contract):
 
 
 class DetailerPass(Contract):
-    """What a detector found was made anew; texts are null where the picture's own were used."""
+    """A pass that rendered detected regions again; prompts are null when the prompts of the image were used."""
 
     model: str | None = None
     prompt: str | None = None
@@ -147,8 +147,11 @@ class DetailerPass(Contract):
 
 
 class GenerationDetails(Contract):
-    """How a picture was made, beyond what lists show: `source` is where in the file it stands, `guidance` the distilled
-    one (FLUX), `upscaler` what enlarged the finished picture."""
+    """The generation settings that `ImageSummary` leaves out.
+
+    `source` names the place in the file that they were read from, `guidance` is the distilled guidance of FLUX, and
+    `upscaler` enlarged the finished image.
+    """
 
     source: str | None = None
     raw_prompt: str | None = None
@@ -174,9 +177,11 @@ class GenerationDetails(Contract):
 
 
 class ImageRegion(Contract):
-    """A face, or another thing that a detector found. The box is in shares, 0 to 1, of the upright picture; `size_px` is
-    its shorter side, `quality` (0 to 1) says how good a picture of it this is. The id stays when it is found again. `character` says whose
-    face it is, null = nobody's."""
+    """A face or another region that a detector found.
+
+    The box is in shares, 0 to 1, of the upright image. `size_px` is its shorter side, `quality` is 0 to 1. The id stays
+    the same when the detector finds the region again. `character` is null when the face is assigned to nobody.
+    """
 
     id: int
     kind: str
@@ -194,7 +199,7 @@ class ImageRegion(Contract):
 
 
 class StatedAttribute(Contract):
-    """What an index stage (`source`) states of an image: a caption, a tag, a score. `score` is the model's confidence."""
+    """A caption, a tag or a score of an image, from an index stage (`source`). `score` is the confidence of the model."""
 
     source: str
     key: str
@@ -203,8 +208,11 @@ class StatedAttribute(Contract):
 
 
 class ScoreContribution(Contract):
-    """What one term adds to a hit's score: `term` as it was asked, `layer` it was compared in, its `plain` score there
-    (cosine, bm25; null = the picture has no vector, or does not match), and that score calibrated (`z`)."""
+    """What one term adds to the score of a hit.
+
+    `term` is written as on the command line. `raw` is the cosine or bm25 score in `layer`, null when the image has no
+    vector there or does not match; `z` is that score after calibration.
+    """
 
     term: str
     layer: str
@@ -214,9 +222,10 @@ class ScoreContribution(Contract):
 
 
 class SearchHit(Contract):
-    """One answer: `score` is the fused score that ranks, `scores` the plain one of each layer asked (cosine, bm25).
+    """One image that was found.
 
-    `parts` tell where the score comes from, when the question asked for that.
+    `score` is the fused score that ranks the hits. `scores` has the raw score (cosine or bm25) of each layer compared.
+    `parts` lists the contribution of each term when the request has `explain`.
     """
 
     rank: int
@@ -227,10 +236,10 @@ class SearchHit(Contract):
 
 
 class SearchResults(OutputDocument):
-    """What `indexd query --json` prints. `notes` say what could not be used and why.
+    """What `indexd query --json` prints. `notes` name the terms that could not be used, with the reason.
 
-    `cutoff` is the score below which nothing is shown (null = no cut-off), `best_score` that of the best picture, shown
-    or not, and `left_out` counts those that only the cut-off kept from being shown.
+    `cutoff` is the lowest score of a hit (null = no cut-off). `cut_off_count` counts the images among the best that only
+    the cut-off excludes.
     """
 
     hits: list[SearchHit]
@@ -244,7 +253,7 @@ class SearchResults(OutputDocument):
 
 
 class ShownImage(OutputDocument):
-    """What `indexd show --json` prints. `notes` says what of the image is not searched as one would expect."""
+    """What `indexd show --json` prints. `notes` names data of the image that searches do not use."""
 
     image: ImageSummary
     notes: list[str] = Field(default_factory=list)
@@ -258,7 +267,7 @@ class ShownImage(OutputDocument):
 
 
 class Explanation(OutputDocument):
-    """What `indexd explain --json` prints: `state` is one word, `sentences` say the rest."""
+    """What `indexd explain --json` prints: `sentences` explain the `state`."""
 
     path: str
     state: Literal["indexed", "pending", "skipped", "missing", "unknown", "ignored", "outside"]
@@ -268,7 +277,7 @@ class Explanation(OutputDocument):
 
 
 class RootState(Contract):
-    """A watched folder: `mode` is native or poll, `reason` says why."""
+    """A watched folder: `mode` is `native` or `poll`, and `reason` explains the mode."""
 
     path: str
     purpose: str
@@ -281,9 +290,9 @@ class RootState(Contract):
 
 
 class WorkerState(Contract):
-    """A worker process: `lane` is card, cpu, decode or cluster; `models` maps resident roles to seconds since their last use.
+    """A worker process. `lane` is gpu, cpu, decode or cluster.
 
-    `running` counts the calls in hand, `queued` those not begun.
+    `models` maps resident roles to seconds since their last use. `running` counts started calls, `queued` the others.
     """
 
     lane: str
@@ -304,7 +313,7 @@ class RoleState(Contract):
 
 
 class DaemonEvent(Contract):
-    """One thing the daemon noticed."""
+    """An event that the daemon recorded."""
 
     at: float
     kind: str
@@ -334,7 +343,7 @@ class DaemonStatus(OutputDocument):
 
 
 class ItemProgress(Contract):
-    """How far the call of an item has come: `done` of `total` in `stage`."""
+    """The progress of a running item: `done` of `total` in `stage`."""
 
     stage: str
     done: int
@@ -342,11 +351,11 @@ class ItemProgress(Contract):
 
 
 class JobItem(Contract):
-    """One picture of a job.
+    """One image of a job.
 
-    `stage_seconds` are the seconds of its stages. `scores` are those that the job asked for, `kept` is false where they
-    were not good enough (then it lies in `rejected/`), null where the job keeps everything or has not ended. `notes` say
-    what was found and skipped on the way, and what could not be taken over from the picture that is made again.
+    `scores` are the scores that the job requested. `kept` is false when they were too low: the image is in `rejected/`
+    then. It is null when the job keeps every image or has not ended. `notes` name what the render found or skipped, and
+    which settings of a replayed image it could not use.
     """
 
     index: int
@@ -365,7 +374,7 @@ class JobItem(Contract):
 
 
 class JobSummary(Contract):
-    """A job as people see it; `items` counts its pictures by state."""
+    """A job; `items` counts its images by state."""
 
     id: int
     name: str
@@ -393,7 +402,7 @@ class ShownJob(OutputDocument):
 
 
 class JobResult(OutputDocument):
-    """What stands in `x.result.json` beside a finished job file."""
+    """The content of `x.result.json`, which is written next to a finished job file."""
 
     job_id: int
     name: str
@@ -407,24 +416,24 @@ class JobResult(OutputDocument):
 
 
 class AnnotateReport(OutputDocument):
-    """What `rate` and `tag` print: how many pictures were changed, and the ones that were not found."""
+    """What `rate` and `tag` print: how many images were changed, and the targets that were not found."""
 
     changed: int
     not_found: list[str] = Field(default_factory=list)
 
 
 class DoctorCheck(Contract):
-    """One line of `doctor`: what was looked at, how it stands, and the cure where it is not well."""
+    """One check of `doctor`; `cure` is the advice when the state is not ok."""
 
     name: str
     state: Literal["ok", "warning", "failed"]
     detail: str
     cure: str | None = None
-    fixed: bool = Field(default=False, description="`--fix` has done the cure.")
+    fixed: bool = Field(default=False, description="`--fix` corrected the problem.")
 
 
 class ServiceStatus(OutputDocument):
-    """What `indexd service status --json` prints: `current` = install would write nothing new."""
+    """What `indexd service status --json` prints: `current` is false when `install` would change a file."""
 
     installed: bool
     current: bool

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field
 
 from indexd_schemas.contract import Contract
 from indexd_schemas.control_types import CANNY_HIGH, CANNY_LOW
+from indexd_schemas.job_state import JobState
 
 TermKind = Literal["similar", "text", "prompt", "negative_prompt", "style", "composition", "face"]
 SortOrder = Literal["score", "newest", "oldest", "rating", "clip_score", "aesthetic", "sharpness"]
@@ -20,7 +21,6 @@ MAX_LIMIT = 1_000_000
 MAX_TERM_CHARACTERS = 20_000
 MAX_WEIGHT = 100.0
 
-JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 FilterText = Annotated[str, Field(max_length=4096)]
 TargetText = Annotated[str, Field(min_length=1, max_length=16_384)]
 CursorText = Annotated[str | None, Field(max_length=2048)]

@@ -11,7 +11,7 @@ from indexd_schemas.registered_lora import RegisteredLora
 
 
 class ScanReport(OutputDocument):
-    """What `scan` reports. `waited` false: the scan goes on in the daemon."""
+    """What `scan` prints. With `waited` false the scan continues in the daemon."""
 
     waited: bool
     seconds: float
@@ -44,7 +44,7 @@ class ModelList(OutputDocument):
 
 
 class ListedLora(OutputDocument):
-    """One LoRA: its file (None = registered, and not in the folders) and what the registry says (None = not registered)."""
+    """A LoRA. `path` is null when no folder has the file, `registered` when the registry has no entry."""
 
     name: str
     path: str | None = None
@@ -60,7 +60,7 @@ class LoraList(OutputDocument):
 
 
 class ReplayReport(OutputDocument):
-    """What `replay` prints: `largest_difference` is over all colour values, 0 to 255; None when the sizes differ."""
+    """What `replay` prints. `largest_difference` is over all colour values, 0 to 255; null when the sizes differ."""
 
     original: str
     replayed: str
@@ -71,7 +71,7 @@ class ReplayReport(OutputDocument):
 
 
 class BackupInfo(OutputDocument):
-    """One backup; `rows` counts what people entered and the job ledger, by table, where it was just made."""
+    """A backup. `rows` counts the annotations and the job ledger by table; it is empty for an older backup."""
 
     path: str
     byte_count: int
@@ -86,7 +86,7 @@ class BackupList(OutputDocument):
 
 
 class RestoreReport(OutputDocument):
-    """What `restore` prints; `set_aside` is where the index lies that was there before."""
+    """What `restore` prints; `set_aside` is the new path of the index that was replaced."""
 
     index: str
     backup: str
@@ -94,7 +94,7 @@ class RestoreReport(OutputDocument):
 
 
 class MadeControlMap(OutputDocument):
-    """What `control` prints: where the map lies, and what made it ("" = it is the picture itself)."""
+    """What `control` prints: the path of the control map, and the method that made it ("" = the image itself is the map)."""
 
     path: str
     type: str
@@ -106,7 +106,7 @@ class MadeControlMap(OutputDocument):
 
 
 class ReparseReport(OutputDocument):
-    """What one slice of `reparse` did: `last_id` None = nothing was left to do; `left` is what still is."""
+    """The result of one slice of `reparse`. `last_id` is null when nothing was left; `left` counts the remaining images."""
 
     read: int
     changed: int
@@ -115,13 +115,13 @@ class ReparseReport(OutputDocument):
 
 
 class Health(OutputDocument):
-    """The response of `GET /health`: the process and its HTTP server run."""
+    """The response of `GET /health`: the HTTP server runs."""
 
     alive: bool = True
 
 
 class Readiness(OutputDocument):
-    """The response of `GET /ready`: the index answers, every online folder was scanned once, all queues move."""
+    """The response of `GET /ready`. Ready: the index answers, every online folder was scanned, and no thread is stuck."""
 
     ready: bool
     reasons: list[str] = Field(default_factory=list)

@@ -11,8 +11,9 @@ from indexd.api.connect import connect
 from indexd.api.operations import status
 from indexd.config import read_config
 from indexd.demo.daemon_process import DaemonProcess
-from indexd.store.records import JobState, NewJob, NewJobItem
+from indexd.store.records import NewJob, NewJobItem
 from indexd.store.sqlite.store import Store
+from indexd_schemas.job_state import JobState
 from tests.system.loop.pictures import picture, write
 
 

@@ -98,7 +98,7 @@ def test_everything_goes_out_and_comes_in_elsewhere(indexd: Indexd, library: Sam
     assert len(file.read_text("utf-8").splitlines()) == 2
     indexd("export", "-o", str(file), "--force")
     assert indexd("import", str(file), "--json").json | {"schema_version": 1} == {
-        "schema_version": 1, "records": 3, "changed": 0, "same": 3, "waiting": 0, "dry_run": False,
+        "schema_version": 1, "records": 3, "changed": 0, "same": 3, "pending": 0, "dry_run": False,
     }  # fmt: skip
 
     indexd("rate", library.path("cats/cat-0.png"), "2")
@@ -110,7 +110,10 @@ def test_everything_goes_out_and_comes_in_elsewhere(indexd: Indexd, library: Sam
 
     stranger = {"hash": "ab" * 32, "rating": 4, "tags": ["far/away"]}
     file.write_text(json.dumps(stranger), "utf-8")
-    assert indexd("import", str(file)).out == "1 images read, 1 changed; 1 are not in the index, and wait\n"
+    assert (
+        indexd("import", str(file)).out
+        == "1 images read, 1 changed; 1 are not in the index, and their annotations stay pending\n"
+    )
     assert indexd("import", str(file), "--json").json["changed"] == 0
     assert '"far/away"' in indexd("export").out
 
@@ -201,7 +204,7 @@ def test_forget(indexd: Indexd, library: SampleLibrary, home: Path) -> None:
     assert indexd("forget", "--yes", "--older-than", "36500d").code == 3
     done = indexd("forget", "--yes")
     assert done.out == "1 files and 1 images forgotten\n"
-    assert "what was said of 1" in done.err
+    assert "the annotations of 1" in done.err
     assert os.path.exists(there)
     assert indexd("status", "--json").json["images"] == 7
 

@@ -14,7 +14,8 @@ from indexd.errors import JobRefused
 from indexd.jobs.admission.scoring import ScoreValidator, items_to_reject
 from indexd.jobs.files.atomic import FaultHook, no_fault
 from indexd.jobs.parsing.validation import FieldError
-from indexd.store.records import JobItemRow, JobState
+from indexd.store.records import JobItemRow
+from indexd_schemas.job_state import JobState
 from indexd_schemas.jobs.job import Txt2ImgJob
 from indexd_schemas.jobs.scoring import Keep, is_within_limit, keep_count
 from tests.unit.jobs.conftest import JobSetup, OpenSetup

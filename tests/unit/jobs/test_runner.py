@@ -17,10 +17,11 @@ from PIL import Image
 from indexd.background.signal import Signal
 from indexd.errors import NothingFound, OutOfMemory, RenderFailed, StorageFull, StoreUnavailable, UsageError, WorkerDied
 from indexd.jobs.queue import restart, retry
-from indexd.store.records import JobRow, JobState
+from indexd.store.records import JobRow
 from indexd.worker.calls import AnyCall, Render
 from indexd.worker.fake_workers import FakeWorkers
 from indexd_schemas.api.output import JobResult
+from indexd_schemas.job_state import JobState
 from tests.unit.jobs.conftest import JobSetup, OpenSetup
 
 SMALL = "kind: txt2img\nprompt: a fox\nsize: 64x64\n"

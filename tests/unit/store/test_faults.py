@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from indexd.errors import StorageFull, StoreError
-from indexd.store.records import JobState
 from indexd.store.sqlite.faulty_vfs import FaultyDisk
 from indexd.store.sqlite.migrate import Migration, migrations, open_database
 from indexd.store.sqlite.store import Store
+from indexd_schemas.job_state import JobState
 from tests.unit.store.made_up import Library, new_job, unit_vectors
 
 

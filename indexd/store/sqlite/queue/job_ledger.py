@@ -8,9 +8,10 @@ from types import MappingProxyType
 from typing import Any
 
 from indexd.store.protocols.jobs import JobRepository
-from indexd.store.records import JobFileLocation, JobItemRow, JobRow, JobState, NewJob
+from indexd.store.records import JobFileLocation, JobItemRow, JobRow, NewJob
 from indexd.store.sqlite.adapters import MAX_RETRY_DELAY_SECONDS, ids_json, utf8_text
 from indexd.store.sqlite.database import Connection, Database
+from indexd_schemas.job_state import JobState
 
 JobRows = list[JobRow]
 

@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 
 from indexd.store.protocols import IndexStore
-from indexd.store.records import JobState
+from indexd_schemas.job_state import JobState
 from tests.unit.store.contract.conftest import OpenStore
 from tests.unit.store.made_up import Clock, new_job
 
