@@ -9,12 +9,14 @@ import shutil
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 # EXT4_IOC_SHUTDOWN of fs/ext4/ext4.h: _IOR('X', 125, __u32); 2 = EXT4_GOING_FLAGS_NOLOGFLUSH, nothing more is written.
+_UNMOUNT_SECONDS = 30.0
 _SHUTDOWN, _NO_LOG_FLUSH = 0x8004587D, 2
 
 
@@ -111,7 +113,10 @@ class Ext4:
             os.close(descriptor)
 
     def unmount(self) -> None:
-        """Take it away, with whatever is open on it."""
-        subprocess.run(["umount", str(self.folder)], capture_output=True, check=False)
+        """Unmount it once the workers of a killed daemon are gone: they end a moment later, and keep the disk busy."""
+        end = time.monotonic() + _UNMOUNT_SECONDS
+        while os.path.ismount(self.folder) and time.monotonic() < end:
+            if subprocess.run(["umount", str(self.folder)], capture_output=True, check=False).returncode:
+                time.sleep(0.1)
         if os.path.ismount(self.folder):
             unmount(self.folder)

@@ -18,6 +18,7 @@ from tests.faults.conftest import START_SECONDS, Launch
 from tests.faults.doing import agree, pictures, until_idle
 from tests.faults.instant import make_home
 from tests.faults.test_disk import FULL, Fill, empty
+from tests.system.loop.conftest import bare_home as bare_home
 
 
 def refused(daemon: DaemonProcess) -> str:

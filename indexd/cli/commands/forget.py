@@ -26,17 +26,17 @@ from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK, UsageError
 @click.option(
     "--offline", is_flag=True, help="With --under: also if that folder is offline permanently or no longer watched."
 )
-@click.option("--with-marks", is_flag=True, help="Also forget the ratings, tags and notes of these images.")
+@click.option("--with-annotations", is_flag=True, help="Also forget the ratings, tags and notes of these images.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @json_option
 def forget(
-    under: str | None, older_than: str, offline: bool, with_marks: bool, dry_run: bool, yes: bool, as_json: bool
+    under: str | None, older_than: str, offline: bool, with_annotations: bool, dry_run: bool, yes: bool, as_json: bool
 ) -> int:
     """Remove missing files, and images without any file, from the index.
 
     No other command does, and no file is touched. Existing files, and files in offline folders, stay in the index. Ratings, tags and
-    notes stay pending for the content and return with it (unless --with-marks).
+    notes stay pending for the content and return with it (unless --with-annotations).
     """
     from indexd.api.operations import library
     from indexd_schemas.api.annotations import ForgetRequest
@@ -54,7 +54,7 @@ def forget(
         under=folder,
         older_than_seconds=seconds,
         offline=offline,
-        with_annotations=with_marks,
+        with_annotations=with_annotations,
         dry_run=True,
     )
     with open_operations(write=not dry_run) as operations:
@@ -63,7 +63,7 @@ def forget(
             if not as_json:
                 for example in found.examples:
                     print_notice(f"  {example}")
-            confirm(_confirmation_text(found.files, found.images, with_marks) + "?", yes=yes)
+            confirm(_confirmation_text(found.files, found.images, with_annotations) + "?", yes=yes)
             found = operations.call(library.forget, request.model_copy(update={"dry_run": False}))
     if as_json:
         print_json(found)
@@ -75,16 +75,14 @@ def forget(
                 click.echo(example)
         click.echo(f"{found.files} files and {found.images} images {'would be ' if dry_run else ''}forgotten")
     if found.annotations_kept:
-        print_notice(
-            f"the annotations of {found.annotations_kept} of them are kept, and apply again when the images return"
-        )
+        print_notice(f"the annotations of {found.annotations_kept} images are kept, and return with their content")
     if found.still_there:
         print_notice(f"{found.still_there} files are there again and stay; the next scan finds them")
     return EXIT_OK if found.files or found.images else EXIT_NOTHING_FOUND
 
 
-def _confirmation_text(files: int, images: int, with_marks: bool) -> str:
-    annotations = " and their annotations" if with_marks else ""
+def _confirmation_text(files: int, images: int, with_annotations: bool) -> str:
+    annotations = " and their annotations" if with_annotations else ""
     return f"Forget {files} missing files and {images} images without any file{annotations}"
 
 

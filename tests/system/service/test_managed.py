@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from indexd.demo.daemon_process import DaemonProcess
+from tests.system.loop.conftest import bare_home as bare_home
 from tests.system.loop.pictures import picture, write
 from tests.system.service.conftest import Manager
 

@@ -21,6 +21,7 @@ from indexd.liveness import Liveness
 from indexd.process_lifecycle import EXIT_STUCK
 from indexd.service.status_line import MAX_LINE_CHARACTERS, StatusSummary
 from indexd.service.watchdog import Watchdog, watchdog_seconds
+from tests.system.loop.conftest import bare_home as bare_home
 from tests.system.service.conftest import Manager
 
 
