@@ -315,7 +315,7 @@ class Daemon:
             time.time(),
             self.ingest.drain,
             blocked_roles=self.embedding_dispatcher.blocked_roles,
-            signal_new_work=self.embedding_dispatcher.signal_new_work,
+            signal_new_work=self.embedding_dispatcher.wake,
             on_model_verified=self.embedding_dispatcher.mark_role_working,
             clusterer=self.clusterer,
             thread_liveness=self.thread_liveness,
@@ -325,7 +325,7 @@ class Daemon:
     def _on_recorded(self, recorded: list[IngestResult]) -> None:
         # A known content may have replaced an edited one, which leaves index tasks as well.
         if any(record.outcome != "problem" for record in recorded):
-            self.embedding_dispatcher.signal_new_work()
+            self.embedding_dispatcher.wake()
 
     def _on_event(self, kind: str, text: str, root_id: int | None = None) -> None:
         log.info("%s: %s", kind, text)
@@ -346,7 +346,7 @@ class Daemon:
         )
         if state.online:
             # Index tasks of its images waited for the files.
-            self.embedding_dispatcher.signal_new_work()
+            self.embedding_dispatcher.wake()
 
 
 def scan_once(config: Config, *, models: bool = True) -> None:

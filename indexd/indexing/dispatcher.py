@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,7 +14,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from indexd.errors import StoreError, is_transient
+from indexd.background.background_service import BackgroundService
+from indexd.background.backoff import Backoff
+from indexd.errors import StoreError
 from indexd.indexing.batch_failures import (
     BackOffRole,
     GiveUpTask,
@@ -39,7 +40,6 @@ from indexd.indexing.stages.index_stage import (
     settle_problems,
 )
 from indexd.indexing.stages.registry import all_stages
-from indexd.liveness import Liveness
 from indexd.store.protocols import IndexStore
 from indexd.worker.call_handle import CallHandle, WorkerBackend
 from indexd.worker.calls import WorkerSettings
@@ -48,7 +48,8 @@ from indexd.worker.role_availability import role_fingerprint, role_problem
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 30.0
-"""How often tasks are looked for when nothing was signalled: a retry may be due."""
+"""How often tasks are looked for without a wake-up (a retry may be due), and the pause after an error of the index."""
+STOP_SECONDS = 10.0
 MAX_BATCHES_PER_LANE = 2
 """Batches of one priority given to a lane at once, so that it never waits while a result is being stored."""
 
@@ -63,8 +64,11 @@ class _InFlightBatch:
     fingerprint: str | None
 
 
-class IndexDispatcher:
-    """Runs every index stage. `now` is seconds since the epoch, like the times in the index."""
+class IndexDispatcher(BackgroundService):
+    """Runs every index stage. `now` is seconds since the epoch, like the times in the index.
+
+    `wake` it when there are new tasks, or when a model has appeared.
+    """
 
     def __init__(
         self,
@@ -75,17 +79,13 @@ class IndexDispatcher:
         on_failure: Callable[[BaseException], None] | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`on_failure` is called with the defect that ended the thread."""
+        super().__init__("layers", on_failure=on_failure, retry=Backoff(POLL_SECONDS))
         self._store = store
         self._workers = workers
         self._settings = settings
         self._thumbnails = thumbnails
-        self._on_failure = on_failure
         self._now = now
-        self._condition = threading.Condition()
-        self._notified = True
         self._idle = False
-        self._stopping = False
         self._in_flight: list[_InFlightBatch] = []
         self._backoff = RoleBackoff(partial(role_fingerprint, settings), now)
         self._scheduler = BatchScheduler(store, settings)
@@ -93,43 +93,34 @@ class IndexDispatcher:
         self._decoded = DecodedImages(os.path.join(settings.cache_folder, "decoded"))
         self._lane_busy_until: dict[str, float] = {}
         self._model_files_compared = False
-        self._thread = threading.Thread(target=self._run, name="layers", daemon=True)
-        self.liveness = Liveness("layers", wake=self.signal_new_work)
 
     def start(self) -> None:
         """Start the thread."""
         self._decoded.clear()
-        self._thread.start()
+        super().start()
 
-    def signal_new_work(self) -> None:
-        """Wake the dispatcher: there are new tasks, or a model has appeared. From any thread, cheap."""
-        with self._condition:
-            self._notified = True
-            self._condition.notify_all()
+    def wake(self) -> None:
+        """Have the next tasks looked for. From any thread, cheap."""
+        with self.condition:
+            self._idle = False
+            super().wake()
 
     def mark_role_working(self, role: str) -> None:
         """The model of `role` was just run and works: end its back-off. From any thread."""
         self._backoff.mark_working(role)
-        self.signal_new_work()
+        self.wake()
 
     def drain(self) -> None:
         """Wait until no task is left that could run now; tasks that wait for a model or for a retry stay."""
-        with self._condition:
-            self._condition.wait_for(lambda: self._stopping or (self._idle and not self._notified))
+        with self.condition:
+            self.condition.wait_for(lambda: self.is_stopping or self._idle)
 
-    def stop(self, deadline: float = 10.0) -> None:
-        """Send nothing more, cancel the batches in flight and requeue their tasks; wait at most `deadline` seconds.
+    def stop(self, timeout_seconds: float | None = STOP_SECONDS) -> bool:
+        """Send nothing more, cancel the batches in flight and requeue their tasks; returns whether that is done in time.
 
         What a hung worker keeps longer than that is requeued at the next start.
         """
-        with self._condition:
-            self._stopping = True
-            self._condition.notify_all()
-            in_flight = list(self._in_flight)
-        for one in in_flight:
-            one.call.cancel()
-        if self._thread.is_alive():
-            self._thread.join(deadline)
+        return super().stop(timeout_seconds)
 
     def blocked_roles(self) -> dict[str, str]:
         """Every role whose tasks wait, with the reason: no model, or it failed when it was last tried."""
@@ -145,59 +136,47 @@ class IndexDispatcher:
         for one in finished:
             self._store_finished(one)
             # Only now: when the index could not store the result, it is stored again at the next step.
-            with self._condition:
-                self._in_flight.remove(one)
+            self._in_flight.remove(one)
         sent = False
-        while not self._stopping and self._send_next_batch():
+        while not self.is_stopping and self._send_next_batch():
             sent = True
         return bool(finished) or sent
 
-    def _run(self) -> None:
+    def run_once(self) -> float:
+        """Do everything that can be done now; the next turn is due when a retry may be."""
+        self._idle = False
+        if not self._model_files_compared:
+            self._model_changes.compare_files()
+            self._model_files_compared = True
+        while self.step():
+            pass
+        with self.condition:
+            self._idle = not self._in_flight and not self._wake_requested
+            self.condition.notify_all()
+        return POLL_SECONDS
+
+    def is_retryable(self, error: Exception) -> bool:
+        """Every error of the index, because its tasks stay there."""
+        return isinstance(error, StoreError) or super().is_retryable(error)
+
+    def finish(self) -> None:
+        """Cancel the batches in flight, and requeue what was claimed."""
+        if self.failure is not None:
+            return
+        for one in self._in_flight:
+            one.call.cancel()
         try:
-            while not self._is_finished():
-                self._work_and_wait()
+            while self._in_flight:
+                self.step()
+                with self.condition:
+                    self.condition.wait_for(self._can_collect, POLL_SECONDS)
             self._scheduler.requeue_all()
             self._decoded.clear()
-        except Exception as error:
-            if self._stopping and isinstance(error, StoreError):
-                log.warning("tasks in flight could not be requeued in the index; they are requeued at the next start")
-                return
-            log.exception("the index dispatcher ended with an error")
-            with self._condition:
-                self._stopping = True  # `drain` must not wait for tasks that will not be done
-                self._condition.notify_all()
-            if self._on_failure is not None:
-                self._on_failure(error)
+        except StoreError:
+            log.warning("tasks in flight could not be requeued in the index; they are requeued at the next start")
 
-    def _is_finished(self) -> bool:
-        with self._condition:
-            return self._stopping and not self._in_flight
-
-    def _work_and_wait(self) -> None:
-        try:
-            if not self._model_files_compared:
-                self._model_changes.compare_files()
-                self._model_files_compared = True
-            while self.step():
-                pass
-        except (StoreError, OSError) as error:
-            if self._stopping or not (isinstance(error, StoreError) or is_transient(error)):
-                raise
-            log.error("indexing waits for the database, next try in %g s: %s", POLL_SECONDS, error)
-            with self._condition:
-                self._condition.wait_for(lambda: self._stopping, POLL_SECONDS)
-            return
-        with self._condition:
-            if not self._notified and not self._has_finished_batch():
-                self._idle = not self._in_flight
-                self._condition.notify_all()
-                self._condition.wait(POLL_SECONDS)
-                self._idle = False
-            self._notified = False
-
-    def _has_finished_batch(self) -> bool:
-        over = self._stopping and not self._in_flight
-        return over or any(one.call.done() for one in self._in_flight)
+    def _can_collect(self) -> bool:
+        return not self._in_flight or any(one.call.done() for one in self._in_flight)
 
     def _send_next_batch(self) -> bool:
         now = self._now()
@@ -240,13 +219,8 @@ class IndexDispatcher:
     def _send(self, stage: IndexStage, batch: TaskBatch, lane: str) -> None:
         fingerprint = self._model_changes.take_fingerprint(stage)
         call = self._workers.submit(batch.call, priority=stage.priority, timeout_seconds=stage.timeout_seconds)
-        with self._condition:
-            self._in_flight.append(_InFlightBatch(stage, batch, lane, call, self._now(), fingerprint))
-        call.future.add_done_callback(lambda _future: self._wake())
-
-    def _wake(self) -> None:
-        with self._condition:
-            self._condition.notify_all()
+        self._in_flight.append(_InFlightBatch(stage, batch, lane, call, self._now(), fingerprint))
+        call.future.add_done_callback(lambda _future: self.wake())
 
     def _store_finished(self, in_flight: _InFlightBatch) -> None:
         stage, batch, now = in_flight.stage, in_flight.batch, self._now()
@@ -282,7 +256,7 @@ class IndexDispatcher:
         match decide_on_failure(batch, index_stage.role, error):
             case Requeue():
                 work.requeue(stage, batch.image_ids)
-                if not self._stopping:  # workers that stop first would refuse the same batch again and again
+                if not self.is_stopping:  # workers that stop first would refuse the same batch again and again
                     self._backoff.back_off(_backoff_key(index_stage), str(error))
             case BackOffRole(role, reason):
                 work.requeue(stage, batch.image_ids)

@@ -320,7 +320,7 @@ def start_and_stop(dispatcher: IndexDispatcher, until: Callable[[], bool] = lamb
     dispatcher.start()
     while not until():
         threading.Event().wait(0.01)
-        dispatcher.signal_new_work()
+        dispatcher.wake()
     dispatcher.stop()
 
 
@@ -330,7 +330,7 @@ def test_the_thread_works_when_it_is_told_of_work(
     dispatcher = dispatcher_of(FakeWorkers())
     dispatcher.start()
     add("a fox", "a cat")
-    dispatcher.signal_new_work()
+    dispatcher.wake()
     while store.index_tasks.counts():
         threading.Event().wait(0.01)
     dispatcher.stop()
@@ -392,6 +392,7 @@ def test_an_index_that_cannot_be_read_in_the_first_moment_is_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     add("a fox")
+    monkeypatch.setattr("indexd.indexing.dispatcher.POLL_SECONDS", 0.01)
     dispatcher = dispatcher_of(FakeWorkers())
     active = store.vectors.active_revision
     failures = iter([StoreUnavailable("no file handle is left"), OSError(errno.EMFILE, "Too many open files")])
@@ -402,7 +403,6 @@ def test_an_index_that_cannot_be_read_in_the_first_moment_is_waited_for(
         return active(layer)
 
     monkeypatch.setattr(store.vectors, "active_revision", refused_once)
-    monkeypatch.setattr("indexd.indexing.dispatcher.POLL_SECONDS", 0.01)
     dispatcher.start()
     dispatcher.drain()
     dispatcher.stop()

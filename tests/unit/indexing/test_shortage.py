@@ -61,10 +61,10 @@ def test_what_was_taken_and_never_sent_is_given_back_at_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (image_id,) = add(None)
+    monkeypatch.setattr("indexd.indexing.dispatcher.POLL_SECONDS", 60.0)
     dispatcher = dispatcher_of(FakeWorkers())
     shortage = HandleShortage(monkeypatch)
     shortage.refuse(0, 1000)
-    monkeypatch.setattr("indexd.indexing.dispatcher.POLL_SECONDS", 60.0)
     dispatcher.start()
     dispatcher.stop()
     with shortage.paused():
