@@ -1,4 +1,7 @@
-"""Periodic maintenance: nightly backups and clustering, requantizing of codes, memory returned to the system."""
+"""Everything that is done by the clock: nightly backups and clustering, requantizing of codes, memory returned to the system.
+
+Checks that wait for an event or must end the daemon when they fail are BackgroundServices: APScheduler only logs an error.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ log = logging.getLogger(__name__)
 REQUANTIZE_MINUTES = 10
 TRIM_MINUTES = 1
 # A machine that sleeps at night makes up for its backup: not during the load of a start, but soon after it.
-OVERDUE_BACKUP_DELAY_MINUTES = 10
+OVERDUE_BACKUP_DELAY = datetime.timedelta(minutes=10)
 BACKUP_OVERDUE_SECONDS = 26 * 3600.0
 
 
@@ -47,17 +50,20 @@ class MaintenanceScheduler:
         self._on_damage = on_damage
         self._clusterer = clusterer
         self._stopping = threading.Event()
-        self._backing_up = threading.Lock()
-        self._scheduler = BackgroundScheduler(timezone="UTC")
+        # However late, a task runs once: a machine that was suspended at its hour runs it when it resumes.
+        late = {"coalesce": True, "misfire_grace_time": None}
+        self._scheduler = BackgroundScheduler(timezone="UTC", job_defaults=late)
 
     def start(self) -> None:
         """Schedule everything and start."""
-        # After a suspend the tasks run late, without a warning.
-        late = {"coalesce": True, "misfire_grace_time": None}
-        self._scheduler.add_job(self._requantize, "interval", minutes=REQUANTIZE_MINUTES, **late)
-        self._scheduler.add_job(self._trim_memory, "interval", minutes=TRIM_MINUTES, **late)
-        self._schedule_backups()
-        self._schedule_clustering()
+        self._scheduler.add_job(self._requantize, "interval", minutes=REQUANTIZE_MINUTES, id="requantize")
+        self._scheduler.add_job(self._trim_memory, "interval", minutes=TRIM_MINUTES, id="trim memory")
+        settings = self._config.settings
+        self._schedule_daily("backup", self._back_up, settings.backup.at)
+        self._schedule_daily("clustering", self._cluster, settings.characters.cluster_at)
+        backup = self._scheduler.get_job("backup")
+        if backup and is_backup_overdue(self._config.paths.backups, time.time(), BACKUP_OVERDUE_SECONDS):
+            backup.modify(next_run_time=datetime.datetime.now(datetime.UTC) + OVERDUE_BACKUP_DELAY)
         self._scheduler.start()
 
     def stop(self) -> None:
@@ -74,31 +80,16 @@ class MaintenanceScheduler:
         for layer in LAYERS:
             self._store.vectors.requantize_layer(layer)
 
-    def _schedule_backups(self) -> None:
-        at = parse_time_of_day(self._config.settings.backup.at)
-        if at is None:
-            return
-        # No limit on lateness: a machine that was suspended at that hour runs it when it resumes.
-        plan = {"id": "backup", "coalesce": True, "misfire_grace_time": None}
-        self._scheduler.add_job(self._back_up, CronTrigger(hour=at[0], minute=at[1]), **plan)
-        if is_backup_overdue(self._config.paths.backups, time.time(), BACKUP_OVERDUE_SECONDS):
-            soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=OVERDUE_BACKUP_DELAY_MINUTES)
-            self._scheduler.add_job(self._back_up, "date", run_date=soon, misfire_grace_time=None)
-
-    def _schedule_clustering(self) -> None:
-        at = parse_time_of_day(self._config.settings.characters.cluster_at)
-        if at is not None:
-            plan = {"id": "clustering", "coalesce": True, "misfire_grace_time": None}
-            self._scheduler.add_job(self._cluster, CronTrigger(hour=at[0], minute=at[1]), **plan)
+    def _schedule_daily(self, name: str, run: Callable[[], None], time_of_day: str) -> None:
+        if (at := parse_time_of_day(time_of_day)) is not None:
+            self._scheduler.add_job(run, CronTrigger(hour=at[0], minute=at[1]), id=name)
 
     def _cluster(self) -> None:
         # Without new faces and corrections a clustering would give the same result.
         if self._clusterer.is_due():
-            self._clusterer.start()
+            self._clusterer.begin()
 
     def _back_up(self) -> None:
-        if not self._backing_up.acquire(blocking=False):
-            return
         try:
             keep = self._config.settings.backup
             text = nightly_backup(
@@ -117,5 +108,3 @@ class MaintenanceScheduler:
                 self._on_event("backup failed", str(error))
         else:
             self._on_event("backup", text)
-        finally:
-            self._backing_up.release()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from indexd.background.background_service import BackgroundService
 from indexd.characters.clustering.vector_file import write_vector_file
 from indexd.characters.face_assigner import FaceAssigner
 from indexd.characters.match_clusters import KnownAssignments, reconcile_clusters
@@ -52,8 +52,8 @@ class ClusteringProgress:
     problem: str = ""
 
 
-class ClusteringService:
-    """Runs one clustering at a time in its own thread. It calls `workers` when a clustering starts."""
+class ClusteringService(BackgroundService):
+    """Runs one clustering at a time; the first one starts the thread. It calls `workers` when a clustering begins."""
 
     def __init__(
         self,
@@ -64,6 +64,7 @@ class ClusteringService:
         min_cluster_size: int,
         on_event: Callable[[str, str], None] = lambda _kind, _text: None,
     ) -> None:
+        super().__init__("clustering")
         self._store = store
         self._workers = workers
         self._assigner = assigner
@@ -71,29 +72,28 @@ class ClusteringService:
         self._vector_file = folder / "faces-to-cluster.f16"
         self._min_cluster_size = min_cluster_size
         self._on_event = on_event
-        self._lock = threading.Lock()
+        # All below is guarded by the lock of `condition`.
         self._progress = ClusteringProgress()
         self._call: CallHandle | None = None
         self._cancelled = False
-        self._thread: threading.Thread | None = None
 
-    def start(self) -> bool:
-        """Start a clustering and return True, or return False while one runs.
+    def begin(self) -> bool:
+        """Begin a clustering and return True, or return False while one runs.
 
-        Raises IndexdError when the system cannot start a thread.
+        Raises IndexdError after `stop`, and when the system cannot start a thread.
         """
-        with self._lock:
+        with self.condition:
             if self._progress.state == "running":
                 return False
-            before = self._progress
+            if self.is_stopping:
+                raise IndexdError("cannot start the clustering: indexd is stopping")
+            if not self.is_started:
+                try:
+                    self.start()
+                except OSError as error:
+                    raise IndexdError(f"cannot start the clustering: {error.strerror}; try again") from error
             self._progress, self._cancelled = ClusteringProgress("running", "reading vectors"), False
-            thread = threading.Thread(target=self._run, name="clustering", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError as error:
-                self._progress = before
-                raise IndexdError(f"cannot start the clustering: {error}; try again") from error
-            self._thread = thread
+            self.wake()
         return True
 
     def is_due(self) -> bool:
@@ -101,30 +101,33 @@ class ClusteringService:
         return self._store.key_values.get(_LAST_KEY) != self._faces_fingerprint()
 
     def progress(self) -> ClusteringProgress:
-        with self._lock:
+        with self.condition:
             return self._progress
 
     def cancel(self) -> None:
         """Cancel the running clustering between two of its steps; its result is discarded."""
-        with self._lock:
+        with self.condition:
             self._cancelled = True
             call = self._call
         if call is not None:
             call.cancel()
 
-    def wait(self, timeout: float | None = None) -> ClusteringProgress:
-        """Wait at most `timeout` seconds for the end of the running clustering."""
-        thread = self._thread
-        if thread is not None:
-            thread.join(timeout)
-        return self.progress()
+    def wait(self, timeout_seconds: float | None = None) -> ClusteringProgress:
+        """Wait at most `timeout_seconds` for the end of the running clustering."""
+        with self.condition:
+            self.condition.wait_for(lambda: self._progress.state != "running", timeout_seconds)
+            return self._progress
 
-    def stop(self) -> None:
+    def stop(self, timeout_seconds: float | None = STOP_SECONDS) -> bool:
         """Cancel the running clustering and wait for its end."""
+        self.request_stop()
         self.cancel()
-        self.wait(STOP_SECONDS)
+        return self.join(timeout_seconds)
 
-    def _run(self) -> None:
+    def run_once(self) -> None:
+        """Run the clustering that `begin` requested. A bug in it ends the clustering, not the thread."""
+        if self.progress().state != "running":
+            return
         started = time.monotonic()
         try:
             end = self._cluster()
@@ -141,9 +144,17 @@ class ClusteringService:
             # The next clustering overwrites a file that cannot be removed.
             with contextlib.suppress(OSError):
                 self._vector_file.unlink(missing_ok=True)
-        with self._lock:
-            self._call = None
-            self._progress = replace(end, seconds=time.monotonic() - started)
+        self._end(replace(end, seconds=time.monotonic() - started))
+
+    def finish(self) -> None:
+        """Cancel a clustering that was requested just before `stop`."""
+        if self.progress().state == "running":
+            self._end(ClusteringProgress("cancelled"))
+
+    def _end(self, progress: ClusteringProgress) -> None:
+        with self.condition:
+            self._call, self._progress = None, progress
+            self.condition.notify_all()
 
     def _cluster(self) -> ClusteringProgress:
         revision = self._store.vectors.active_revision(FACE_LAYER)
@@ -169,7 +180,7 @@ class ClusteringService:
             on_progress=self._on_progress,
             timeout_seconds=PROGRESS_TIMEOUT_SECONDS,
         )
-        with self._lock:
+        with self.condition:
             self._call = call
         if self._cancelled:
             call.cancel()
@@ -196,7 +207,7 @@ class ClusteringService:
         return f"{revision.id if revision else 0} {self._store.faces.counts().get(FACE_LAYER, 0)} {last}"
 
     def _on_progress(self, progress: CallProgress) -> None:
-        with self._lock:
+        with self.condition:
             if self._cancelled and self._call is None:
                 raise CallCancelled("the clustering was cancelled")
             self._progress = replace(self._progress, stage=progress.stage, done=progress.done, total=progress.total)

@@ -72,7 +72,7 @@ def cluster(context: OperationContext, request: ClusterRequest) -> ClusteringSta
     """Start clustering all faces in the background, show its progress, or cancel it."""
     clusterer = context.clusterer()
     if request.action == "start":
-        clusterer.start()
+        clusterer.begin()
     elif request.action == "cancel":
         clusterer.cancel()
     return ClusteringState(**dataclasses.asdict(clusterer.progress()))

@@ -26,7 +26,7 @@ WAIT = 180.0
 
 
 def cluster(clusterer: ClusteringService) -> None:
-    assert clusterer.start()
+    assert clusterer.begin()
     standing = clusterer.wait(WAIT)
     assert (standing.state, standing.problem) == ("done", "")
 
@@ -85,8 +85,27 @@ def test_a_clustering_that_gets_no_thread_is_not_under_way_for_ever(
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuses)
         with pytest.raises(IndexdError, match="thread"):
-            clusterer.start()
+            clusterer.begin()
     cluster(clusterer)
+
+
+def test_stop_cancels_the_clustering_that_runs_and_refuses_the_next(
+    store: Store, grown: Grown, clusterer: ClusteringService, workers: HereWorkers
+) -> None:
+    grown.add(faces(20))
+    submit = workers.submit
+
+    def submitted(call: ClusterFaces, **given: object) -> object:
+        clusterer.stop()
+        return submit(call, **given)  # type: ignore[arg-type]
+
+    workers.submit = submitted  # type: ignore[assignment, method-assign]
+    assert clusterer.begin()
+    assert clusterer.wait(WAIT).state == "cancelled"
+    assert clusterer.join(WAIT)
+    assert store.characters.rows() == []
+    with pytest.raises(IndexdError, match="stopping"):
+        clusterer.begin()
 
 
 def test_corrections_survive_a_clustering_and_ids_stay(
@@ -123,13 +142,13 @@ def test_a_cancelled_or_failed_clustering_changes_nothing(
 ) -> None:
     grown.add(faces(200))
     workers.cancel_at = "finding neighbours"
-    clusterer.start()
+    clusterer.begin()
     assert clusterer.wait(WAIT).state == "cancelled"
     assert store.characters.rows() == []
     assert clusterer.is_due()
     (tmp_path / "cache" / "faces-to-cluster.f16").mkdir()
     workers.cancel_at = ""
-    clusterer.start()
+    clusterer.begin()
     failed = clusterer.wait(WAIT)
     assert failed.state == "failed"
     assert "faces-to-cluster" in failed.problem
@@ -228,7 +247,7 @@ def test_a_clustering_is_cancelled_in_the_middle_of_its_work(
     try:
         grown.add(faces(2000))
         workers.submit = submitted  # type: ignore[assignment, method-assign]
-        assert clusterer.start()
+        assert clusterer.begin()
         assert clusterer.wait(WAIT).state == "cancelled"
         assert "choosing groups" not in stages
         assert store.characters.rows() == []

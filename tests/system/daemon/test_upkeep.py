@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tzlocal import get_localzone
@@ -9,7 +10,7 @@ from tzlocal import get_localzone
 from indexd.characters.clustering_service import ClusteringService
 from indexd.characters.face_assigner import FaceAssigner
 from indexd.config import read_config
-from indexd.maintenance_scheduler import MaintenanceScheduler
+from indexd.maintenance_scheduler import OVERDUE_BACKUP_DELAY, MaintenanceScheduler
 from indexd.store.sqlite.recovery.backup_retention import list_backups
 from indexd.store.sqlite.store import Store
 from indexd.worker.fake_workers import FakeWorkers
@@ -28,8 +29,10 @@ def test_the_nightly_backup_is_planned_and_made_and_its_failure_is_told(tmp_path
         planned = {job.id: job for job in upkeep._scheduler.get_jobs()}
         # At an hour of the machine's own zone, not of the scheduler's.
         assert {str(planned[name].trigger.timezone) for name in ("backup", "clustering")} == {str(get_localzone())}
-        # Besides the codes and the memory: there is no backup yet, so one is made up for soon.
-        assert len(planned) == 5
+        assert set(planned) == {"backup", "clustering", "requantize", "trim memory"}
+        # There is no backup yet, so the first one does not wait for the night.
+        until_backup = planned["backup"].next_run_time - datetime.now(UTC)
+        assert timedelta() < until_backup <= OVERDUE_BACKUP_DELAY
         upkeep._back_up()
         assert len(list_backups(config.paths.backups)) == 1
         assert [kind for kind, _ in told] == ["backup"]
@@ -42,3 +45,4 @@ def test_the_nightly_backup_is_planned_and_made_and_its_failure_is_told(tmp_path
         upkeep._cluster()
         assert clusterer.wait(10).state == "done"
         upkeep.stop()
+        clusterer.stop()

@@ -38,5 +38,7 @@ def workers() -> HereWorkers:
 
 
 @pytest.fixture
-def clusterer(store: Store, keeper: FaceAssigner, workers: HereWorkers, tmp_path: Path) -> ClusteringService:
-    return ClusteringService(store, lambda: workers, keeper, tmp_path / "cache", 10)
+def clusterer(store: Store, keeper: FaceAssigner, workers: HereWorkers, tmp_path: Path) -> Iterator[ClusteringService]:
+    service = ClusteringService(store, lambda: workers, keeper, tmp_path / "cache", 10)
+    yield service
+    service.stop()
