@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from indexd.api.http.routes import make_routers
 from indexd.api.http.security import MAX_HEAD_BYTES, LimitedHttpProtocol, RequestLimits, SecurityMiddleware
 from indexd.api.http.sse import SseStreams
 from indexd.api.operations.registry import Operations, all_operations
+from indexd.background.background_service import BackgroundService
 from indexd.config import Config
 from indexd.liveness import Liveness
 
@@ -52,6 +54,32 @@ class _EventDrivenServer(uvicorn.Server):
             self._loop.call_soon_threadsafe(call)
 
 
+class _ServerThread(BackgroundService):
+    """Runs the event loop of one server. `on_end` is called when it is over."""
+
+    def __init__(
+        self,
+        server: _EventDrivenServer,
+        listener: socket.socket,
+        liveness: Liveness,
+        on_end: Callable[[], None],
+        on_failure: Callable[[BaseException], None] | None,
+    ) -> None:
+        super().__init__("api", on_failure=on_failure, liveness=liveness)
+        self._server = server
+        self._listener = listener
+        self._on_end = on_end
+
+    def run_once(self) -> None:
+        """Serve until `end_loop`."""
+        asyncio.run(self._server.serve(sockets=[self._listener]))
+        self.request_stop()
+
+    def finish(self) -> None:
+        """Call `on_end`."""
+        self._on_end()
+
+
 class ApiServer:
     """Serves the HTTP API until `stop`. The caller holds the instance lock."""
 
@@ -65,7 +93,7 @@ class ApiServer:
         self._ready = threading.Event()
         self._listener: ApiListener | None = None
         self._server: _EventDrivenServer | None = None
-        self._thread: threading.Thread | None = None
+        self._thread: _ServerThread | None = None
         self.liveness = Liveness("api", wake=self._request_beat)
 
     @property
@@ -107,7 +135,13 @@ class ApiServer:
         self._server = _EventDrivenServer(settings, self._ready.set)
         # The INFO lines of uvicorn about its own start mean nothing to a reader of the daemon's log.
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
-        self._thread = threading.Thread(target=self._serve, args=(self._server, pool), name="api")
+
+        def on_end() -> None:
+            self._ready.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+
+        listener = self._listener.socket
+        self._thread = _ServerThread(self._server, listener, self.liveness, on_end, self._on_failure)
         self._thread.start()
         self._ready.wait()
 
@@ -127,14 +161,3 @@ class ApiServer:
     def _request_beat(self) -> None:
         if self._server is not None:
             self._server.call_soon(self.liveness.beat)
-
-    def _serve(self, server: _EventDrivenServer, pool: ThreadPoolExecutor) -> None:
-        try:
-            asyncio.run(server.serve(sockets=[self.listener.socket]))
-        except BaseException as error:
-            log.exception("the HTTP server failed")
-            if self._on_failure is not None:
-                self._on_failure(error)
-        finally:
-            self._ready.set()
-            pool.shutdown(wait=False, cancel_futures=True)
