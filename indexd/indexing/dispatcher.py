@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from indexd.background.background_service import BackgroundService
@@ -43,7 +42,6 @@ from indexd.indexing.stages.registry import all_stages
 from indexd.store.protocols import IndexStore
 from indexd.worker.call_handle import CallHandle, WorkerBackend
 from indexd.worker.calls import WorkerSettings
-from indexd.worker.role_availability import role_fingerprint, role_problem
 
 log = logging.getLogger(__name__)
 
@@ -87,9 +85,9 @@ class IndexDispatcher(BackgroundService):
         self._now = now
         self._idle = False
         self._in_flight: list[_InFlightBatch] = []
-        self._backoff = RoleBackoff(partial(role_fingerprint, settings), now)
+        self._backoff = RoleBackoff(workers.role_fingerprint, now)
         self._scheduler = BatchScheduler(store, settings)
-        self._model_changes = ModelChanges(store, settings)
+        self._model_changes = ModelChanges(store, workers.role_fingerprint)
         self._decoded = DecodedImages(os.path.join(settings.cache_folder, "decoded"))
         self._lane_busy_until: dict[str, float] = {}
         self._model_files_compared = False
@@ -125,7 +123,7 @@ class IndexDispatcher(BackgroundService):
     def blocked_roles(self) -> dict[str, str]:
         """Every role whose tasks wait, with the reason: no model, or it failed when it was last tried."""
         roles = sorted({stage.role for stage in all_stages() if stage.role is not None})
-        off = {role: reason for role in roles if (reason := role_problem(self._settings, role)) is not None}
+        off = {role: reason for role in roles if (reason := self._workers.role_problem(role)) is not None}
         return {**self._backoff.reasons(), **off}
 
     def step(self) -> bool:
@@ -205,7 +203,7 @@ class IndexDispatcher(BackgroundService):
         """Whether the model of the stage is there and did not fail just now."""
         if self._backoff.is_backed_off(_backoff_key(stage)):
             return False
-        return stage.role is None or role_problem(self._settings, stage.role) is None
+        return stage.role is None or self._workers.role_problem(stage.role) is None
 
     def _ready_stages(self) -> Iterator[tuple[IndexStage, str]]:
         """The stages that could send a batch now, each with its lane, in the order of their turns."""

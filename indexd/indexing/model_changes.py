@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from indexd.indexing.stages.index_stage import IndexStage
 from indexd.indexing.stages.registry import all_stages
 from indexd.store.protocols import IndexStore
-from indexd.worker.calls import WorkerSettings
-from indexd.worker.role_availability import role_fingerprint
 
 
 class ModelChanges:
@@ -16,9 +16,10 @@ class ModelChanges:
     the embeddings of the old one. Names, sizes and times of the files are compared, so that no model is loaded in vain.
     """
 
-    def __init__(self, store: IndexStore, settings: WorkerSettings) -> None:
+    def __init__(self, store: IndexStore, fingerprint_of: Callable[[str], str | None]) -> None:
+        """`fingerprint_of` gives the fingerprint of the model files of a role; None = it has none."""
         self._store = store
-        self._settings = settings
+        self._fingerprint_of = fingerprint_of
         self._unchecked: set[str] = set()
         self._fingerprinted: set[str] = set()
 
@@ -62,7 +63,7 @@ class ModelChanges:
         self._fingerprinted.discard(stage)
 
     def _fingerprint(self, stage: IndexStage) -> str | None:
-        return None if stage.role is None else role_fingerprint(self._settings, stage.role)
+        return None if stage.role is None else self._fingerprint_of(stage.role)
 
 
 def _fingerprint_key(stage: str) -> str:

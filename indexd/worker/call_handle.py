@@ -67,23 +67,11 @@ class LaneStatus:
     models: Mapping[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class RoleStatus:
-    """What the workers can say of a role without loading its model.
-
-    `problem`: why the role is off, as the end of the sentence "… is off, because …"; None = it is on. `fingerprint`
-    changes when the model files do; None = the role has none.
-    """
-
-    problem: str | None
-    fingerprint: str | None
-
-
 class WorkerBackend(Protocol):
     """Everything that serves calls: processes of this machine (LocalWorkers), a fake, other machines later.
 
     A call and its result are plain data: numbers, texts, bytes and paths (FileRef). A path is meant on the machine of the
-    worker, so callers ask `role_status` instead of looking for model files. Every method may be called from any thread.
+    worker, so callers ask `role_problem` instead of looking for model files. Every method may be called from any thread.
     The test `test_worker_backend.py` holds what every backend must do.
     """
 
@@ -106,8 +94,12 @@ class WorkerBackend(Protocol):
         """The status of every lane."""
         ...
 
-    def role_status(self, role: str) -> RoleStatus:
-        """Whether the workers could serve this role, and what its model files look like."""
+    def role_problem(self, role: str) -> str | None:
+        """Why the role is off, as the end of the sentence "… is off, because …"; None = it is on. Loads no model."""
+        ...
+
+    def role_fingerprint(self, role: str) -> str | None:
+        """A text that changes when the model files of the role do; None = it has none. May read a whole folder tree."""
         ...
 
     def stop(self, deadline: float) -> None:

@@ -23,8 +23,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from indexd.errors import CallCancelled, IndexdError, ModelUnavailable, raise_transient_if_present
 from indexd.images.read_images import parse_texts, read_images
-from indexd.worker import result_validation
-from indexd.worker.call_handle import CallHandle, LaneStatus, OnProgress, RoleStatus
+from indexd.worker import result_validation, role_availability
+from indexd.worker.call_handle import CallHandle, LaneStatus, OnProgress
 from indexd.worker.calls import (
     FACES,
     GENERATOR,
@@ -82,7 +82,8 @@ def text_vector(text: str, dim: int = DIM) -> FloatVectors:
 class FakeWorkers:
     """Answers in the thread that submits, unless held.
 
-    `known` gives texts (str) and image paths (bytes) vectors of their own; `off` turns roles off with a reason.
+    `known_vectors` gives texts (str) and image paths (bytes) vectors of their own; `disabled_roles` has calls of a role
+    fail with a reason. With `settings`, `role_problem` judges by the model files as LocalWorkers does, else by `disabled_roles`.
     `faces` gives an image (by path) faces, by their vectors or by bytes that stand for somebody; every other has one of
     its own. `twist` may spoil an answer, which then has to pass the same check as a real worker's. `same_pictures` is the verdict on every two images. `calls` lists what was submitted, `batches` counts calls by their class.
     """
@@ -101,6 +102,7 @@ class FakeWorkers:
         self.faces: dict[bytes, Sequence[bytes | Sequence[float]]] = {}
         self.attributes: dict[bytes, tuple[ImageAttribute, ...]] = {}
         self.detector_identity = "fake eyes/1"
+        self.settings: WorkerSettings | None = None
         self.calls: list[AnyCall] = []
         self.call_counts: Counter[type] = Counter()
         self.same_image_verdict: bool | str = True
@@ -169,9 +171,13 @@ class FakeWorkers:
         queued = len(self._held or ())
         return [LaneStatus("fake", pid=None, alive=not self.stopped, deaths=self.deaths, queued=queued)]
 
-    def role_status(self, role: str) -> RoleStatus:
-        """Off where `disabled_roles` says so; the fingerprint is the identity."""
-        return RoleStatus(self.disabled_roles.get(role), self.identity)
+    def role_problem(self, role: str) -> str | None:
+        """See WorkerBackend."""
+        return role_availability.role_problem(self.settings, role) if self.settings else self.disabled_roles.get(role)
+
+    def role_fingerprint(self, role: str) -> str | None:
+        """See WorkerBackend; without `settings` it is the identity."""
+        return role_availability.role_fingerprint(self.settings, role) if self.settings else self.identity
 
     def stop(self, deadline: float) -> None:  # noqa: ARG002 - the signature is the real one's
         """Fail what is held, refuse what comes."""

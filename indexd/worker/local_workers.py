@@ -8,9 +8,9 @@ import time
 import weakref
 
 from indexd.errors import CallCancelled
-from indexd.worker.call_handle import CallHandle, LaneStatus, OnProgress, RoleStatus
+from indexd.worker import role_availability
+from indexd.worker.call_handle import CallHandle, LaneStatus, OnProgress
 from indexd.worker.calls import AnyCall, Priority, WorkerSettings
-from indexd.worker.role_availability import role_fingerprint, role_problem
 from indexd.worker.routing import CLUSTER, CPU, DECODE, GPU, lane_of_call
 from indexd.worker.supervisor.lane import Lane, OnWorkerEvent
 
@@ -67,9 +67,13 @@ class LocalWorkers:
         lanes.sort(key=lambda lane: (_LANE_ORDER.index(lane[0]) if lane[0] in _LANE_ORDER else 0, lane[0]))
         return [lane.status() for _, lane in lanes]
 
-    def role_status(self, role: str) -> RoleStatus:
+    def role_problem(self, role: str) -> str | None:
         """See WorkerBackend; judged by the files on this machine."""
-        return RoleStatus(role_problem(self._settings, role), role_fingerprint(self._settings, role))
+        return role_availability.role_problem(self._settings, role)
+
+    def role_fingerprint(self, role: str) -> str | None:
+        """See WorkerBackend; of the files on this machine."""
+        return role_availability.role_fingerprint(self._settings, role)
 
     def stop(self, deadline: float) -> None:
         """See WorkerBackend."""

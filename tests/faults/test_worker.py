@@ -194,6 +194,7 @@ def dispatch(store: Store, tmp_path: Path, clock: Clock) -> Callable[[FakeWorker
     made: dict[int, IndexDispatcher] = {}
 
     def drive(workers: FakeWorkers) -> None:
+        workers.settings = settings
         one = made.setdefault(
             id(workers), IndexDispatcher(store, workers, settings, ThumbnailTarget("/nowhere", 64), now=clock)
         )

@@ -55,7 +55,7 @@ def test_files_and_bytes_cross_unchanged(workers: WorkerBackend) -> None:
 
 
 def test_a_role_that_is_off_says_so_before_and_after_a_call(workers: WorkerBackend) -> None:
-    problem = workers.role_status(ROLE).problem
+    problem = workers.role_problem(ROLE)
     assert problem is not None
     assert problem.startswith("there is nothing at ")
     with pytest.raises(ModelUnavailable) as raised:

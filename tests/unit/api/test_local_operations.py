@@ -25,7 +25,7 @@ from indexd.search.query.image_target import format_target, target_of_path
 from indexd.store.records import JobRow, NewJob, NewJobItem, ScannedFile
 from indexd.store.sqlite.store import Store
 from indexd.watch.roots import RootStatus
-from indexd.worker.call_handle import CallHandle, LaneStatus, OnProgress, RoleStatus
+from indexd.worker.call_handle import CallHandle, LaneStatus, OnProgress
 from indexd.worker.calls import AnyCall, CallProgress, ModelVerified, Priority, VerifyModel
 from indexd_schemas.api.annotations import AnnotateMatchingRequest, ForgetRequest, RelocateRequest
 from indexd_schemas.api.requests import (
@@ -104,8 +104,11 @@ class Working:
     def status(self) -> list[LaneStatus]:
         return [LaneStatus("gpu", 42, True, 1, 2, 0, {"generator": 3.0})]
 
-    def role_status(self, role: str) -> RoleStatus:
-        return RoleStatus(None, None)
+    def role_problem(self, role: str) -> str | None:
+        return None
+
+    def role_fingerprint(self, role: str) -> str | None:
+        return None
 
     def stop(self, deadline: float) -> None:
         raise AssertionError("the daemon's workers are not ours to stop")

@@ -11,7 +11,7 @@ from bench.support.synthetic_faces import SyntheticFaces
 from indexd.errors import CallCancelled
 from indexd.store.records import FACE_LAYER
 from indexd.store.sqlite.store import Store
-from indexd.worker.call_handle import CallHandle, LaneStatus, OnProgress, RoleStatus
+from indexd.worker.call_handle import CallHandle, LaneStatus, OnProgress
 from indexd.worker.calls import AnyCall, CallProgress, FoundRegion, Priority
 from indexd.worker.routing import serve
 from tests.unit.characters.truth import DIM
@@ -84,8 +84,11 @@ class HereWorkers:
     def status(self) -> Sequence[LaneStatus]:
         return ()
 
-    def role_status(self, role: str) -> RoleStatus:
-        return RoleStatus(None, None)
+    def role_problem(self, role: str) -> str | None:
+        return None
+
+    def role_fingerprint(self, role: str) -> str | None:
+        return None
 
     def stop(self, deadline: float) -> None:
         """Nothing runs."""

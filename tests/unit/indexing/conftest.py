@@ -85,6 +85,7 @@ def add(store: Store, tmp_path: Path) -> Callable[..., list[int]]:
 @pytest.fixture
 def dispatcher_of(store: Store, settings: WorkerSettings, clock: Clock) -> Callable[..., IndexDispatcher]:
     def make(workers: FakeWorkers, settings: WorkerSettings = settings) -> IndexDispatcher:
+        workers.settings = settings
         return IndexDispatcher(store, workers, settings, ThumbnailTarget("/nowhere", 64), now=clock)
 
     return make

@@ -132,6 +132,7 @@ def dispatcher_with(
     store: Store, with_captions: WorkerSettings, clock: Clock, tmp_path: Path
 ) -> Callable[[FakeWorkers], IndexDispatcher]:
     def make(workers: FakeWorkers) -> IndexDispatcher:
+        workers.settings = with_captions
         target = ThumbnailTarget(str(tmp_path / "thumbnails"), SIZE_PX)
         return IndexDispatcher(store, workers, with_captions, target, now=clock)
 

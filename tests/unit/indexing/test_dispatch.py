@@ -105,6 +105,24 @@ def test_a_role_without_a_model_waits_and_is_done_when_the_model_appears(
     assert set(store.index_tasks.counts()) == {"clip_l"}
 
 
+def test_the_workers_decide_whether_a_model_is_there_and_whether_it_was_replaced(
+    store: Store, add: Callable[..., list[int]], settings: WorkerSettings
+) -> None:
+    elsewhere = {role: replace(spec, path="/models/of/another/machine") for role, spec in settings.models.items()}
+    settings, workers = replace(settings, models=elsewhere), FakeWorkers(identity="one")
+    (image_id,) = add("a fox")
+    dispatcher = IndexDispatcher(store, workers, settings, ThumbnailTarget("/nowhere", 64))
+    drain(dispatcher)
+    assert dispatcher.blocked_roles() == {}
+    assert store.index_tasks.counts() == {}
+    assert store.vectors.get("clip_h", image_id) is not None
+    replaced = FakeWorkers(identity="two")
+    start_and_stop(
+        IndexDispatcher(store, replaced, settings, ThumbnailTarget("/nowhere", 64)),
+        until=lambda: _identities(store) == {"two"},
+    )
+
+
 def test_a_model_that_cannot_be_loaded_costs_no_attempts_and_is_tried_again_later(
     store: Store, add: Callable[..., list[int]], dispatcher_of: Callable[..., IndexDispatcher], clock: Clock
 ) -> None:

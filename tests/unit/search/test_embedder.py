@@ -7,7 +7,7 @@ import pytest
 
 from indexd.errors import IndexdError, ModelUnavailable
 from indexd.search.query.query_embedder import WorkerQueryEmbedder
-from indexd.worker.call_handle import CallHandle, LaneStatus, OnProgress, RoleStatus
+from indexd.worker.call_handle import CallHandle, LaneStatus, OnProgress
 from indexd.worker.calls import AnyCall, Embedded, EmbedText, Priority
 
 
@@ -35,8 +35,11 @@ class OneAnswer:
     def status(self) -> list[LaneStatus]:
         return []
 
-    def role_status(self, role: str) -> RoleStatus:
-        return RoleStatus(None, None)
+    def role_problem(self, role: str) -> str | None:
+        return None
+
+    def role_fingerprint(self, role: str) -> str | None:
+        return None
 
     def stop(self, deadline: float) -> None:
         raise AssertionError
