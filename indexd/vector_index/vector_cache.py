@@ -50,7 +50,10 @@ class _CachedLayer:
 
 
 class VectorCache:
-    """A CodeIndex that holds the codes of `layers`. `on_failure` receives errors that `classify` calls a bug."""
+    """A CodeIndex that holds the codes of `layers`. `on_failure` receives errors that `classify` calls a bug.
+
+    It runs its own thread, because this package imports nothing else of indexd, not even BackgroundService.
+    """
 
     def __init__(
         self,

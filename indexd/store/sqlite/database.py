@@ -13,6 +13,7 @@ from typing import Any, Protocol, cast
 import apsw
 import sqlite_vec
 
+from indexd.background.signal import Signal
 from indexd.errors import IndexDamaged, StorageFull, StoreError, StoreUnavailable
 from indexd.store.records import StoreChanges
 from indexd.store.sqlite.change_feed import ChangeFeed
@@ -67,7 +68,7 @@ class Database:
         self._is_sync_full = False
         # Set once the file is known to be an index: beside somebody's diary no mark is left.
         self.is_index = False
-        self.on_damage: Callable[[IndexDamaged], None] | None = None
+        self.damaged: Signal[[IndexDamaged]] = Signal("index damaged")
         self._file_identities: dict[Path, tuple[int, int]] = {}
         self.change_feed = ChangeFeed()
         with translate_errors(path):
@@ -161,8 +162,7 @@ class Database:
             if self.is_index:
                 with suppress(OSError):
                     suspect_marker(self.path).touch()
-            if self.on_damage is not None:
-                self.on_damage(error)
+            self.damaged.emit(error)
             raise
 
     def guard_files(self) -> None:

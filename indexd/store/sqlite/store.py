@@ -91,8 +91,8 @@ class Store:
         return self._database.path
 
     def set_damage_listener(self, notify: Callable[[IndexDamaged], None]) -> None:
-        """Have `tell` called, in the thread that met it, when a page of the index cannot be read."""
-        self._database.on_damage = notify
+        """Call `notify`, in the thread that met it, when a page of the index cannot be read."""
+        self._database.damaged.subscribe(notify)
 
     def watch_changes(self, listener: Callable[[StoreChanges], None]) -> Callable[[], None]:
         """Call `listener`, in the writing thread, after every commit that changed images, annotations, jobs or events.

@@ -12,8 +12,10 @@ import os
 import select
 import struct
 import threading
+from functools import partial
 from pathlib import Path
 
+from indexd.background.background_service import start_thread
 from indexd.errors import is_out_of_handles
 from indexd.fs.paths import absolute, display
 from indexd.watch.watchers.watcher import (
@@ -69,19 +71,16 @@ class InotifyWatcher:
 
     def start(self, notify: HintCallback, failed: FailureCallback) -> None:
         """Set the watches, then read events in a thread. Raises WatcherFailed."""
-        thread = threading.Thread(target=self._run, args=(notify, failed), name="inotify", daemon=True)
         try:
             self._stop_read, self._stop_write = os.pipe()
             self._open_queue()
             self._watch_tree(b"")
-            thread.start()
+            self._thread = start_thread(partial(self._run, notify, failed), "inotify")
         except BaseException as error:
             self.close()
-            # RuntimeError: the system starts no more threads.
-            if isinstance(error, (OSError, RuntimeError)):
+            if isinstance(error, OSError):
                 raise WatcherFailed(f"the folder cannot be watched now: {error}") from error
             raise
-        self._thread = thread
 
     def close(self) -> None:
         """End the thread and give the watches back to the system."""

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import threading
+from functools import partial
 
 from watchfiles import Change as Noticed
 from watchfiles._rust_notify import RustNotify
 
+from indexd.background.background_service import start_thread
 from indexd.fs.paths import relative
 from indexd.watch.watchers.watcher import ChangeKind, FailureCallback, Hint, HintCallback, WatcherFailed
 
@@ -41,8 +43,11 @@ class WatchfilesWatcher:
         except Exception as error:
             lasting = "limit" in str(error) or isinstance(error, OSError)
             raise WatcherFailed(f"the watcher cannot start: {error}", permanent=lasting) from None
-        self._thread = threading.Thread(target=self._run, args=(rust, notify, failed), name="watchfiles", daemon=True)
-        self._thread.start()
+        try:
+            self._thread = start_thread(partial(self._run, rust, notify, failed), "watchfiles")
+        except OSError as error:
+            rust.close()
+            raise WatcherFailed(f"the watcher cannot start: {error}") from error
 
     def close(self) -> None:
         """End the thread and give the watches back."""

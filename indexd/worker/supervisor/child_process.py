@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import multiprocessing
 import queue
 import signal
-import threading
+from functools import partial
 from multiprocessing.connection import Connection
 
+from indexd.background.background_service import start_thread
 from indexd.worker.calls import WorkerSettings
 from indexd.worker.child import call_server
 
@@ -33,16 +33,13 @@ class ChildProcess:
                 self.connection.close()
                 raise
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._sender = threading.Thread(
-            target=_send_all, args=(self.connection, self._outbox), name=f"lane-{lane}-send", daemon=True
-        )
         try:
-            self._sender.start()
-        except RuntimeError as error:
+            self._sender = start_thread(partial(_send_all, self.connection, self._outbox), f"lane-{lane}-send")
+        except OSError:
             self._process.kill()
             self._process.join()
             self.connection.close()
-            raise OSError(errno.EAGAIN, str(error)) from error
+            raise
 
     @property
     def pid(self) -> int | None:

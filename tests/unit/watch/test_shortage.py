@@ -20,7 +20,8 @@ from indexd.watch.root_context import RootContext
 from indexd.watch.roots import WatchedRoot, WatchOptions
 from indexd.watch.service import scan_roots_once
 from indexd.watch.watchers.inotify_watcher import InotifyWatcher
-from indexd.watch.watchers.watcher import Hint, WatcherFailed
+from indexd.watch.watchers.watcher import Hint, Watcher, WatcherFailed
+from indexd.watch.watchers.watchfiles_watcher import WatchfilesWatcher
 from tests.support.handle_shortage import HandleShortage, refuse_each
 from tests.unit.watch.hand_driven import ROOT_ID, HandDriven, old_file
 
@@ -199,12 +200,22 @@ def test_a_watcher_that_gets_no_handle_says_that_it_passes_and_keeps_none(folder
     watcher.close()
 
 
-@linux_only
-def test_a_watcher_that_gets_no_thread_says_that_it_passes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _inotify_watcher(folder: Path) -> Watcher:
+    return InotifyWatcher(os.fsencode(folder), lambda _rel: True)
+
+
+def _watchfiles_watcher(folder: Path) -> Watcher:
+    return WatchfilesWatcher(str(folder))
+
+
+@pytest.mark.parametrize("make", [pytest.param(_inotify_watcher, marks=linux_only), _watchfiles_watcher])
+def test_a_watcher_that_gets_no_thread_reports_a_failure_that_may_pass(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], Watcher]
+) -> None:
     def refuses(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    watcher = InotifyWatcher(os.fsencode(folder), lambda _rel: True)
+    watcher = make(folder)
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuses)
         with pytest.raises(WatcherFailed, match="thread") as failed:
