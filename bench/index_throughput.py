@@ -28,7 +28,7 @@ from indexd.watch.service import scan_roots_once
 from indexd.worker.calls import ModelSpec, WorkerSettings
 from indexd.worker.fake_workers import FakeWorkers
 from indexd.worker.local_workers import LocalWorkers
-from indexd_schemas.settings import ROLES
+from indexd_schemas.model_roles import ROLES
 
 DISTINCT_IMAGES = 50
 

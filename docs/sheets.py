@@ -83,7 +83,7 @@ class Home:
         self._daemon.wait_until(name, lambda _status: any(path.exists() for path in outcomes), WAIT_SECONDS)
         if not reports["done"].exists():
             raise SystemExit(f"{name}: {next(path for path in outcomes[1:] if path.exists()).read_text('utf-8')}")
-        images: list[dict[str, Any]] = json.loads(reports["done"].read_text("utf-8"))["images"]
+        images: list[dict[str, Any]] = json.loads(reports["done"].read_text("utf-8"))["items"]
         return images
 
 

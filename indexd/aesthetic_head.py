@@ -1,4 +1,4 @@
-"""The file of an aesthetic head, as far as its own head tells: which layers it has, and whether they go together.
+"""Validates the safetensors header of an aesthetic-score model: layer names, and matching shapes.
 
 Without torch, so that a job is refused when it is dropped and not when its first picture is finished.
 """

@@ -155,13 +155,13 @@ def _raise_problems(file: Path, problems: Iterable[str]) -> None:
 
 
 def _inbox_conflicts(settings: Settings, places: ResolvedPaths) -> Iterator[str]:
-    """A folder is watched for job files or for pictures; the inbox would never be looked into."""
+    """A folder holds job files or images, never both."""
     inbox = os.path.normpath(places.inbox)
     if inbox == os.path.normpath(places.output):
-        yield f"paths.inbox: {inbox} is the output folder as well; give job files a folder of their own"
+        yield f"paths.inbox: {inbox} is also paths.output; choose another folder for job files"
     for number, root in enumerate(settings.roots):
         if inbox == os.path.normpath(root.path):
-            yield f"roots.{number}.path: {inbox} is the inbox for job files; pictures need another folder"
+            yield f"roots.{number}.path: {inbox} is the inbox; choose another folder for images"
 
 
 def _describe_problem(error: Mapping[str, Any]) -> str:

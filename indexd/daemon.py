@@ -1,4 +1,4 @@
-"""The daemon: builds every service, connects them, starts and stops them. The only module that imports every package."""
+"""The daemon: builds every service, connects them, starts and stops them."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def raise_if_transient(error: OSError) -> None:
 def raise_transient_if_present(error: OSError | IndexdError, path: bytes | str | os.PathLike[str]) -> None:
     """Raise it again where the machine keeps from being read what is there.
 
-    On a dead share nothing is there: that is the trouble of what lies on it, and all the rest goes on.
+    A path on a disconnected share does not exist. Then only that file fails, and the caller continues.
     """
     if is_transient_os_error(error) and os.path.exists(path):
         raise error

@@ -102,7 +102,7 @@ def instance_lock(
         raise StoreError(refusal.format(index=config.paths.index, holder=holder)) from None
     except OSError as error:
         raise StoreError(
-            f"the lock of the index, {config.paths.lock}, cannot be made: {error.strerror or error}; see that its folder"
+            f"cannot create the lock file {config.paths.lock}: {error.strerror or error}; see that its folder"
             " can be written and that there is room on its disk"
         ) from None
     try:

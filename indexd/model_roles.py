@@ -11,7 +11,7 @@ from indexd.worker.calls import CLIP_H, FACES, ControlSpec, DetectorSpec, FacesS
 from indexd.worker.role_availability import role_problem
 from indexd_schemas.api.output import RoleState
 from indexd_schemas.durations import parse_duration
-from indexd_schemas.settings import ROLES
+from indexd_schemas.model_roles import ROLES
 
 ALL_ROLES = (*ROLES, FACES)
 

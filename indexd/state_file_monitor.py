@@ -75,12 +75,12 @@ class StateFileMonitor(BackgroundService):
         """Check once. None: the index was rescued, and nothing is left to do before the restart."""
         if self._lock is not None and self._lock.is_lost():
             self._lock.restore()
-            log.error("the lock file of the index was deleted while indexd runs; it was made anew")
+            log.error("the lock file of the index was deleted while indexd runs; indexd created it again")
         if (loss := self._store.lost_files()) is not None:
             self._rescue(loss)
             return None
         if not self._server.is_reachable():
-            log.error("the socket of the HTTP API was deleted while indexd runs; it is opened anew")
+            log.error("the socket of the HTTP API was deleted while indexd runs; indexd opens it again")
             self._server.stop()
             self._server.start()
         return CHECK_SECONDS

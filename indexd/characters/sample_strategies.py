@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,6 @@ from indexd.characters.clustering.vector_file import Floats
 from indexd.characters.prototypes import centroid
 
 SampleStrategy = Literal["random", "diverse", "best", "typical"]
-SAMPLE_STRATEGIES: tuple[str, ...] = get_args(SampleStrategy)
 
 
 def choose_sample(

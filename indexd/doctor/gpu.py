@@ -11,7 +11,7 @@ from pathlib import Path
 
 from indexd.config import Config
 from indexd.doctor.finding import DoctorFinding, failed, ok, warning
-from indexd_schemas.settings import ROLES
+from indexd_schemas.model_roles import ROLES
 
 SMI_TIMEOUT_SECONDS = 20
 TORCH_TIMEOUT_SECONDS = 120

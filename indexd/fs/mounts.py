@@ -44,7 +44,10 @@ _UNSTABLE_INODE_FILE_SYSTEMS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """`name` of the file system ("" unknown); `remote`: others may change it unseen; `inodes`: they last."""
+    """The file system of a folder, by `name` ("" = unknown).
+
+    `is_remote`: other machines may change it without an event. `has_stable_inodes`: inode numbers last.
+    """
 
     name: str = ""
     is_remote: bool = False

@@ -94,7 +94,7 @@ class RenderContext:
         """The side of the tiles where memory allowed only smaller ones than wanted, with a note; else None."""
         if used == wanted:
             return None
-        self.notes.append(f"{stage}: in tiles of {used} px, because there was no room for {wanted}")
+        self.notes.append(f"{stage}: used tiles of {used} px: not enough GPU memory for {wanted} px")
         return used
 
     def verified_model_file(self, kind: FileKind, model: ModelRef) -> tuple[Path, ModelRef]:

@@ -1,4 +1,4 @@
-"""What beside the texts acts on a pass: the hooks of a render's controls and references."""
+"""Opens the model hooks of a render: ControlNets and IP-Adapters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`indexd models verify sdxl`: load the generator of the settings and render one small image."""
+"""`indexd models verify generator`: load the generator of the settings and render one small image."""
 
 from __future__ import annotations
 

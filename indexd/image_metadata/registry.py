@@ -1,8 +1,8 @@
-"""One registry of format readers, and the way from the raw texts of a file to its metadata.
+"""The registry of format readers. Turns the raw texts of a file into its metadata.
 
-A reader is a function `read(texts) -> Metadata | None` in a file of its own, registered with `@reads("name", rank=N)`.
-It answers None when the texts are not of its format. Readers are asked in the order of their ranks; the first answer
-is the metadata, and a ComfyUI graph in the same file fills in what that answer does not state.
+A reader is a function `read(texts) -> ImageMetadata | None`, registered with `@register_reader("name", rank=N)`.
+It returns None if the texts are not of its format. Readers run in the order of their ranks. The first result is the
+metadata; a ComfyUI graph in the same file fills the gaps.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ ReadFunction = Callable[[MetadataTexts], ImageMetadata | None]
 
 @dataclass(frozen=True, slots=True)
 class FormatReader:
-    """One registered format. `fills` = its answer also completes the answer of a reader before it."""
+    """One registered format. `fills_gaps`: its result also fills the gaps of an earlier reader's result."""
 
     name: str
     rank: int

@@ -33,10 +33,10 @@ class Tile:
 
 
 def split_into_tiles(width: int, height: int, tile_px: int, overlap_px: int, step: int = 1) -> list[Tile]:
-    """Tiles of `side` x `side` (less where the image is smaller) that cover width x height, row by row from the left.
+    """Tiles of at most `tile_px` x `tile_px` that cover width x height, row by row from the left.
 
-    They are spread evenly and overlap by `overlap` at least, save for what rounding to multiples of `step` takes; all
-    lengths must be multiples of `step` then.
+    They are spread evenly and overlap by at least `overlap_px`, less what rounding to multiples of `step` takes. All
+    lengths must be multiples of `step`.
     """
     columns, rows = tile_offsets(width, tile_px, overlap_px, step), tile_offsets(height, tile_px, overlap_px, step)
     return [Tile(left, top, min(left + tile_px, width), min(top + tile_px, height)) for top in rows for left in columns]

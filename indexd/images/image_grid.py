@@ -36,7 +36,7 @@ class ImageGrid:
     def draw_cell(
         self, index: int, image: Image.Image | None, first_line: str, second_line: str, frame_color: str | None = None
     ) -> None:
-        """Fill cell `place`, counted by rows: the image in its middle (None = empty), two lines, a frame in a colour."""
+        """Fill cell `index`, counted by rows: the image centred (None = empty), two lines of text, a coloured frame."""
         row, column = divmod(index, self.columns)
         side = self._cell_px
         x, y = GAP_PX + column * (side + GAP_PX), GAP_PX + row * self._row_px + self._title_px

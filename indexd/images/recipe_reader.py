@@ -22,13 +22,13 @@ from indexd.image_metadata.registry import MetadataTexts, register_reader
 from indexd_schemas.jobs.stages import DetailRecipe, HiresRecipe, RefineRecipe, UpscaleRecipe
 from indexd_schemas.recipe import Recipe
 
-CHUNKS = ("png:indexd", "stealth:indexd")
+RECIPE_CHUNKS = ("png:indexd", "stealth:indexd")
 
 
 @register_reader("indexd", rank=10)
 def read_indexd_recipe(texts: MetadataTexts) -> ImageMetadata | None:
     """Return the metadata of a recipe, or None where there is no valid one."""
-    for key in CHUNKS:
+    for key in RECIPE_CHUNKS:
         text = texts.get(key)
         if text is None:
             continue

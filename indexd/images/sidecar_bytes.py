@@ -1,4 +1,4 @@
-"""The bytes of a text that another program put beside images, as far as they can be had."""
+"""Reads the first bytes of a sidecar file."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ log = logging.getLogger(__name__)
 
 
 def read_sidecar_bytes(path: bytes, max_bytes: int) -> bytes | None:
-    """The first `most` bytes; None where there is nothing that can be opened, or a bad sector, which stays one.
+    """The first `max_bytes` bytes; None if the file cannot be opened or has a bad sector.
 
-    Raises OSError where the machine is at fault: what stands there would never be looked for again.
+    Raises OSError if the machine is at fault, because nothing would read the sidecar again later.
     """
     try:
         with open_regular(path) as file:

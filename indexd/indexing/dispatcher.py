@@ -272,7 +272,7 @@ class IndexDispatcher(BackgroundService):
             case RetryLater(seconds):
                 work.mark_failed(stage, batch.image_ids[0], str(error), retry_at=now + seconds)
             case GiveUpTask():
-                log.warning("%s: image %d is set aside: %s", stage, batch.image_ids[0], error)
+                log.warning("%s: image %d failed finally: %s", stage, batch.image_ids[0], error)
                 work.mark_failed(stage, batch.image_ids[0], str(error), retry_at=None)
 
 

@@ -10,7 +10,7 @@ def require_job(ledger: JobRepository, job_id: int) -> JobRow:
     """The row of a job that is in the ledger."""
     job = ledger.get(job_id)
     if job is None:
-        raise LookupError(f"job {job_id} has left the ledger, where nothing is ever deleted")
+        raise LookupError(f"the job ledger has no job {job_id}")
     return job
 
 

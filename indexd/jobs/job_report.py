@@ -45,7 +45,7 @@ def job_result(job: JobRow, items: Sequence[JobItemRow]) -> output.JobResult:
         error=job.error,
         created_at=job.created_at,
         finished_at=job.finished_at or job.created_at,
-        images=[item_report(item, ended=True) for item in items],
+        items=[item_report(item, ended=True) for item in items],
         recipes=[_record(job, item) for item in items],
     )
 

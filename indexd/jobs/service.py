@@ -73,8 +73,8 @@ class JobService:
             job = outcome.job
             self._on_admitted(job)
         elif isinstance(outcome, Declined):
-            log.warning("job file refused, it lies in %s now\n%s", outcome.path, outcome.reason)
-            # The reason lies beside the file already; an error here would admit the file again, and it is gone.
+            log.warning("refused a job file and moved it to %s\n%s", outcome.path, outcome.reason)
+            # The reason file exists already. An error here would admit the file again, which has moved.
             with contextlib.suppress(StoreUnavailable):
                 self._store.events.add("job_refused", outcome.reason)
         return outcome

@@ -16,9 +16,11 @@ def resolve_device(wanted: str, role: str) -> str:
     if not wanted.startswith("cuda"):
         return wanted
     if not torch.cuda.is_available():
-        raise ModelUnavailable(role, f'its device is {wanted} and no such card answers; set device = "auto" or "cpu"')
+        raise ModelUnavailable(
+            role, f'the device {wanted} does not exist on this machine; set device = "auto" or "cpu"'
+        )
     if torch.device(wanted).index is not None and torch.device(wanted).index >= torch.cuda.device_count():
-        raise ModelUnavailable(role, f"its device is {wanted} and this machine has {torch.cuda.device_count()} card(s)")
+        raise ModelUnavailable(role, f"its device is {wanted} and this machine has {torch.cuda.device_count()} GPU(s)")
     return wanted
 
 

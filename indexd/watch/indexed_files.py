@@ -43,7 +43,7 @@ class IndexedFiles(Protocol):
 
 
 class InMemoryIndexedFiles:
-    """A `KnownFiles` of plain dicts, for tests and benchmarks. `record` plays the handler that stores what it was given."""
+    """An `IndexedFiles` of plain dicts, for tests and benchmarks. `record` does what the file handler does."""
 
     def __init__(self, present: dict[int, dict[bytes, FileStamp]] | None = None) -> None:
         self.present: dict[int, dict[bytes, FileStamp]] = present if present is not None else {}

@@ -59,6 +59,10 @@ IMAGE_SUFFIXES = (
 )
 
 
+def has_image_suffix(name: bytes) -> bool:
+    return name.lower().endswith(IMAGE_SUFFIXES)
+
+
 class WatchFilter:
     """Decides by name alone whether a file is watched and whether a folder is entered.
 
@@ -131,8 +135,8 @@ class WatchFilter:
             return f"the name {_display_name(name)} is ignored everywhere (hidden, temporary or a system's own)"
         if self._jobs:
             return None if name.lower().endswith(JOB_SUFFIXES) else "job files end in .yaml, .yml or .json"
-        if not name.lower().endswith(IMAGE_SUFFIXES):
-            return f"it is no picture by its name; those end in {_display_name(b' '.join(IMAGE_SUFFIXES))}"
+        if not has_image_suffix(name):
+            return f"its name has no image suffix; supported: {_display_name(b' '.join(IMAGE_SUFFIXES))}"
         if self._exclude and self._exclude.match(rel):
             return "it is excluded by the settings"
         if self._include and not self._include.match(rel):

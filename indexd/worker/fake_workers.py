@@ -82,10 +82,11 @@ def text_vector(text: str, dim: int = DIM) -> FloatVectors:
 class FakeWorkers:
     """Answers in the thread that submits, unless held.
 
-    `known_vectors` gives texts (str) and image paths (bytes) vectors of their own; `disabled_roles` has calls of a role
-    fail with a reason. With `settings`, `role_problem` judges by the model files as LocalWorkers does, else by `disabled_roles`.
-    `faces` gives an image (by path) faces, by their vectors or by bytes that stand for somebody; every other has one of
-    its own. `twist` may spoil an answer, which then has to pass the same check as a real worker's. `same_pictures` is the verdict on every two images. `calls` lists what was submitted, `batches` counts calls by their class.
+    `known_vectors` maps texts (str) and image paths (bytes) to vectors; calls of `disabled_roles` fail with a reason.
+    With `settings`, `role_problem` judges by the model files as LocalWorkers does, else by `disabled_roles`.
+    `faces` maps an image path to faces, given as vectors or as bytes that name a person. Any other image has one face.
+    `tamper` may change a result, which must then pass the validation of real results. `same_image_verdict` is the
+    verdict on every two images. `calls` lists the submitted calls, and `call_counts` counts them by class.
     """
 
     def __init__(

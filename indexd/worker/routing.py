@@ -1,4 +1,4 @@
-"""Which call goes to which lane and is served by which function: the one table of the seam.
+"""The table of worker calls: the lane and the serving function of each call class.
 
 Adding a call = a dataclass in calls.py and a row here. The serving functions are named by text because their modules
 import torch; only the child resolves them, when the first such call arrives.
@@ -54,9 +54,9 @@ def lane_of_device(device: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`lane` chooses the lane from call and settings; `server` is "module:function", called as function(call, session).
+    """`lane` chooses the lane from call and settings; `function` is "module:function", called as function(call, session).
 
-    Where `takes_session` is false the function takes the call alone: it is short and cannot be interrupted.
+    If `takes_session` is false, the function takes only the call: it is short and cannot be interrupted.
     """
 
     lane: Callable[[Any, WorkerSettings], str]

@@ -17,9 +17,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from indexd_schemas.contract import Contract
 from indexd_schemas.durations import Duration, TimeOfDay, parse_duration
 from indexd_schemas.local_paths import LocalPath
+from indexd_schemas.model_roles import ROLES
 
 NOTIFY_PLACEHOLDERS = ("job", "id", "state", "images", "folder", "reason")
-ROLES = ("generator", "bge", "clip_l", "clip_g", "clip_h")
 
 
 class SettingsSection(Contract):

@@ -56,7 +56,7 @@ def test_nothing_is_lost_or_made_twice(home: Path, launch: Launch) -> None:
     until_idle(daemon, images, jobs=ROUNDS)
     _cluster(home)
     end = time.monotonic() + WAIT_SECONDS
-    while (state := _cluster(home, "look")).faces < images and time.monotonic() < end:
+    while (state := _cluster(home, "status")).faces < images and time.monotonic() < end:
         # What is told is the latest that came to its end, and that may be one from before the last kills.
         if state.state != "running":
             _cluster(home)

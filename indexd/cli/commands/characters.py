@@ -122,7 +122,7 @@ def suggest(apart: tuple[str, str] | None, as_json: bool) -> int:
             print_text(f"    indexd characters suggest --keep-separate {pair.one.id} {pair.other.id}")
         for part in found.splits:
             print_text(
-                f"{_character_label(part.character)} looks like two: {len(part.faces)} faces lie apart from the others"
+                f"{_character_label(part.character)} may be two characters: {len(part.faces)} faces form a separate cluster"
             )
             print_text(f"    indexd characters split {part.character.id} {' '.join(map(str, part.faces))}")
         if not found.merges and not found.splits:
@@ -145,9 +145,9 @@ def cluster(no_wait: bool, cancel: bool, as_json: bool) -> int:
     from indexd.cli.support.printing import progress
     from indexd_schemas.api.characters import ClusterRequest
 
-    look = ClusterRequest(action="look")
+    status_request = ClusterRequest(action="status")
     with open_operations(write=True, need_daemon=no_wait or cancel) as operations:
-        if cancel and operations.call(operations_module.cluster, look).state != "running":
+        if cancel and operations.call(operations_module.cluster, status_request).state != "running":
             print_text("no clustering runs")
             return EXIT_NOTHING_FOUND
         state = operations.call(operations_module.cluster, ClusterRequest(action="cancel" if cancel else "start"))
@@ -158,7 +158,7 @@ def cluster(no_wait: bool, cancel: bool, as_json: bool) -> int:
                     while state.state == "running":
                         bar.update(task, description=state.stage, completed=state.done, total=state.total or None)
                         time.sleep(POLL_SECONDS)
-                        state = operations.call(operations_module.cluster, look)
+                        state = operations.call(operations_module.cluster, status_request)
                 except KeyboardInterrupt:
                     operations.call(operations_module.cluster, ClusterRequest(action="cancel"))
                     raise

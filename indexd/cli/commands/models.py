@@ -13,6 +13,7 @@ import click
 from indexd.cli.support.printing import json_option, print_json, print_notice, progress
 from indexd.cli.support.session import load_config
 from indexd.errors import EXIT_ERROR, EXIT_OK, EXIT_PARTLY_FAILED, IndexdError, ModelUnavailable, UsageError
+from indexd_schemas.model_roles import ROLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,12 +21,9 @@ if TYPE_CHECKING:
     from indexd.config import Config
     from indexd_schemas.api.responses import VerifiedModel
 
-ROLE_NAMES = ("generator", "bge", "clip_l", "clip_g", "clip_h")
-roles_argument = click.argument("roles", nargs=-1, type=click.Choice(ROLE_NAMES), metavar="[ROLE]...")
+roles_argument = click.argument("roles", nargs=-1, type=click.Choice(ROLES), metavar="[ROLE]...")
 # The detectors of [faces] are local files, so there is nothing to download.
-verify_roles_argument = click.argument(
-    "roles", nargs=-1, type=click.Choice((*ROLE_NAMES, "faces")), metavar="[ROLE]..."
-)
+verify_roles_argument = click.argument("roles", nargs=-1, type=click.Choice((*ROLES, "faces")), metavar="[ROLE]...")
 
 # Hub folders contain the same weights in several forms (half precision, ONNX, other frameworks); download only these.
 _TEXT_ENCODER_PATTERNS = ("model_index.json", "text_encoder/*", "text_encoder_2/*", "tokenizer/*", "tokenizer_2/*")
@@ -79,7 +77,7 @@ def pull(roles: tuple[str, ...]) -> int:
     from indexd.model_roles import downloaded_model_folder
 
     config = load_config()
-    wanted = {role: config.settings.models.role(role) for role in roles or ROLE_NAMES}
+    wanted = {role: config.settings.models.role(role) for role in roles or ROLES}
     hubs = {role: model.hub for role, model in wanted.items() if model.hub and not model.path}
     for role in set(roles) - hubs.keys():
         raise UsageError(f'{role} names no hub model; set `hub = "…"` under [models.{role}] and leave `path` empty')
@@ -123,7 +121,7 @@ def download(hub: str, folder: Path, patterns: Sequence[str]) -> None:
 
 def _patterns(config: Config, hub: str) -> list[str]:
     """File patterns of all roles that use this hub model; they share one folder."""
-    named = [role for role in ROLE_NAMES if config.settings.models.role(role).hub == hub]
+    named = [role for role in ROLES if config.settings.models.role(role).hub == hub]
     return list(dict.fromkeys(pattern for role in named for pattern in _DOWNLOAD_PATTERNS[role]))
 
 

@@ -38,7 +38,7 @@ def relocate(old: str, new: str, dry_run: bool, as_json: bool) -> int:
         for root in done.roots:
             click.echo(f"{root.old} -> {root.new}")
         gave_way = f", {done.dropped} known at the new place already" if done.dropped else ""
-        click.echo(f"{done.files} files {'would lie' if dry_run else 'lie'} under {new} now{gave_way}")
+        click.echo(f"{'would move' if dry_run else 'moved'} {done.files} file entries to {new}{gave_way}")
     for text in done.notes:
         print_notice(f"note: {text}")
     return EXIT_OK

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Render an image again from its recipe and compare.")
-@click.argument("picture", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("image", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     help="Keep the new image in this file.",
 )
 @json_option
-def replay(picture: Path, out: Path | None, as_json: bool) -> int:
+def replay(image: Path, out: Path | None, as_json: bool) -> int:
     """Render an image again from the recipe inside it, and report whether all pixels are equal.
 
     The daemon renders it. Exit code 0 when every pixel is equal, 1 when not. Without --out the new image is deleted.
@@ -38,18 +38,18 @@ def replay(picture: Path, out: Path | None, as_json: bool) -> int:
     from indexd.jobs.export.replay import compare_images, read_recipe, replay_job_text
     from indexd_schemas.api.requests import SubmitRequest
 
-    recipe = read_recipe(picture)
-    if str(picture.absolute()).encode("utf-8", "replace") != os.fsencode(picture.absolute()):
-        raise UsageError(f"the path of the image must be Unicode (got {str(picture.absolute())!r}); rename it first")
+    recipe = read_recipe(image)
+    if str(image.absolute()).encode("utf-8", "replace") != os.fsencode(image.absolute()):
+        raise UsageError(f"the path of the image must be Unicode (got {str(image.absolute())!r}); rename it first")
     folder, name = _output_location(out)
     try:
         with open_operations(need_daemon=True) as operations:
-            request = SubmitRequest(name=f"replay-{name}.yaml", source=replay_job_text(picture, folder, name))
+            request = SubmitRequest(name=f"replay-{name}.yaml", source=replay_job_text(image, folder, name))
             submitted = operations.call(submit, request)
             shown = wait_for_job(operations, str(submitted.job.id))
         if job_exit_code(shown) != EXIT_OK:
             raise IndexdError(f"the image could not be rendered again; see `indexd jobs show {shown.job.id}`")
-        replayed = compare_images(picture, Path(shown.items[0].path))
+        replayed = compare_images(image, Path(shown.items[0].path))
         print_differences(recipe, Path(replayed.replayed))
     finally:
         if out is None:

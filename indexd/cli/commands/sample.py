@@ -55,6 +55,6 @@ def sample(character: str | None, strategy: str, count: int, seed: int, as_json:
         print_json(found)
     else:
         # Programs read the paths, so print them unchanged.
-        for picture in found.images:
-            click.echo(picture.path or f"#{picture.image_id}")
+        for image in found.images:
+            click.echo(image.path or f"#{image.image_id}")
     return EXIT_OK if found.images else EXIT_NOTHING_FOUND

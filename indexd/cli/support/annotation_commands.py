@@ -96,5 +96,5 @@ def confirm(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise UsageError(f"{question} Say it again with --yes (or look first with --dry-run)")
+        raise UsageError(f"{question} Repeat the command with --yes, or preview it with --dry-run")
     click.confirm(question, abort=True, err=True)

@@ -41,7 +41,7 @@ def open_operations(*, need_daemon: bool = False, write: bool = False) -> Iterat
 
 
 def call_with_progress(description: str, operation: Operation[RequestT, ResponseT], request: RequestT) -> ResponseT:
-    """Calls an operation; on a terminal a progress bar shows `what` meanwhile."""
+    """Call an operation; on a terminal a progress bar shows `description` meanwhile."""
     from indexd.cli.support.printing import progress
 
     with open_operations() as operations, progress(counted=False) as bar:

@@ -83,7 +83,7 @@ def build_canvas(call: Render, recipe: Recipe, session: RenderSession) -> tuple[
         mask = ImageOps.fit(mask, (recipe.width, recipe.height), Image.Resampling.BILINEAR)
     bounds = mask.getbbox()
     if bounds is None:
-        raise RenderFailed("the mask is empty: it covers no part of the image; white is what is rendered anew")
+        raise RenderFailed("the mask is empty: it selects no pixels; white marks the area to render")
     part: CropBox = (0, 0, *whole.size)
     work = (_round_up(whole.width), _round_up(whole.height))
     if mask_ref.only_masked:

@@ -44,7 +44,7 @@ _FROM_UNET = (
 
 @dataclass(frozen=True, slots=True)
 class LoadedControlNet:
-    """A loaded ControlNet; `control_types` is how many kinds a union knows (0 = it is none), `hash` ten digits."""
+    """A loaded ControlNet. `union_type_count` is the number of control types of a union ControlNet (0 = no union)."""
 
     net: Any
     hash: str

@@ -54,7 +54,7 @@ class _LoadedControl:
 
 
 @dataclass(frozen=True, slots=True)
-class ImageConditioning:
+class SdxlImageConditioning:
     """The controls and references of a task, without those of strength or weight 0.
 
     `full_size` is the size of the image of which passes render parts; None = the recipe's.
@@ -79,7 +79,7 @@ class ImageConditioning:
             hooks.append(IPAdapterHook(self.references))
         return tuple(hooks)
 
-    def with_full_size(self, size: tuple[int, int]) -> ImageConditioning:
+    def with_full_size(self, size: tuple[int, int]) -> SdxlImageConditioning:
         """The same for passes that render parts of an image of `size`."""
         return dataclasses.replace(self, full_size=size)
 
@@ -103,7 +103,7 @@ def attach_image_conditioning(call: Render, task: DenoiseTask) -> Iterator[Denoi
                 ),
             }
         )
-        conditioning = ImageConditioning(
+        conditioning = SdxlImageConditioning(
             tuple(one for one in controls if one.control_ref.strength),
             tuple(one for one in references if one.weight),
         )

@@ -42,17 +42,17 @@ class PromptChunk:
         return head, PromptChunk(self.tokens[place:], self.weights[place:], moved)
 
     def token_ids(self, tokenizer: Any) -> list[int]:
-        """The ids as the encoder takes them: marks round them, padded to the full length."""
+        """The ids as the encoder takes them: with begin and end tokens, padded to the full length."""
         padding = [tokenizer.pad_token_id] * (chunk_capacity(tokenizer) - len(self.tokens))
         return [tokenizer.bos_token_id, *self.tokens, tokenizer.eos_token_id, *padding]
 
     def token_weights(self, tokenizer: Any) -> list[float]:
-        """The weights of `row`: marks and padding have 1."""
+        """The weights of `token_ids`: begin, end and padding tokens have 1."""
         return [1.0, *self.weights, *[1.0] * (chunk_capacity(tokenizer) - len(self.tokens) + 1)]
 
 
 def chunk_capacity(tokenizer: Any) -> int:
-    """How many tokens a chunk holds between its marks."""
+    """How many tokens a chunk holds between its begin and end tokens."""
     room: int = tokenizer.model_max_length - 2
     return room
 

@@ -1,4 +1,6 @@
-"""One module a metadata format; importing this package registers all of them.
+"""The metadata formats; importing this package registers them. Modules without a reader help the others.
+
+The format of indexd itself is in `indexd/images/recipe_reader.py`, because it needs the recipe schema.
 
 To add a format: a module with a function under `@register_reader("name", rank=N)`, its name in the import below, and a
 line in docs/formats.md.

@@ -1,6 +1,6 @@
 """Resolves `input:` of a job to images, in order. The result is stored with the job: a restart changes nothing.
 
-Adding a way of choosing = a function here and a row in `_WAYS`, beside the key in `indexd_schemas/selection.py`.
+To add a method, write a function here with a row in `_METHODS`, and its key in `indexd_schemas/jobs/input_selection.py`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from indexd.search.query.image_lookup import find_image_row
 from indexd.search.query.image_target import ImageTarget, format_target, parse_target_argument
 from indexd.search.search import Search
 from indexd.store.protocols import IndexStore
+from indexd.watch.watch_filter import has_image_suffix
 from indexd.worker.calls import Embedded, EmbedImages, EmbedText, FacesFound, FindFaces
 from indexd_schemas.api.characters import SampleRequest
 from indexd_schemas.api.requests import SearchRequest, SearchTerm
@@ -27,7 +28,6 @@ from indexd_schemas.validation_messages import quote_value
 INPUT_PATH = ("input",)
 SIMILAR_COUNT = 20
 SAMPLE_COUNT = 20
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 
 
 class InputSelector:
@@ -67,7 +67,7 @@ class InputSelector:
         row = find_image_row(self._store, target)
         place = self._store.images.paths([row.id]).get(row.id) if row is not None else None
         if place is None:
-            reason = "is not in the index" if row is None else "is in the index, and lies nowhere now"
+            reason = "is not in the index" if row is None else "is in the index, but no file of it exists"
             raise FieldError(key, f"{format_path(key)}: {what} {reason}")
         return Path(os.fsdecode(place))
 
@@ -82,7 +82,7 @@ class InputSelector:
         for here, below, names in os.walk(folder, onerror=raise_if_transient):
             below[:] = sorted(name for name in below if selection.recursive and not name.startswith("."))
             images = (
-                name for name in sorted(names) if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+                name for name in sorted(names) if has_image_suffix(os.fsencode(name)) and not name.startswith(".")
             )
             found += [Path(here, name) for name in images]
             if len(found) > self._limit:

@@ -104,7 +104,7 @@ class PromptResolver:
             raise FieldError(place, f"{where}: {error}") from None
         same = next((use for use in before if use.lora.name == name), None)
         if same is not None:
-            both = "stands here twice" if same.path[0] == place[0] else "stands under `loras` too"
+            both = "is named twice" if same.path[0] == place[0] else "is also named under `loras`"
             raise FieldError(place, f"{where}: {quote_value(name)} {both}; keep one")
         default = 1.0 if entry is None or entry.weight is None else entry.weight
         weight = default if tag.weight is None else tag.weight
@@ -146,7 +146,7 @@ def _split_lora_tags(job: Job) -> tuple[str, list[LoraTag]]:
         unread.append((("prompt",), job.prompt, "a plain prompt names no LoRAs; write them under `loras`"))
     for place, text, advice in unread:
         if (tag := find_lora_tag(text)) is not None:
-            raise FieldError(place, f"{format_path(place)}: {quote_value(tag)} stands there; {advice}")
+            raise FieldError(place, f"{format_path(place)}: contains {quote_value(tag)}; {advice}")
     if job.prompt_syntax == "plain":
         return job.prompt, []
     try:

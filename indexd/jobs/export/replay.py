@@ -12,11 +12,10 @@ from pydantic import ValidationError
 from indexd.errors import IndexdError, NotAnImage
 from indexd.image_metadata.model import ImageMetadata
 from indexd.images.reader_client import read_image_file
+from indexd.images.recipe_reader import RECIPE_CHUNKS
 from indexd.jobs.export.job_file import json_in_yaml
 from indexd_schemas.api.responses import ReplayReport
 from indexd_schemas.recipe import Recipe
-
-RECIPE_CHUNKS = ("png:indexd", "stealth:indexd")
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from indexd.errors import StorageFull
+from indexd.errors import StorageFull, raise_if_transient
 from indexd.fs.paths import to_long_path
 
 FaultHook = Callable[[str], None]
@@ -26,7 +26,7 @@ _LINKS_UNSUPPORTED_ERRNOS = frozenset(
 
 
 def no_fault(_point: str) -> None:
-    """The fault hook of everyday."""
+    """The fault hook outside tests: does nothing."""
 
 
 def write_new(temp: Path, final: Path, data: bytes | Path, fault: FaultHook = no_fault) -> None:
@@ -47,6 +47,15 @@ def write_new(temp: Path, final: Path, data: bytes | Path, fault: FaultHook = no
         raise
     fsync_folder(final.parent)
     fault("folder synced")
+
+
+def is_same_file(one: Path, other: Path) -> bool:
+    """Whether both names are links to one file. Raises OSError if the machine is at fault."""
+    try:
+        return one.samefile(other)
+    except OSError as error:
+        raise_if_transient(error)
+        return False
 
 
 def move_no_replace(source: Path, target: Path, fault: FaultHook = no_fault) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from indexd.errors import raise_if_transient
-from indexd.jobs.files.atomic import fsync_file, fsync_folder, move_no_replace, replace_file, write_new
+from indexd.jobs.files.atomic import fsync_file, fsync_folder, is_same_file, move_no_replace, replace_file, write_new
 from indexd.store.records import JobRow
 from indexd.watch.watch_filter import JOB_SUFFIXES
 from indexd_schemas.api.output import JobResult
@@ -67,15 +67,15 @@ class JobFolders:
             (self.inbox / ACCEPTED / name).unlink(missing_ok=True)
 
     def accept(self, job: JobRow, duplicates: int) -> None:
-        """Bring the file of a waiting or running job to `accepted/`, from the inbox or back from where it ended.
+        """Move the file of a waiting or running job to `accepted/`, from the inbox or back from `done/` or `failed/`.
 
-        `twins` counts the other jobs from files of this name and content whose file lies in `accepted/`.
+        `duplicates` counts the other jobs from files of this name and content whose file is in `accepted/`.
         """
         stem, ending = _stem_and_suffix(job)
         came_from = self.inbox / job.inbox_name if job.inbox_name and job.file_location == INBOX else None
         ended = self._finished_path(job) if job.file_location in (DONE, FAILED) else None
         there = self._files_in_accepted(job)
-        half_moved = came_from is not None and any(_same_file(came_from, path) for path in there)
+        half_moved = came_from is not None and any(is_same_file(came_from, path) for path in there)
         if len(there) <= duplicates or half_moved:
             self._place_file(came_from or ended, self._free_path(ACCEPTED, stem, ending, job, came_from), job)
         if ended is not None:
@@ -107,7 +107,7 @@ class JobFolders:
         for number in itertools.count(1):
             target = folder / (os.fsdecode(name) + (f"-{number}" if number > 1 else "") + path.suffix)
             text = _error_path(target)
-            half_moved = _same_file(path, target)
+            half_moved = is_same_file(path, target)
             taken = target.exists() or _result_path(target).exists() or (text.exists() and not _has_bytes(text, data))
             if taken and not half_moved:
                 continue
@@ -129,7 +129,7 @@ class JobFolders:
     def _place_file(self, source: Path | None, target: Path, job: JobRow) -> None:
         """Put the job's file at `target`: moved from `source` if that has the same bytes, else written from the ledger."""
         # The process ended between the two halves of a move, or between a whole one and its note in the ledger.
-        if source is not None and (_same_file(source, target) or _has_bytes(target, job.source)):
+        if source is not None and (is_same_file(source, target) or _has_bytes(target, job.source)):
             source.unlink()
         elif source is None or not _has_bytes(source, job.source):
             self._write(target, job)
@@ -153,7 +153,7 @@ class JobFolders:
 
     def _free_path(self, name: str, stem: str, ending: str, job: JobRow, half: Path | None) -> Path:
         paths = _candidate_paths(self.inbox / name, stem, ending, job.id)
-        return next(path for path in paths if not os.path.lexists(path) or (half and _same_file(half, path)))
+        return next(path for path in paths if not os.path.lexists(path) or (half and is_same_file(half, path)))
 
     def _finished_path(self, job: JobRow) -> Path | None:
         stem, ending = _stem_and_suffix(job)
@@ -172,7 +172,7 @@ class JobFolders:
         if _error_path(path).exists() and not path.exists():
             return False
         if os.path.lexists(path):
-            return _same_file(source, path) if source is not None else _has_bytes(path, job.source)
+            return is_same_file(source, path) if source is not None else _has_bytes(path, job.source)
         return True
 
     def _write(self, target: Path, job: JobRow) -> None:
@@ -196,14 +196,6 @@ def _candidate_paths(folder: Path, stem: str, ending: str, job_id: int) -> Itera
     yield folder / f"{stem}.job{job_id}{ending}"
     for number in itertools.count(2):
         yield folder / f"{stem}.job{job_id}-{number}{ending}"
-
-
-def _same_file(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError as error:
-        raise_if_transient(error)
-        return False
 
 
 def _result_path(path: Path) -> Path:

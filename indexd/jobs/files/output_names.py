@@ -53,7 +53,7 @@ def check_pattern(pattern: str) -> None:
             hint = f"did you mean {{{close[0]}}}" if close else f"there are {', '.join(PLACEHOLDERS)}"
             raise FieldError(_NAME_FIELD, f"output.name: there is no {{{word[:40]}}}; {hint}")
     if "{" in (rest := _PLACEHOLDER.sub("", pattern)) or "}" in rest:
-        raise FieldError(_NAME_FIELD, "output.name: a single { or } stands there; a placeholder is written {seed}")
+        raise FieldError(_NAME_FIELD, "output.name: contains a single { or }; write a placeholder as {seed}")
 
 
 def complete_pattern(pattern: str, count: int) -> str:

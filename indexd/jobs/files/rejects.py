@@ -1,23 +1,22 @@
-"""Moves the images that an ended job does not keep to `rejected/` beside them, safe against a kill at any point.
+"""Moves the images that an ended job does not keep to `rejected/` next to them. A kill at any point does no harm.
 
-Every image was published in its place first, so that nothing waits for the best of many. When the last one is there
-the verdict and the new paths go to the ledger in one transaction; then each file is linked to its new name, loses its old
-one, and its row says so. After a death the same is done again: a file that has its new name already loses only the old
-one. A file that somebody changed or took away meanwhile is left alone.
+Every image was published under its own name first. When the last item ends, one transaction writes the verdict and the
+new paths to the ledger. Then each file is linked to its new name, its old name is removed, and its row is updated. After a
+crash the same steps run again: a file that has its new name already loses only the old one. A file that was changed or
+deleted meanwhile is left alone.
 """
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from indexd.errors import NotRegularFile, StorageFull, StoreUnavailable, raise_if_transient
+from indexd.errors import NotRegularFile, StorageFull, StoreUnavailable, is_resource_shortage, raise_if_transient
 from indexd.images.file_hash import hash_file_hex
 from indexd.jobs.admission.scoring import items_to_reject
-from indexd.jobs.files.atomic import DISK_FULL_ERRNOS, FaultHook, fsync_folder, move_no_replace, no_fault
+from indexd.jobs.files.atomic import DISK_FULL_ERRNOS, FaultHook, fsync_folder, is_same_file, move_no_replace, no_fault
 from indexd.jobs.files.output_names import free_file_name
 from indexd.store.protocols import JobOutputRepository
 from indexd.store.records import JobItemRow
@@ -26,8 +25,6 @@ from indexd_schemas.jobs.scoring import Keep
 log = logging.getLogger(__name__)
 
 REJECTED_FOLDER = "rejected"
-# Want of these passes, whatever file it is.
-_TRANSIENT_ERRNOS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM))
 
 
 class RejectMover:
@@ -38,7 +35,7 @@ class RejectMover:
         self._fault = fault
 
     def move_rejects(self, job_id: int) -> int:
-        """Move what the job does not keep; how many that are. Raises StoreUnavailable (then it can be done again)."""
+        """Move the images that the job does not keep, and return their number. Raises StoreUnavailable; call it again then."""
         items = self._ledger.items(job_id)
         keep = items[0].settings.get("keep") if items else None
         if keep is None:
@@ -60,8 +57,10 @@ class RejectMover:
         except OSError as error:
             if error.errno in DISK_FULL_ERRNOS:
                 raise StorageFull(f"the disk of {os.fsdecode(item.path)} is full; free some space") from None
-            if error.errno in _TRANSIENT_ERRNOS:
-                raise StoreUnavailable(f"{os.fsdecode(item.path)} cannot be set aside now: {error.strerror}") from None
+            if is_resource_shortage(error):
+                raise StoreUnavailable(
+                    f"{os.fsdecode(item.path)} cannot be moved to rejected/: {error.strerror}"
+                ) from None
             self._leave_in_place(
                 item, f"it is not kept, and could not be moved to {REJECTED_FOLDER}/: {error.strerror or error}"
             )
@@ -70,9 +69,7 @@ class RejectMover:
         new.parent.mkdir(exist_ok=True)
         while not _has_content_of(new, item):
             if not _has_content_of(old, item):
-                self._leave_in_place(
-                    item, "it is not kept, and is left alone because it was changed or taken away since"
-                )
+                self._leave_in_place(item, "not moved to rejected/: the file was changed or deleted after rendering")
                 return
             try:
                 move_no_replace(old, new, self._fault)
@@ -81,7 +78,7 @@ class RejectMover:
                 self._ledger.reject({item.id: path})
                 new = Path(os.fsdecode(path))
         # The process may have ended between the two halves of a move.
-        if old != new and _same_file(old, new):
+        if old != new and is_same_file(old, new):
             old.unlink()
         fsync_folder(new.parent)
         fsync_folder(old.parent)
@@ -122,11 +119,4 @@ def _has_content_of(path: Path, item: JobItemRow) -> bool:
         raise_if_transient(error)
         return False
     except NotRegularFile:
-        return False
-
-
-def _same_file(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:
         return False

@@ -218,7 +218,8 @@ class _CheckedEvents(Iterator[Any]):
         self._count += 1
         if self._count > self._limits.max_events:
             raise JobRefused(
-                f"{_event_position(event)}: the file holds more than {self._limits.max_events} things; a range `a..b` says seeds shortly"
+                f"{_event_position(event)}: the file has more than {self._limits.max_events} YAML nodes; "
+                "write many seeds as a range `a..b`"
             )
         return event
 
@@ -265,7 +266,7 @@ class _Builder:
             here = (*path, name)
             if here in self.key_positions:
                 raise JobRefused(
-                    f"{_event_position(event)}: {_quote(name)} stands here a second time (first at {self.key_positions[here]})"
+                    f"{_event_position(event)}: {_quote(name)} is a duplicate key (first at {self.key_positions[here]})"
                 )
             self.key_positions[here] = _event_position(event)
             data[name] = self._value(here)
@@ -300,7 +301,7 @@ class _Builder:
         rest = self._lines[end.line][end.column :] if end.line < len(self._lines) else ""
         if not event.style and any(part in PROMPT_KEYS for part in path) and rest.lstrip().startswith("#"):
             raise JobRefused(
-                f"{_event_position(event)}: YAML reads what stands after ` #` as a comment; {quoting_advice(line)}, "
+                f"{_event_position(event)}: YAML treats text after ` #` as a comment; {quoting_advice(line)}, "
                 "or put the comment on a line of its own"
             )
 

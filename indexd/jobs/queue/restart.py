@@ -49,7 +49,7 @@ def _adopt_or_requeue(store: IndexStore, publisher: Publisher, job: JobRow, item
         log.info("job %d, item %d was finished already: %s", job.id, item.index + 1, display(item.path))
         return True
     if count >= MAX_INTERRUPTIONS:
-        text = f"the program ended {count} times while this item was made, so it is set aside"
+        text = f"indexd ended {count} times while it rendered this item, so it does not try the item again"
         store.jobs.mark_item_failed(item.id, text, retry_at=None)
     else:
         store.jobs.requeue_item(item.id)

@@ -248,7 +248,7 @@ class ItemResults:
                 job = require_job(self._ledger, job_id)
                 log.info("job %d (%s) is %s%s", job.id, job.name, job.state, f": {error}" if error else "")
                 if rejected:
-                    log.info("job %d: %d images are not kept and lie in rejected/", job.id, rejected)
+                    log.info("job %d: %d rejected images are in rejected/", job.id, rejected)
         self._jobs.file_sync.settle(job_id)
         if job.state in self._jobs.notify_on:
             self._jobs.finished.emit()

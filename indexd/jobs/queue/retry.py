@@ -84,7 +84,7 @@ def has_free_space(folder: Path, wanted_bytes: int = 0) -> bool:
 
 def _repeated_failure_text(error: BaseException, attempts: int) -> str:
     if isinstance(error, WorkerDied):
-        return f"the worker died {attempts} times while making this item, so it is set aside"
+        return f"the worker died {attempts} times while making this item, so indexd does not try it again"
     if isinstance(error, OutOfMemory):
         return f"out of memory {attempts} times"
     return f"failed {attempts} times"

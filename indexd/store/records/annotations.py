@@ -27,7 +27,7 @@ LabelVerdict = Literal["is", "not", "member"]
 
 @dataclass(frozen=True, slots=True, order=True)
 class FaceLabel:
-    """A face and the name of its character. `word`: a person said is or not; member = a clustering put it there.
+    """A face and the name of its character. `verdict`: is or not = a correction of the user; member = from clustering.
 
     `labelled_at` is seconds since the epoch (0 for a member); `threshold` None = that of the settings.
     """
@@ -43,9 +43,10 @@ class FaceLabel:
 
 @dataclass(frozen=True, slots=True)
 class ExportedAnnotations:
-    """The marks of one content, and the faces of named characters in it. `places` are absolute paths where it lies, `name` says where it was seen last.
+    """The annotations of one content, and the faces of named characters in it.
 
-    `image_id` None: the content is not in the index, and its marks wait for it.
+    `paths` are the absolute paths of its files, and `name` is the last known one. `image_id` None: the content is not in
+    the index, and its annotations are pending.
     """
 
     content_hash: bytes

@@ -52,9 +52,9 @@ class EventRow:
 
 @dataclass(frozen=True, slots=True)
 class IndexMetrics:
-    """`pictures` are those of jobs, by state. Times are seconds since the epoch, None (or left out) where nothing waits.
+    """Times are seconds since the epoch; None, or no key, if nothing waits.
 
-    `waiting_since` says by stage since when the oldest picture is in the index that waits for it.
+    `oldest_task_at_by_stage` says when the oldest image that waits for a stage entered the index.
     """
 
     job_items_by_state: Mapping[str, int]

@@ -40,8 +40,8 @@ class RootRow:
 class ScannedFile:
     """A settled file that was read: its facts, or why it is not a readable image.
 
-    `stages` names the work that the picture still needs ("thumbnail", layer names). `layers_of_texts` names the layers by the
-    text that they embed, for a picture that is known already and of which something beside it says more now.
+    `stages` names the index stages that the image still needs. `layers_by_input` names the layers by the text that they
+    embed, for a known image whose sidecar says more now.
     """
 
     root_id: int

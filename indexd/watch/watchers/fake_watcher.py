@@ -1,4 +1,4 @@
-"""A watcher that says what a script tells it to: for tests of whatever stands behind the `Watcher` protocol."""
+"""A scripted watcher, for tests of the code that uses the `Watcher` protocol."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from indexd.watch.watchers.watcher import FailureCallback, FolderPredicate, Hint
 
 
 class FakeWatcher:
-    """Says nothing by itself. `say` and `fail` speak from the caller's thread."""
+    """Emits nothing by itself. `emit` and `fail` call back in the caller's thread."""
 
     name = "script"
 

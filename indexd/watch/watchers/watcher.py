@@ -20,7 +20,7 @@ class Hint(NamedTuple):
 
 
 class WatcherFailed(Exception):
-    """The watcher cannot go on; the text says why. `lasting`: a new one would fail too, the folder must be polled."""
+    """The watcher cannot go on; the text says why. `permanent`: a new one would fail too, so the folder is polled."""
 
     def __init__(self, reason: str, *, permanent: bool = False) -> None:
         super().__init__(reason)

@@ -111,7 +111,7 @@ class CallServer:
             try:
                 message: protocol.ToChild = self._connection.recv()
             except BaseException:
-                # The daemon is gone, and whatever this process is doing is wanted by nobody. (Or a message cannot be
+                # The daemon has exited, so nobody needs the result. (Or a message cannot be
                 # read, and without its receiver this process would only look alive.)
                 os._exit(1)
             with self._condition:

@@ -9,7 +9,7 @@ from indexd.worker.call_handle import CallHandle, OnProgress
 
 @dataclass(slots=True)
 class InFlightCall:
-    """A call on its way. `message` is its pickled form; `sign_at` is when it last gave a sign of life."""
+    """A submitted call. `message` is its pickled form; `last_activity_at` is when the worker last reported progress."""
 
     call: CallHandle
     number: int

@@ -71,9 +71,9 @@ class CorrectionLogRequest(ApiRequest):
 
 
 class ClusterRequest(ApiRequest):
-    """Start a clustering, get its progress (`look`), or cancel it."""
+    """Start a clustering, get its progress (`status`), or cancel it."""
 
-    action: Literal["start", "look", "cancel"] = "start"
+    action: Literal["start", "status", "cancel"] = "start"
 
 
 class SampleRequest(ApiRequest):

@@ -411,7 +411,7 @@ class JobResult(OutputDocument):
     error: str | None = None
     created_at: float
     finished_at: float
-    images: list[JobItem]
+    items: list[JobItem]
     recipes: list[dict[str, Any]]
 
 

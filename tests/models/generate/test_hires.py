@@ -79,7 +79,7 @@ def test_a_model_that_found_no_room_says_in_which_tiles_it_worked(studio: Any, l
     made = studio(hires=wanted, **given)
     monkeypatch.undo()
     assert recipe_data(made)["stages"][0]["tile_used"] == 64
-    assert made.notes == ("hires: in tiles of 64 px, because there was no room for 512",)
+    assert made.notes == ("hires: used tiles of 64 px: not enough GPU memory for 512 px",)
     hires = job_keys(made.recipe)["hires"]
     assert (hires["tile"], hires["overlap"]) == (64, 32)
     again = studio(hires=wanted | {"tile": 64, "overlap": 32}, **given)

@@ -86,7 +86,7 @@ def test_smaller_tiles_are_taken_when_memory_is_short(studio: Any, look: Any, ph
     made = enlarge(studio, photo, tile=256, overlap=64)
     assert asked[-1] == 64 and 256 in asked and 128 in asked
     assert recipe_data(made)["stages"][0]["tile_used"] == 64
-    assert made.notes == ("upscale: in tiles of 64 px, because there was no room for 256",)
+    assert made.notes == ("upscale: used tiles of 64 px: not enough GPU memory for 256 px",)
     monkeypatch.undo()
     assert np.array_equal(look(made), look(enlarge(studio, photo, tile=64, overlap=32)))
 

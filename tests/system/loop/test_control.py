@@ -60,7 +60,7 @@ def test_controls_are_dropped_made_shown_and_made_again(home: Path, tiny_guides:
         made = {}
         for name in ("plain", "steered", "zero"):
             result = json.loads((home / "inbox" / "done" / f"{name}.result.json").read_text("utf-8"))
-            made[name] = result["images"][0]["path"]
+            made[name] = result["items"][0]["path"]
         opened = {name: np.asarray(Image.open(path)) for name, path in made.items()}
         assert np.array_equal(opened["zero"], opened["plain"])
         assert not np.array_equal(opened["steered"], opened["plain"])

@@ -109,9 +109,9 @@ def _killed_again_and_again(home: Path, jobs: int, kills: int, module: str) -> N
     assert len(published) == jobs * PICTURES_A_JOB
     results = [json.loads(path.read_text("utf-8")) for path in (inbox / "done").glob("*.result.json")]
     assert len(results) == jobs
-    seeds = sorted(item["seed"] for result in results for item in result["images"])
+    seeds = sorted(item["seed"] for result in results for item in result["items"])
     assert seeds == sorted(1000 * number + index for number in range(jobs) for index in range(PICTURES_A_JOB))
-    assert sorted(item["path"] for result in results for item in result["images"]) == [str(path) for path in published]
+    assert sorted(item["path"] for result in results for item in result["items"]) == [str(path) for path in published]
 
     foreign_written = len(list(watched.glob("*.png")))
     assert status.images == status.files == len(published) + foreign_written

@@ -42,7 +42,7 @@ def test_kinds_from_dropped_files(home: Path) -> None:
         daemon.wait_until(
             "the best", lambda status: status.jobs.get("done") == 1 and status.images == 6 and is_settled(status), 180
         )
-        pictures = result(home, "keeping")["images"]
+        pictures = result(home, "keeping")["items"]
         ranked = sorted(pictures, key=lambda one: (-one["scores"]["clip"], one["index"]))
         assert [one["kept"] for one in ranked] == [True, True, False, False, False, False]
         assert all(("/rejected/" in one["path"]) != one["kept"] for one in pictures)
@@ -68,8 +68,8 @@ def test_kinds_from_dropped_files(home: Path) -> None:
         drop(home, "none", f"kind: img2img\n{PLAIN}input: {{query: 'rating:5'}}\n")
         daemon.wait_until("all", lambda status: status.jobs.get("done") == 4, 120)
 
-        assert len(result(home, "batch")["images"]) == 2
-        [part] = result(home, "part")["images"]
+        assert len(result(home, "batch")["items"]) == 2
+        [part] = result(home, "part")["items"]
         before, after = pixels(source), pixels(part["path"])
         assert np.array_equal(before[:, 32:], after[:, 32:])
         assert not np.array_equal(before[:, :32], after[:, :32])

@@ -66,8 +66,8 @@ def test_a_dropped_job_becomes_pictures_that_are_found_and_made_again(home: Path
         assert "line 7" in refusal
         assert "DPM++ 2M" in refusal
         result = json.loads((home / "inbox" / "done" / "star.result.json").read_text("utf-8"))
-        assert [item["seed"] for item in result["images"]] == [11, 12, 13]
-        pictures = [Path(item["path"]) for item in result["images"]]
+        assert [item["seed"] for item in result["items"]] == [11, 12, 13]
+        pictures = [Path(item["path"]) for item in result["items"]]
 
         assert indexd(home, "rate", str(pictures[1]), "5").returncode == 0
         similar = json.loads(indexd(home, "query", "--similar", str(pictures[1]), "--json").stdout)

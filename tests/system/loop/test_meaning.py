@@ -88,7 +88,7 @@ def made(toy_world: ToyModels) -> Iterator[Made]:
 
 def _pictures_of(home: Path, job: str) -> set[str]:
     result = json.loads((home / "inbox" / "done" / f"{job}.result.json").read_text("utf-8"))
-    return {item["path"] for item in result["images"]}
+    return {item["path"] for item in result["items"]}
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ JOB = "kind: txt2img\nprompt: a cat\nseed: 5\nsize: 64x64\nsteps: 2\nsampler: {s
 
 def result(home: Path, name: str) -> list[dict[str, Any]]:
     text = (home / "inbox" / "done" / f"{name}.result.json").read_text("utf-8")
-    pictures: list[dict[str, Any]] = json.loads(text)["images"]
+    pictures: list[dict[str, Any]] = json.loads(text)["items"]
     return pictures
 
 

@@ -50,7 +50,7 @@ def test_all_stages_in_one_job(home: Path, tiny_models: TinyModels, detector: Pa
     with DaemonProcess(home) as daemon:
         (home / "inbox" / "all.yaml").write_text(JOB.format(detector=detector.stem), "utf-8")
         daemon.wait_until("the picture", lambda status: status.jobs.get("done") == 1 and is_settled(status), 240)
-        [made] = result(home, "all")["images"]
+        [made] = result(home, "all")["items"]
         path = made["path"]
         assert Image.open(path).size == (160, 160)
         stages = [
@@ -72,7 +72,7 @@ def test_all_stages_in_one_job(home: Path, tiny_models: TinyModels, detector: Pa
         for name, text in (("larger", LARGER), ("finer", FINER)):
             (home / "inbox" / f"{name}.yaml").write_text(text.format(picture=path), "utf-8")
         daemon.wait_until("both", lambda status: status.jobs.get("done") == 3 and is_settled(status), 240)
-        changed = {name: result(home, name)["images"][0]["path"] for name in ("larger", "finer")}
+        changed = {name: result(home, name)["items"][0]["path"] for name in ("larger", "finer")}
         assert Image.open(changed["larger"]).size == (240, 240)
         assert Image.open(changed["finer"]).size == (160, 160)
         for picture in (path, *changed.values()):

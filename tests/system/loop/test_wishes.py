@@ -91,13 +91,13 @@ upscaler_folders = ["{tiny_models.upscaler.parent.as_posix()}"]
         daemon.wait_until(
             "the pictures", lambda status: status.jobs.get("done") == len(JOBS) and is_settled(status), 240
         )
-        made = {name: [one["path"] for one in result(home, name)["images"]] for name in JOBS}
+        made = {name: [one["path"] for one in result(home, name)["items"]] for name in JOBS}
         paths = [path for each in made.values() for path in each]
         drop(home, "again", {"kind": "regenerate", "input": paths, "output": "again"})
         # The result is written after the job's end stands in the ledger.
         told = home / "inbox" / "done" / "again.result.json"
         daemon.wait_until("all of them again", lambda _status: told.is_file(), 240)
-        again = [one["path"] for one in result(home, "again")["images"]]
+        again = [one["path"] for one in result(home, "again")["items"]]
     assert [
         path for path, other in zip(paths, again, strict=True) if not np.array_equal(pixels(path), pixels(other))
     ] == []
@@ -107,9 +107,9 @@ upscaler_folders = ["{tiny_models.upscaler.parent.as_posix()}"]
         assert np.array_equal(pixels(made[name][0]), plain), name
     for name in ("lora", "sampled", "vae"):
         assert not np.array_equal(pixels(made[name][0]), plain), name
-    assert [one["seed"] for one in result(home, "seeds")["images"]] == [20, 21, 22]
+    assert [one["seed"] for one in result(home, "seeds")["items"]] == [20, 21, 22]
     assert pixels(made["larger"][0]).shape == (96, 96, 3)
-    assert result(home, "judged")["images"][0]["scores"].keys() == {"clip", "aesthetic", "sharpness"}
+    assert result(home, "judged")["items"][0]["scores"].keys() == {"clip", "aesthetic", "sharpness"}
     assert [pixels(path).tobytes() for path in made["folder"]] == [pixels(path).tobytes() for path in made["list"]]
     source, painted = pixels(home / "output" / "sources" / "a.png"), pixels(made["region"][0])
     assert np.array_equal(painted[:, 32:], source[:, 32:])

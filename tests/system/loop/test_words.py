@@ -48,7 +48,7 @@ def test_words_become_pictures_that_are_made_again(home: Path) -> None:
         assert "<lora" not in recipe["prompt"]
         assert recipe["loras"][0]["blocks"] == {"in": 0.5}
         assert recipe["embeddings"][0]["name"] == "glow"
-        [picture] = [item["path"] for item in result["images"]]
+        [picture] = [item["path"] for item in result["items"]]
         shown = indexd(home, "show", picture)
         assert "tiny-lora" in shown.stdout
         again = indexd(home, "replay", picture, "--out", str(home / "again.png"), "--json")

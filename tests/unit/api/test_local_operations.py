@@ -39,7 +39,7 @@ from indexd_schemas.api.requests import (
     TagRequest,
     VerifyModelRequest,
 )
-from indexd_schemas.settings import ROLES
+from indexd_schemas.model_roles import ROLES
 from tests.support.sample_library import SampleLibrary, make_library
 
 

@@ -131,8 +131,8 @@ def test_the_home_may_come_from_the_environment(
         ('[[roots]]\npath = ""\n', "roots.0.path: it is empty"),
         ('[[roots]]\npath = "a\\u0000b"\n', "roots.0.path: a path cannot hold a NUL"),
         ('[models.bge]\npath = "~nobody-of-this-name/m"\n', "models.bge.path: '~nobody-of-this-name/m' names a user"),
-        ('[paths]\ninbox = "/a/x"\noutput = "/a/./x"\n', "paths.inbox: /a/x is the output folder as well"),
-        ('[paths]\ninbox = "/a/x"\n[[roots]]\npath = "/a/x/"\n', "roots.0.path: /a/x is the inbox for job files"),
+        ('[paths]\ninbox = "/a/x"\noutput = "/a/./x"\n', "paths.inbox: /a/x is also paths.output"),
+        ('[paths]\ninbox = "/a/x"\n[[roots]]\npath = "/a/x/"\n', "roots.0.path: /a/x is the inbox; choose"),
     ],
 )
 def test_paths_that_could_only_disappoint_are_refused(indexd: Indexd, home: Path, text: str, sentence: str) -> None:

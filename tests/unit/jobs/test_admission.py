@@ -117,7 +117,7 @@ def _refusal(setup: JobSetup, text: str) -> str:
             "kind: txt2img\nprompt: a\nloras: [{name: film-grain, weight: 20}]",
             "loras[0].weight: must be at most 10 (got 20)",
         ),
-        ("kind: txt2img\nprompt: a\nloras: [film-grain, FILM-GRAIN]", "loras[1]: 'film-grain' stands here twice"),
+        ("kind: txt2img\nprompt: a\nloras: [film-grain, FILM-GRAIN]", "loras[1]: 'film-grain' is named twice"),
         ("kind: txt2img\nprompt: a\nloras: film-grain", "loras: must be a list (got 'film-grain')"),
         ("kind: txt2img\nprompt: a\npriority: urgent", "priority: must be low, normal, high or a whole number"),
         ("kind: txt2img\nprompt: a\noutput: ../x", "line 3, column 9: output.folder: `..` is not used in folders"),
@@ -132,7 +132,7 @@ def _refusal(setup: JobSetup, text: str) -> str:
         ("kind: txt2img\nprompt: a\noutput: {name: a/b}", "line 3, column 16: output.name: a name holds no folder"),
         ("kind: txt2img\nprompt: a\noutput: {name: '{sed}'}", "there is no {sed}; did you mean {seed}"),
         ("kind: txt2img\nprompt: a\noutput: {name: '{seed.__class__}'}", "there is no {seed.__class__}"),
-        ("kind: txt2img\nprompt: a\noutput: {name: 'a{'}", "a single { or } stands there"),
+        ("kind: txt2img\nprompt: a\noutput: {name: 'a{'}", "contains a single { or }"),
         ("kind: img2img\nprompt: a", "`input` is missing"),
         ("kind: img2img\nprompt: a\nimage: b.png", "`input` is missing; did you mean it by 'image'"),
         ("kind: img2img\nprompt: a\ninput: none.png", "line 3, column 8: input: there is no file "),
@@ -311,7 +311,7 @@ def test_trouble_of_the_machine_is_no_fault_of_the_job(
     name = {
         "listdir": "os.listdir",
         "walk": "indexd.jobs.admission.input_selection.os.walk",
-        "input": "indexd.jobs.admission.inputs.read_image",
+        "input": "indexd.jobs.admission.inputs.read_image_file",
     }[what]
     with monkeypatch.context() as patch:
         patch.setattr(name, fail)

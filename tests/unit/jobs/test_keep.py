@@ -152,7 +152,7 @@ def test_what_somebody_changed_or_took_stays_as_it_is(setup: JobSetup) -> None:
     assert setup.pictures() == ["rejected/x-0004.png", "x-0001.png", "x-0002.png"]
     errors = [one.error for one in setup.store.jobs.items(job.id)]
     assert errors[0] is not None
-    assert "changed or taken away" in errors[0]
+    assert "changed or deleted" in errors[0]
 
 
 def test_a_cancelled_job_keeps_everything(setup: JobSetup) -> None:

@@ -113,7 +113,7 @@ def test_what_a_foreign_picture_does_not_allow_is_said(setup: JobSetup) -> None:
     assert setup.store.jobs.items(job)[0].settings["notes"] == ["vae: other"]
     setup.work()
     result = json.loads((setup.inbox / "done" / "again.result.json").read_text("utf-8"))
-    assert result["images"][0]["notes"] == ["vae: other"]
+    assert result["items"][0]["notes"] == ["vae: other"]
 
 
 def test_a_model_that_is_not_here_can_be_replaced(setup: JobSetup) -> None:

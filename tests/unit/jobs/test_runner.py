@@ -53,9 +53,9 @@ def test_a_job_from_file_to_result(setup: JobSetup) -> None:
     assert setup.listed("done") == ["x.result.json", "x.yaml"]
     result = json.loads((setup.inbox / "done" / "x.result.json").read_text())
     assert (result["state"], result["error"], result["name"], result["job_id"]) == ("done", None, "x", 1)
-    assert [picture["seed"] for picture in result["images"]] == [1000, 1001, 1002]
-    assert [Path(picture["path"]).name for picture in result["images"]] == setup.pictures()
-    assert all(len(picture["hash"]) == 64 and picture["attempts"] == 1 for picture in result["images"])
+    assert [item["seed"] for item in result["items"]] == [1000, 1001, 1002]
+    assert [Path(item["path"]).name for item in result["items"]] == setup.pictures()
+    assert all(len(item["hash"]) == 64 and item["attempts"] == 1 for item in result["items"])
     assert [recipe["job"] for recipe in result["recipes"]] == ["1/0", "1/1", "1/2"]
     call = setup.workers.calls[0]
     assert isinstance(call, Render)
@@ -114,7 +114,8 @@ def test_three_deaths_and_the_picture_is_set_aside_while_the_queue_goes_on(setup
     assert _states(setup, 1) == ["failed", "done"]
     error = setup.store.jobs.items(1)[0].error
     assert (
-        error == "the worker died 3 times while making this item, so it is set aside: the worker ended with signal 11"
+        error
+        == "the worker died 3 times while making this item, so indexd does not try it again: the worker ended with signal 11"
     )
     assert _job_state(setup, 1) == "failed"
     assert setup.listed("failed") == ["bad.result.json", "bad.yaml", "bad.yaml.error.txt"]
@@ -481,7 +482,8 @@ def test_a_picture_that_ends_the_program_every_time_comes_to_an_end(
         setup.work()
         setup = open_setup()
     assert (
-        setup.store.jobs.items(1)[0].error == "the program ended 3 times while this item was made, so it is set aside"
+        setup.store.jobs.items(1)[0].error
+        == "indexd ended 3 times while it rendered this item, so it does not try the item again"
     )
     assert _job_state(setup, 1) == "failed"
 

@@ -13,8 +13,11 @@ from PIL import Image
 from indexd.errors import JobRefused
 from indexd.fs.file_stamp import FileStamp
 from indexd.images.image_reader import read_image
+from indexd.jobs.admission.input_selection import InputSelector
 from indexd.store.records import ScannedFile
+from indexd.watch.watch_filter import IMAGE_SUFFIXES
 from indexd.worker.calls import FoundRegion
+from indexd_schemas.jobs.input_selection import InputSelection
 from tests.unit.jobs.conftest import JobSetup
 
 JOB = "kind: img2img\nprompt: a cat\nseed: 7\ndenoise: 0.5\n"
@@ -52,6 +55,17 @@ def test_every_input_gets_every_seed(setup: JobSetup, tmp_path: Path) -> None:
     assert [item.settings["recipe"]["width"] for item in items] == [64, 64, 128, 128]
     hashes = {item.settings["recipe"]["input"]["hash"] for item in items}
     assert len(hashes) == 2
+
+
+def test_a_folder_selects_every_suffix_that_the_watcher_indexes(setup: JobSetup, tmp_path: Path) -> None:
+    folder = tmp_path / "every-suffix"
+    source = paint(tmp_path / "source.png", "red")
+    names = sorted(f"a{os.fsdecode(suffix)}" for suffix in IMAGE_SUFFIXES)
+    folder.mkdir()
+    for name in (*names, "a.txt", "a.heic"):
+        (folder / name).write_bytes(source.read_bytes())
+    images = InputSelector(setup.store, setup.inbox, limit=100).select(InputSelection(folder=str(folder)))
+    assert [Path(image.path).name for image in images] == names
 
 
 def test_a_folder_is_taken_by_name_and_below_only_when_asked(setup: JobSetup, tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_every_choice_stands_in_the_recipe(setup: JobSetup) -> None:
         ("refine: {tile: 512, overlap: 64, prompts: [a, b]}\n", "2 prompts, but 512x512 is cut into 1 tiles"),
         (
             "refine: {prompt: a <lora:film-grain:1>}\n",
-            "refine.prompt: '<lora:film-grain:1>' stands there; a LoRA works on",
+            "refine.prompt: contains '<lora:film-grain:1>'; a LoRA works on",
         ),
         ("detail: [{detector: face_n, sampler: eulr}]\n", "detail[0].sampler: "),
         ("hires: {denoising_strength: 0.5}\n", "here it is called `denoise`"),

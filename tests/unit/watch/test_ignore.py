@@ -57,7 +57,7 @@ def test_globs(glob: str, inside: bytes, outside: bytes) -> None:
 @pytest.mark.parametrize("rel", [b"x.txt", b"x.png.txt", b"model.safetensors", b"png", b"x.mp4"])
 def test_what_is_no_picture_by_its_name_does_not_count(rel: bytes) -> None:
     assert not WatchFilter().includes_path(rel)
-    assert "no picture by its name" in (WatchFilter().exclusion_reason(rel) or "")
+    assert "its name has no image suffix" in (WatchFilter().exclusion_reason(rel) or "")
 
 
 def test_an_excluded_folder_is_not_entered() -> None:
@@ -82,7 +82,8 @@ def test_the_inbox_takes_job_files_directly_inside_it() -> None:
     inbox = WatchFilter(purpose="jobs")
     assert inbox.includes_path(b"a.yaml")
     assert inbox.includes_path(b"B.YML")
-    assert [rel for rel in (b"accepted/a.yaml", b"a.json", b".a.yaml", b"a.yaml.tmp") if inbox.includes_path(rel)] == []
+    assert inbox.includes_path(b"c.json")
+    assert [rel for rel in (b"accepted/a.yaml", b"a.txt", b".a.yaml", b"a.yaml.tmp") if inbox.includes_path(rel)] == []
     assert not inbox.enters(b"done")
 
 

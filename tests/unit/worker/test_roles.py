@@ -26,7 +26,7 @@ from indexd.worker.calls import (
 from indexd.worker.local_workers import LocalWorkers
 from indexd.worker.role_availability import role_fingerprint, role_problem
 from indexd.worker.routing import ROUTES, lane_of_call
-from indexd_schemas.settings import ROLES
+from indexd_schemas.model_roles import ROLES
 from tests.support.recipes import render_call
 
 

@@ -35,7 +35,7 @@ from indexd.store.sqlite.library.fulltext import match_expression
 _NUMBER_COLUMNS = frozenset(("steps", "width", "height", "cfg", "denoise", "clip_skip"))
 _NAME_COLUMNS = {"sampler": "sampler", "schedule": "schedule", "generator": "generator", "model": "model_name"}
 # The key of the filter language -> the name of the score.
-_SCORES = {"clip_score": "clip", "aesthetic": "aesthetic", "sharpness": "sharpness"}
+SCORE_NAMES = {"clip_score": "clip", "aesthetic": "aesthetic", "sharpness": "sharpness"}
 # Names in tables of their own: the table and its columns.
 _NAME_TABLES = {
     "lora": ("lora_use", ("name",)),
@@ -68,7 +68,10 @@ _HAS_VALUE_SQL = {
     "prompt": "image.id IN (SELECT image_id FROM image_text WHERE trim(prompt) <> '')",
     "negative": "image.id IN (SELECT image_id FROM image_text WHERE trim(negative_prompt) <> '')",
     "raw_prompt": "image.id IN (SELECT image_id FROM image_text WHERE trim(raw_prompt) <> '')",
-    **{key: f"image.id IN (SELECT image_id FROM score WHERE score.name = '{name}')" for key, name in _SCORES.items()},
+    **{
+        key: f"image.id IN (SELECT image_id FROM score WHERE score.name = '{name}')"
+        for key, name in SCORE_NAMES.items()
+    },
     "auto": "image.id IN (SELECT image_id FROM image_attribute)",
     "faces": f"image.id IN (SELECT image_id FROM region WHERE kind = '{FACE_LAYER}')",
     "region": "EXISTS (SELECT 1 FROM region WHERE region.image_id = image.id)",
@@ -103,9 +106,9 @@ def _build_positive(connection: Connection, wanted: Filter, alone: bool) -> Cond
         return _in_name_table(connection, wanted, *_NAME_TABLES[key])
     if key in _FULLTEXT_COLUMNS:
         return _matches_fulltext(wanted, _FULLTEXT_COLUMNS[key])
-    if key in _SCORES:
+    if key in SCORE_NAMES:
         sql, bound = number_within("value", wanted)
-        return (f"image.id IN (SELECT image_id FROM score WHERE name = ? AND {sql})", (_SCORES[key], *bound))
+        return (f"image.id IN (SELECT image_id FROM score WHERE name = ? AND {sql})", (SCORE_NAMES[key], *bound))
     if key in _NAME_COLUMNS:
         spell = model_spellings if key == "model" else single_spelling
         names = matching_names(distinct_values(connection, "image", _NAME_COLUMNS[key]), wanted.value, spell)

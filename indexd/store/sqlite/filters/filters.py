@@ -12,9 +12,8 @@ from indexd.store.records import Filter, ImageOrder
 from indexd.store.sqlite.adapters import ids_json
 from indexd.store.sqlite.database import Database
 from indexd.store.sqlite.filters.condition_builders import id_subquery
-from indexd.store.sqlite.filters.conditions import build_condition
+from indexd.store.sqlite.filters.conditions import SCORE_NAMES, build_condition
 
-_SCORES: dict[ImageOrder, str] = {"clip_score": "clip", "aesthetic": "aesthetic", "sharpness": "sharpness"}
 _BY_TIME: dict[ImageOrder, str] = {"newest": "created_at DESC, image.id DESC", "oldest": "created_at, image.id"}
 
 
@@ -49,7 +48,7 @@ class Filters(FilterRepository):
                 ).fetchall()
             else:
                 newest = _BY_TIME["newest"]
-                valued, name = ("rating", ()) if order == "rating" else ("score", (_SCORES[order],))
+                valued, name = ("rating", ()) if order == "rating" else ("score", (SCORE_NAMES[order],))
                 which = "score.name = ?" if name else "1"
                 rows = connection.execute(
                     f"SELECT image.id FROM {valued} JOIN image ON image.id = {valued}.image_id"

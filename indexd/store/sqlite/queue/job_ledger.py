@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
-from indexd.store.protocols.jobs import JobRepository
+from indexd.store.protocols.jobs import NO_SCORES, JobRepository
 from indexd.store.records import JobFileLocation, JobItemRow, JobRow, NewJob
 from indexd.store.sqlite.adapters import MAX_RETRY_DELAY_SECONDS, ids_json, utf8_text
 from indexd.store.sqlite.database import Connection, Database
@@ -20,7 +19,6 @@ _JOB_COLUMNS = "id, name, kind, source, inbox_name, state, error, priority, file
 _EXPECTED_LOCATION = """
 CASE state WHEN 'queued' THEN 'accepted' WHEN 'running' THEN 'accepted' WHEN 'done' THEN 'done' ELSE 'failed' END
 """
-NO_SCORES: Mapping[str, float] = MappingProxyType({})
 _PAUSED_KEY = "queue.paused"
 RawJob = tuple[int, str, str, bytes, str | None, str, str | None, int, str, float, float | None]
 
