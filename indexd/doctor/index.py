@@ -28,7 +28,7 @@ def check_index_health(config: Config) -> Iterator[DoctorFinding]:
         yield failed("index", str(error), "see the text, `indexd check` and `indexd backup --list`")
         return
     try:
-        yield ok("index", f"{store.images.count()} pictures in {path}")
+        yield ok("index", f"{store.images.count()} images in {path}")
         set_aside = {
             stage: states["failed"] for stage, states in store.index_tasks.counts().items() if states.get("failed")
         }

@@ -74,10 +74,10 @@ def _near_groups(
     groups = [(len(group), [int(pictures.ids[row]) for row in group]) for group in near_duplicate_groups(pictures)]
     states = store.index_tasks.counts().get(THUMBNAIL, {})
     if waiting := states.get("pending", 0) + states.get("running", 0):
-        notes.append(f"{waiting} pictures of the library have no hash yet, and were not compared by look")
+        notes.append(f"{waiting} images of the library have no perceptual hash yet, and were not compared by it")
     if plain := store.perceptual_hashes.counts()[1]:
         notes.append(
-            f"{plain} pictures of the library are too plain (flat, black, a mere gradient) to be compared by look"
+            f"{plain} images of the library are too plain (one colour or a gradient) for a comparison by perceptual hash"
         )
     looks = HashArrays.from_rows(pictures)
 
@@ -93,7 +93,7 @@ def _similar_groups(
     store: IndexStore, among: Collection[int] | None, question: DuplicatesRequest, notes: list[str]
 ) -> _GroupsAndBuilder:
     if store.vectors.active_revision(LAYER) is None:
-        notes.append(f"no picture has a {LAYER} vector yet, and none was compared by what it shows")
+        notes.append(f"no image has a {LAYER} vector yet, so none was compared by content")
         return [], lambda _ids: None
 
     def likeness(kept: int, ids: Sequence[int]) -> dict[int, float]:

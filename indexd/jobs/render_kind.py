@@ -61,7 +61,7 @@ def planned_render(recipe: Recipe, image_paths: Mapping[str, str]) -> PlannedIte
         "seed": str(recipe.seed),
         "kind": recipe.kind,
         "model": main_model.rpartition("/")[2],
-        "prompt": "-".join(re.findall(r"\w+", recipe.prompt)[:8]).lower()[:80] or "picture",
+        "prompt": "-".join(re.findall(r"\w+", recipe.prompt)[:8]).lower()[:80] or "image",
     }
     return PlannedItem(settings, recipe.seed, names)
 

@@ -73,7 +73,7 @@ class Search:
 
     def _limit_notes(self, plan: SearchPlan, limit: int) -> list[str]:
         if plan.vector_terms and limit > MAX_CANDIDATES:
-            return [f"likeness ranks the best {MAX_CANDIDATES} pictures of each layer; the others are left out"]
+            return [f"likeness ranks the best {MAX_CANDIDATES} images of each layer; the others are left out"]
         return []
 
     def _sorted_hits(self, plan: SearchPlan, limit: int) -> list[SearchHit]:

@@ -18,7 +18,7 @@ from indexd.service.service_spec import SERVICE_NAME, InstallationStatus, Servic
 from indexd.service.windows_drives import ShareLookup, mapped_drive_warnings, share_of_drive
 
 TITLE = "indexd"
-DESCRIPTION = "Indexes the pictures of your diffusion models and makes new ones. Written by `indexd service install`."
+DESCRIPTION = "Indexes the images of your diffusion models and renders new ones. Written by `indexd service install`."
 # Milliseconds before the first, the second and every later new start; the count begins anew after a day without one.
 RESTART_AFTER_MS = (5_000, 30_000, 120_000)
 RESET_SECONDS = 86_400

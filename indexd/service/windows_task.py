@@ -17,7 +17,7 @@ from indexd.service.installer import CommandRunner, Installer, run_command
 from indexd.service.service_spec import SERVICE_NAME, InstallationStatus, ServiceSpec
 from indexd.service.windows_service import required_log_file
 
-DESCRIPTION = "Indexes the pictures of your diffusion models and makes new ones. Written by `indexd service install`."
+DESCRIPTION = "Indexes the images of your diffusion models and renders new ones. Written by `indexd service install`."
 _NAMESPACE = "http://schemas.microsoft.com/windows/2004/02/mit/task"
 
 

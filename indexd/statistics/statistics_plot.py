@@ -59,7 +59,7 @@ def write_plot(found: StatisticsReport, target: Path) -> None:
 def _charts(found: StatisticsReport) -> list[Chart]:
     charts = [
         Chart(
-            f"Pictures by {table.key}",
+            f"Images by {table.key}",
             [Bar(row.value, row.images, f"{row.images} ({row.share:.1%})") for row in table.rows[:MAX_ROWS]],
         )
         for table in found.tables

@@ -143,9 +143,9 @@ def _notes(whole: ImageTotals, request: StatsRequest) -> list[str]:
     if not whole.images:
         return []
     if not five:
-        return ["no picture here has five stars: there is nothing to compare with; `indexd rate` gives them"]
+        return ["no image here has five stars, so there is nothing to compare with; `indexd rate` rates images"]
     if request.rest == "rated" and rated - five < MIN_OTHERS:
         return [
-            f"only {rated - five} pictures here are rated below five; --against all compares with the unrated ones as well"
+            f"only {rated - five} images here are rated below five; --against all compares with the unrated ones as well"
         ]
     return []

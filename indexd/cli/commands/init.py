@@ -49,5 +49,5 @@ def init(roots: tuple[str, ...]) -> None:
     for made in (places.home, places.inbox, places.output):
         made.mkdir(parents=True, exist_ok=True)
     click.echo(file)
-    print_notice(f"inbox for job files: {places.inbox}\npictures of jobs:    {places.output}")
+    print_notice(f"inbox for job files: {places.inbox}\nimages of jobs:      {places.output}")
     print_notice("next: name your folders and models in the settings, then `indexd doctor`, then `indexd run`")

@@ -33,13 +33,20 @@ def show(picture: str, raw: bool, as_json: bool) -> None:
         _print(shown, raw)
 
 
+def _generator_text(generator: str | None, version: str | None) -> str:
+    """The program with its version; the version of some programs begins with the name."""
+    if generator and version and version.startswith(f"{generator} "):
+        return version
+    return " ".join(filter(None, (generator, version)))
+
+
 def _print(shown: ShownImage, raw: bool) -> None:
     image = shown.image
     rows = [
         ("id", f"#{image.id}"),
         ("hash", image.hash),
         ("image", f"{image.format} {image.width}x{image.height}"),
-        ("generator", " ".join(filter(None, (image.generator, image.generator_version)))),
+        ("generator", _generator_text(image.generator, image.generator_version)),
         ("model", " ".join(filter(None, (image.model, f"({image.model_hash})" if image.model_hash else None)))),
         (
             "loras",

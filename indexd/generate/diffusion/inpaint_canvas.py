@@ -180,8 +180,10 @@ def _detect_region(
     of_kind = [one for one in found.regions[0] if one.kind.casefold() == kind]
     of_kind.sort(key=lambda one: -one.width * one.height)
     if len(of_kind) < mask_ref.index:
-        seen = f"{len(of_kind)} of {len(found.regions[0])} regions are" if found.regions[0] else "nothing at all is"
-        raise RenderFailed(f"the detectors find no {mask_ref.region} number {mask_ref.index} in {name}: {seen}")
+        raise RenderFailed(
+            f"the detectors find no {mask_ref.region} number {mask_ref.index} in {name}: they find"
+            f" {len(found.regions[0])} regions, {len(of_kind)} of this kind"
+        )
     return of_kind[mask_ref.index - 1].box
 
 

@@ -43,7 +43,7 @@ def read_png(source: ByteSource) -> Container:
             else:
                 _add_chunk(texts, kind, data)
     if not has_pixels:
-        raise UnreadableImage("the PNG ends before its picture data")
+        raise UnreadableImage("the PNG ends before its image data")
     return build_container("PNG", width, height, frame_count, texts)
 
 

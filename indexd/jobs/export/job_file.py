@@ -31,7 +31,7 @@ class JobFile:
         if self.remarks:
             lines += ["# What could not be taken over as it was:", *(_comment(f"  {one}") for one in self.remarks)]
         for key, value in self.keys.items():
-            if key == "loras":
+            if key == "loras" and value:
                 lines += ["loras:", *(f"  - {json_in_yaml(one)}" for one in value)]
             else:
                 lines.append(f"{key}: {json_in_yaml(value)}")

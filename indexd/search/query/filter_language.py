@@ -54,7 +54,7 @@ FILTER_KEYS = {
     "generator": FilterKey("name, * as wildcard"),
     "job": FilterKey("name or number, * as wildcard"),
     "tag": FilterKey("name, * as wildcard; style finds style/anime too"),
-    "character": FilterKey("name or number, * as wildcard; 2.. or 1..3 for how many there are in the picture"),
+    "character": FilterKey("name or number, * as wildcard; 2.. or 1..3 for the number of characters in the image"),
     "auto": FilterKey('what an index stage states: "blue eyes", caption=*fox*, "blue eyes">0.5'),
     "note": FilterKey("part of a note, * as wildcard"),
     "path": FilterKey("path, * as wildcard"),

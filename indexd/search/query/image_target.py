@@ -42,7 +42,7 @@ def parse_target_argument(text: str) -> ImageTarget:
     if _HASH.fullmatch(text):
         return ImageTarget(content_hash=bytes.fromhex(text))
     if is_url(text):
-        raise UsageError(f"{text[:200]!r} is an address; nothing is fetched, save the picture and name the file")
+        raise UsageError(f"{text[:200]!r} is an address; indexd fetches nothing, so save the image and name the file")
     return target_of_path(text)
 
 

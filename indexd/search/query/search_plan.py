@@ -162,7 +162,7 @@ class SearchPlanner:
             return None
         largest = max(found.regions[0], key=lambda one: (one.row is not None, one.width * one.height), default=None)
         if largest is None or largest.row is None:
-            raise IndexdError(f"no face was found in {target}; --similar compares whole pictures")
+            raise IndexdError(f"no face was found in {target}; --similar compares whole images")
         return np.ascontiguousarray(found.vectors[largest.row], dtype=np.float32)
 
     def _unavailable_reason(self, rule: TermRule) -> str:
@@ -191,7 +191,7 @@ class SearchPlanner:
             return target.path
         places = self.store.images.paths([image_id]) if image_id is not None else {}
         if image_id not in places:
-            raise UsageError(f"{target}: there is no such picture, neither in the index nor on disk")
+            raise UsageError(f"{target}: there is no such image, neither in the index nor on disk")
         return places[image_id]
 
 

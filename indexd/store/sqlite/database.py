@@ -292,8 +292,8 @@ def translate_errors(path: Path) -> Iterator[None]:
         ) from None
     except (apsw.NotADBError, apsw.CorruptError) as error:
         raise IndexDamaged(
-            f"the index {path} is damaged or is no index ({error}); `indexd run` sets a damaged index aside and makes it"
-            " anew with everything that you entered; pictures are not touched"
+            f"the index {path} is damaged or is no index ({error}); `indexd run` sets a damaged index aside and"
+            " rebuilds it with everything that you entered; it changes no image"
         ) from error
     except (apsw.ReadOnlyError, apsw.PermissionsError) as error:
         raise StoreUnavailable(f"cannot write the index {path}: {error}; check who owns it and its folder") from error

@@ -165,7 +165,9 @@ def test_a_region_is_looked_for_where_the_recipe_has_no_box(
     assert recipe_data(made)["mask"]["box"] == [0.5, 0.25, 0.5, 0.5]
     rows, columns = np.nonzero(changed(easel, look(made)))
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (20, 59, 48, 95)
-    with pytest.raises(RenderFailed, match=r"find no face number 3 in source\.png: 2 of 3 regions are"):
+    with pytest.raises(
+        RenderFailed, match=r"find no face number 3 in source\.png: they find 3 regions, 2 of this kind"
+    ):
         easel(region="face", index=3)
 
 

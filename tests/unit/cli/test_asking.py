@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from indexd.cli.app import run
+from indexd.cli.commands.show import _generator_text
 from indexd.config import read_config
 from indexd.image_metadata.model import ImageMetadata
 from indexd.store.sqlite.store import Store
@@ -143,6 +144,14 @@ def test_show(indexd: Indexd, library: SampleLibrary) -> None:
     assert document["schema_version"] == 1
     assert document["image"]["path"] == path
     assert indexd("show", "999").code == 3
+
+
+@pytest.mark.parametrize(
+    ("generator", "version", "text"),
+    [("indexd", "indexd 0.1.0", "indexd 0.1.0"), ("a1111", "v1.10.1", "a1111 v1.10.1"), ("comfyui", None, "comfyui")],
+)
+def test_show_names_the_generator_once(generator: str, version: str | None, text: str) -> None:
+    assert _generator_text(generator, version) == text
 
 
 def test_explain(indexd: Indexd, library: SampleLibrary, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_a_file_that_grows_while_it_is_read_is_refused(monkeypatch: pytest.Monke
         (b"\0\0\0\x20ftypheic" + bytes(20), "none of PNG"),
         (SIGNATURE + bytes(10), "ends before its header"),
         (SIGNATURE.replace(b"\r\n", b"\n") + bytes(40), "none of PNG"),
-        (png()[:34], "ends before its picture data"),
+        (png()[:34], "ends before its image data"),
         (b"\xff\xd8\xff\xd9", "ends before it states its size"),
         (b"RIFF\x04\0\0\0WEBP", "ends before it states its size"),
         (b"\0\0\0\x10ftypavif\0\0\0\0", "ends before it states its size"),

@@ -49,6 +49,12 @@ def test_what_is_unset_is_left_out() -> None:
     assert not {"schedule", "clip_skip", "vae", "variation"} & set(data)
 
 
+@pytest.mark.parametrize("loras", [(), (LoraRef(name="one", weight=0.8),)])
+def test_the_written_job_file_is_a_valid_job_with_and_without_loras(loras: tuple[LoraRef, ...]) -> None:
+    data = YAML(typ="safe").load(job_from_recipe(recipe(loras=loras), {}).render("A heading"))
+    assert [use.name for use in JOB_KINDS["txt2img"].model_validate(data).loras] == [lora.name for lora in loras]
+
+
 def test_img2img_starts_from_the_same_picture() -> None:
     made = recipe(kind="img2img", input=InputRef(hash="ab", name="in.png", denoise=0.4))
     data = job_keys(made, {"ab": "/pictures/in.png"})

@@ -91,7 +91,7 @@ def test_rows_that_belong_to_nothing(index: Path) -> None:
 def test_pictures_without_words(index: Path) -> None:
     change(index, "DELETE FROM prompt_fts WHERE rowid = 2")
     assert findings(index) == {}
-    assert "1 pictures have no words" in findings(index, full=True)["words"].detail
+    assert "1 images have no words" in findings(index, full=True)["words"].detail
 
 
 def test_vectors_that_are_none_or_have_no_code(index: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_ledger_that_contradicts_itself(index: Path) -> None:
     change(index, "UPDATE job SET state = 'done'")
     found = findings(index)["ledger"]
     assert found.state == "warning"
-    assert "2 pictures wait in jobs that have ended" in found.detail
+    assert "2 items wait in jobs that have ended" in found.detail
 
 
 def test_files_that_are_not_as_the_index_says(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,4 +135,4 @@ def test_metadata_of_older_readers(index: Path) -> None:
     change(index, "UPDATE image SET parser_version = 0 WHERE id < 3")
     found = findings(index)["readers"]
     assert found.cure == "`indexd reparse`"
-    assert found.detail.startswith("2 pictures")
+    assert found.detail.startswith("2 images")

@@ -264,7 +264,7 @@ class Corrections(CorrectionRepository):
         }
         unknown = sorted(set(regions) - known)
         if unknown:
-            raise NothingFound(f"there is no face {unknown[0]}; `indexd show PICTURE` lists those of a picture")
+            raise NothingFound(f"there is no face {unknown[0]}; `indexd show IMAGE` lists those of an image")
         before = snapshot_characters(connection, characters)
         snapshot_faces(connection, before, sorted(known))
         return before, {*characters, *(int(one[0]) for one in before.members.values() if one is not None)}

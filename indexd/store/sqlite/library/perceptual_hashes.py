@@ -39,7 +39,7 @@ class PerceptualHashes(PerceptualHashRepository):
     def put(self, stage: str, hashes: Mapping[int, bytes]) -> None:
         wrong = next((one for one in hashes.values() if len(one) not in (0, HASH_BYTES)), None)
         if wrong is not None:
-            raise ValueError(f"a picture hash has {HASH_BYTES} bytes or none (got {len(wrong)})")
+            raise ValueError(f"a perceptual hash has {HASH_BYTES} bytes or none (got {len(wrong)})")
         with self._database.write() as connection:
             connection.executemany(
                 "INSERT OR REPLACE INTO perceptual_hash (image_id, hash) VALUES (?, ?)", list(hashes.items())

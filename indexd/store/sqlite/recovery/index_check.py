@@ -166,13 +166,13 @@ def _check_references(connection: Connection, full: bool) -> Iterator[CheckFindi
 def _check_fulltext(connection: Connection, full: bool) -> Iterator[CheckFinding]:
     connection.execute(f"SELECT rowid FROM {FULLTEXT_TABLE} WHERE {FULLTEXT_TABLE} MATCH 'a' LIMIT 1").fetchall()
     if not full:
-        yield CheckFinding("words", "ok", "the full text answers (--full compares it with the pictures)")
+        yield CheckFinding("words", "ok", "the full text answers (--full compares it with the images)")
         return
     found = _integrity_errors(connection, FULLTEXT_TABLE)
     missing = _count(connection, f"image_text WHERE image_id NOT IN (SELECT id FROM {FULLTEXT_TABLE}_docsize)")
     if not found and missing:
-        found = [f"{missing} pictures have no words in the full text"]
-    yield _finding("words", found, "every picture has its words in the full text")
+        found = [f"{missing} images have no words in the full text"]
+    yield _finding("words", found, "every image has its words in the full text")
 
 
 def _check_vectors(connection: Connection, full: bool) -> Iterator[CheckFinding]:
@@ -199,7 +199,7 @@ def _check_vectors(connection: Connection, full: bool) -> Iterator[CheckFinding]
 
 def _sampled_vector_problem(connection: Connection, vectors: str, codes: str, key: VectorKey, dim: int) -> str | None:
     last = connection.execute(f"SELECT coalesce(max({key}), 0) FROM {vectors}").fetchall()[0][0]
-    thing = "picture" if key == "image_id" else "region"
+    thing = "image" if key == "image_id" else "region"
     chance = random.Random(last)
     for _ in range(min(SAMPLE_VECTORS, last)):
         found = connection.execute(
@@ -225,11 +225,11 @@ def _check_ledger(connection: Connection, _full: bool) -> Iterator[CheckFinding]
     nowhere = _count(connection, "job_item WHERE state = 'done' AND content_hash IS NULL")
     wrong = []
     if open_items:
-        wrong.append(f"{open_items} pictures wait in jobs that have ended")
+        wrong.append(f"{open_items} items wait in jobs that have ended")
     if empty:
-        wrong.append(f"{empty} jobs have no pictures")
+        wrong.append(f"{empty} jobs have no items")
     if nowhere:
-        wrong.append(f"{nowhere} pictures count as made but have no hash")
+        wrong.append(f"{nowhere} items are done but have no content hash")
     if wrong:
         yield CheckFinding(
             "ledger", "warning", "; ".join(wrong), "`indexd jobs retry JOB` takes up what is left of a job"
@@ -242,7 +242,7 @@ def _check_parser_versions(connection: Connection, _full: bool) -> Iterator[Chec
     old = _count(connection, f"image WHERE parser_version BETWEEN 0 AND {PARSER_VERSION - 1}")
     if old:
         yield CheckFinding(
-            "readers", "warning", f"{old} pictures were read by an older reader of metadata", "`indexd reparse`"
+            "readers", "warning", f"{old} images were read by an older metadata parser", "`indexd reparse`"
         )
     else:
         yield CheckFinding("readers", "ok", "all metadata was read by the present readers")

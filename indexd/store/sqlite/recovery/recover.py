@@ -31,7 +31,7 @@ class RecoveryReport:
     def summary(self) -> str:
         """What happened, for the log and for `status`."""
         parts = [
-            f"the index was damaged ({self.reason}); it was set aside as {self.aside} and made anew",
+            f"the index was damaged ({self.reason}); it was set aside as {self.aside} and rebuilt",
             f"entries kept: {describe_row_counts(self.rebuilt.rows)}",
         ]
         filled = sum(self.rebuilt.filled.values())
@@ -41,10 +41,10 @@ class RecoveryReport:
             parts.append("there was no good backup to fill what could not be read")
         if self.rebuilt.dropped:
             lost = ", ".join(f"{table} {count}" for table, count in self.rebuilt.dropped.items())
-            parts.append(f"without their picture or job, and so left in the set-aside file: {lost}")
+            parts.append(f"rows without their image or job stay only in the set-aside file: {lost}")
         if self.rebuilt.unread:
-            parts.append(f"{self.rebuilt.unread} pictures are read again")
-        parts.append("vectors are made again")
+            parts.append(f"{self.rebuilt.unread} images are read again")
+        parts.append("vectors are computed again")
         return "; ".join(parts)
 
 
@@ -68,7 +68,7 @@ def recover_index(
     if reason is None:
         return None
     reason = " ".join(reason.split())[:REASON_CHARACTERS]
-    on_step(f"the index {index} is damaged ({reason}); it is made anew, which takes a while")
+    on_step(f"the index {index} is damaged ({reason}); it is rebuilt, which takes a while")
     good = _newest_valid(kept)
     ready = incoming_path(index)
     unfinished = ready.with_name(f"{ready.name}.part")
