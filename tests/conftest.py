@@ -44,9 +44,13 @@ def pytest_configure(config: pytest.Config) -> None:
         enforce_unit_layer()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The soak lasts five minutes and mostly waits: it begins first, and the other processes of pytest go on beside it."""
     items.sort(key=lambda item: item.path.name != "test_soak.py")
+    if os.environ.get("INDEXD_TEST_LAYER") == "unit":
+        left_out = [item for item in items if item.get_closest_marker("starts_process")]
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
 
 
 def pytest_collection_finish() -> None:

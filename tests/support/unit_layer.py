@@ -24,13 +24,23 @@ HEAVY = (
 )
 
 
+class _RefusingLoader(importlib.abc.Loader):
+    def exec_module(self, module: ModuleType) -> None:
+        raise ImportError(f"a unit test imported {module.__name__}: move the test to tests/models")
+
+
 class _NoHeavyImports(importlib.abc.MetaPathFinder):
+    """Whether a library is installed can be asked; importing it fails."""
+
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if fullname.partition(".")[0] in HEAVY:
-            raise ImportError(f"a unit test imported {fullname}: move the test to tests/models")
-        return None
+        if fullname not in HEAVY:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+        if spec is not None:
+            spec.loader = _RefusingLoader()
+        return spec
 
 
 _popen = subprocess.Popen.__init__

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 from tests.support.paths import REPOSITORY
 
 # From low to high: a package imports only packages above it in this list, and itself.
@@ -188,6 +190,7 @@ def test_only_the_torch_side_imports_torch() -> None:
     assert wrong == []
 
 
+@pytest.mark.starts_process
 def test_importing_the_daemon_and_its_handlers_loads_no_torch() -> None:
     script = (
         "import sys, indexd.daemon, indexd.cli\n"
@@ -209,6 +212,7 @@ PARSERS = (
 """What reads bytes and texts of strangers: only worker processes load it."""
 
 
+@pytest.mark.starts_process
 def test_the_daemon_and_its_handlers_load_no_image_parser() -> None:
     script = (
         "import sys, indexd.daemon\n"

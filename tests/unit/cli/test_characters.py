@@ -132,6 +132,7 @@ def test_a_character_is_seen_on_a_sheet_and_sampled(
     assert indexd("sample").code == EXIT_USAGE
 
 
+@pytest.mark.starts_process
 def test_a_clustering_without_a_daemon_keeps_what_was_named(
     indexd: Indexd, library: SampleLibrary, faces: list[int]
 ) -> None:

@@ -265,6 +265,7 @@ def test_driver_and_torch_are_asked(torch: dict[str, object], wanted: list[str],
     assert said in found["gpu"].check.detail
 
 
+@pytest.mark.starts_process
 def test_a_driver_that_does_not_answer_and_a_torch_that_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
     (found,) = gpu.check_driver(
         [], lambda command, seconds: gpu._run_command((sys.executable, "-c", "raise SystemExit('no')"), 9)

@@ -146,6 +146,7 @@ print(shown, refused)
 
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit on memory is set with RLIMIT_AS")
+@pytest.mark.starts_process
 def test_hostile_pictures_decode_or_are_refused_in_bounded_memory() -> None:
     resource = pytest.importorskip("resource")
     limit = 3 << 30
