@@ -45,7 +45,7 @@ from indexd.vector_index.quantize import ROTATION_SEED, quantize
 from indexd.vector_index.vector_cache import VectorCache
 from indexd.worker.calls import Embedded
 from indexd_schemas.api.requests import SearchRequest, SearchTerm, TermKind
-from tests.unit.store.made_up import take_vectors
+from tests.unit.store.sample_rows import take_vectors
 
 QueryVectors = NDArray[np.float32]
 

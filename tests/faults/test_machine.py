@@ -18,7 +18,7 @@ from indexd.store.sqlite.store import Store
 from tests.faults.conftest import START_SECONDS, Launch
 from tests.faults.doing import agree, job, pictures, rate, until_idle
 from tests.faults.shim import Shim
-from tests.unit.store.made_up import Library, new_job
+from tests.unit.store.sample_rows import Library, new_job
 
 DAY = 86_400
 READY = " serve: ready: "

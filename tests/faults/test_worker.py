@@ -43,7 +43,7 @@ from indexd.worker.local_workers import LocalWorkers
 from indexd.worker.protocol import WorkerBug
 from indexd.worker.supervisor import lane
 from tests.support.recipes import recipe, render_call
-from tests.unit.store.made_up import Library, unit_vectors
+from tests.unit.store.sample_rows import Library, unit_vectors
 
 WAIT = 120.0
 UNIT = unit_vectors(2, 8)

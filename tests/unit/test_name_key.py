@@ -14,7 +14,7 @@ from indexd.prompts.word_matching import MatchedName, NameMatcher, prepend_missi
 from indexd.store.records import Filter
 from indexd.store.sqlite.store import Store
 from indexd_schemas.recipe_part import FileKind
-from tests.unit.store.made_up import Library
+from tests.unit.store.sample_rows import Library
 
 FORMS = [("NFC", "NFD"), ("NFD", "NFC")]
 

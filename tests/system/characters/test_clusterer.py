@@ -19,8 +19,8 @@ from indexd.worker.calls import CallProgress, ClusterFaces, WorkerSettings
 from indexd.worker.local_workers import LocalWorkers
 from indexd_schemas.api.characters import Suggestions
 from tests.support.handle_shortage import HandleShortage
+from tests.unit.characters.labelled_faces import faces, names_of
 from tests.unit.characters.library import Grown, HereWorkers
-from tests.unit.characters.truth import faces, names_of
 
 WAIT = 180.0
 

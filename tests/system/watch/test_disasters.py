@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.watch.hand_driven import old_file
+from tests.unit.watch.manual_root import old_file
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="SIGSTOP, inotify limits and user namespaces")
 

@@ -1,4 +1,4 @@
-"""An index that grows, its keeper and its clusterer."""
+"""Fixtures: a growing index with its face assigner and clustering service."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from indexd.characters.clustering_service import ClusteringService
 from indexd.characters.face_assigner import FaceAssigner
 from indexd.store.sqlite.store import Store
 from tests.unit.characters.library import Grown, HereWorkers
-from tests.unit.store.made_up import Library
+from tests.unit.store.sample_rows import Library
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""An index with faces of known truth, and the clustering worker without a process of its own."""
+"""An index with faces of known identity, and a clustering worker in the same process."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from indexd.store.sqlite.store import Store
 from indexd.worker.call_handle import CallHandle, LaneStatus, OnProgress
 from indexd.worker.calls import AnyCall, CallProgress, FoundRegion, Priority
 from indexd.worker.routing import serve
-from tests.unit.characters.truth import DIM
-from tests.unit.store.made_up import Library
+from tests.unit.characters.labelled_faces import DIM
+from tests.unit.store.sample_rows import Library
 
 
 class Grown:

@@ -1,4 +1,4 @@
-"""Which pictures are shown, and what is said about those that are not."""
+"""Which images are shown, and what the notes say about omitted ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def standing(score: float, attraction: float | None = None, by_words: bool = Fal
     return CandidateScore(score, score if attraction is None else attraction, by_words)
 
 
-def test_the_default_asks_what_attracts_and_more_for_than_against() -> None:
+def test_the_default_cutoff_compares_the_positive_terms_and_requires_a_positive_score() -> None:
     cutoff = Cutoff(DEFAULT_CUTOFF)
     assert cutoff.passes(standing(DEFAULT_CUTOFF))
     assert not cutoff.passes(standing(DEFAULT_CUTOFF - 0.1))
@@ -23,7 +23,7 @@ def test_the_default_asks_what_attracts_and_more_for_than_against() -> None:
     assert cutoff.passes(standing(-1.0, by_words=True))
 
 
-def test_a_cut_off_that_was_asked_for_is_held_against_the_score() -> None:
+def test_a_requested_cutoff_is_compared_with_the_score() -> None:
     cutoff = choose_cutoff(SearchRequest(min_score=1.5), has_positive_terms=True, image_count=5)
     assert cutoff.passes(standing(1.5, attraction=0.0))
     assert not cutoff.passes(standing(1.4, attraction=9.0, by_words=True))
@@ -40,11 +40,13 @@ def test_a_cut_off_that_was_asked_for_is_held_against_the_score() -> None:
         (SearchRequest(min_score=-2.0), True, 10_000, -2.0),
     ],
 )
-def test_when_there_is_a_cut_off(question: SearchRequest, attracts: bool, pictures: int, least: float | None) -> None:
+def test_which_searches_have_a_cutoff(
+    question: SearchRequest, attracts: bool, pictures: int, least: float | None
+) -> None:
     assert choose_cutoff(question, has_positive_terms=attracts, image_count=pictures).threshold == least
 
 
-def test_what_is_said() -> None:
+def test_the_note_says_how_many_images_are_left_out() -> None:
     best = [standing(5.0), standing(2.0)]
     assert Cutoff(None).notes(best, 2) == []
     assert Cutoff(3.0).notes(best, 2) == []

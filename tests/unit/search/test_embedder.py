@@ -1,4 +1,4 @@
-"""The seam between questions and workers."""
+"""The query embedder between searches and workers."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class OneAnswer:
         raise AssertionError
 
 
-def test_a_question_is_urgent() -> None:
+def test_a_query_has_urgent_priority() -> None:
     answer = Embedded(np.ones((1, 1), dtype=np.float32), "x")
     workers = OneAnswer(answer)
     call = EmbedText("bge", ("words",), as_query=True)

@@ -1,4 +1,4 @@
-"""`--face`: the largest face of a picture, known or looked for now, against the faces of the library."""
+"""`--face`: the largest face of an image, stored or detected now, against the faces of the library."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def foreign(folder: Path, name: str) -> ImageTarget:
     return target_of_path(folder / name)
 
 
-def test_the_face_of_a_foreign_picture_finds_the_person_everywhere(
+def test_a_face_of_a_foreign_image_finds_the_person_everywhere(
     search: Search, library: SampleLibrary, tmp_path: Path
 ) -> None:
     answer = search.query(SearchRequest(terms=(face(foreign(tmp_path, "luna.png")),), limit=40))
@@ -99,12 +99,12 @@ def test_the_face_of_a_foreign_picture_finds_the_person_everywhere(
     assert answer.hits[0].scores["face"] == pytest.approx(1.0, abs=0.1)
 
 
-def test_the_largest_face_is_what_counts(search: Search, library: SampleLibrary, tmp_path: Path) -> None:
+def test_the_largest_face_is_searched(search: Search, library: SampleLibrary, tmp_path: Path) -> None:
     answer = search.query(SearchRequest(terms=(face(foreign(tmp_path, "orion and luna.png")),), limit=30))
     assert ids(answer) == those(library, 15)
 
 
-def test_a_picture_of_the_index_is_asked_with_its_stored_face(
+def test_an_indexed_image_is_searched_with_its_stored_face(
     search: Search, library: SampleLibrary, embed: FakeQueryEmbedder
 ) -> None:
     luna_alone = list(library.ids.values())[10]
@@ -113,7 +113,9 @@ def test_a_picture_of_the_index_is_asked_with_its_stored_face(
     assert embed.calls == []
 
 
-def test_two_faces_want_both_and_a_face_can_be_unwanted(search: Search, library: SampleLibrary, tmp_path: Path) -> None:
+def test_two_faces_require_both_and_a_face_can_have_a_negative_weight(
+    search: Search, library: SampleLibrary, tmp_path: Path
+) -> None:
     luna, orion = foreign(tmp_path, "luna.png"), foreign(tmp_path, "orion.png")
     both = search.query(SearchRequest(terms=(face(luna), face(orion)), limit=4))
     assert ids(both) == those(library, 30)
@@ -123,14 +125,14 @@ def test_two_faces_want_both_and_a_face_can_be_unwanted(search: Search, library:
     assert not ids(without) & those(library, 10)
 
 
-def test_filters_decide_who_may_appear(search: Search, library: SampleLibrary, tmp_path: Path) -> None:
+def test_filters_restrict_the_hits(search: Search, library: SampleLibrary, tmp_path: Path) -> None:
     luna = face(foreign(tmp_path, "luna.png"))
     assert ids(search.query(SearchRequest(terms=(luna,), filters=("faces:2",), limit=40))) == those(library, 30)
     nobody = search.query(SearchRequest(filters=("faces:0",), limit=200))
     assert ids(nobody) == those(library, 7) - those(library, 10) - those(library, 15)
 
 
-def test_no_face_is_a_clear_sentence(search: Search, tmp_path: Path) -> None:
+def test_an_image_without_a_face_is_refused_with_one_sentence(search: Search, tmp_path: Path) -> None:
     with pytest.raises(IndexdError, match=r"no face was found in .*sea\.png; --similar compares whole pictures"):
         search.query(SearchRequest(terms=(face(foreign(tmp_path, "sea.png")),)))
     with pytest.raises(IndexdError, match="there is no such picture"):
@@ -154,7 +156,7 @@ def test_changed_models_and_models_that_are_off_become_notes(library: SampleLibr
         Search(library.store, FakeQueryEmbedder(toy, off)).query(SearchRequest(terms=(luna,)))
 
 
-def test_before_anything_was_looked_at_it_says_so(tmp_path: Path) -> None:
+def test_a_search_before_any_face_was_indexed_says_so(tmp_path: Path) -> None:
     with (
         Store.open(tmp_path / "empty.db") as store,
         pytest.raises(IndexdError, match="nothing has been computed for face"),

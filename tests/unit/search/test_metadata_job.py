@@ -1,4 +1,4 @@
-"""Recipes of indexd and of other programs as job files."""
+"""Job files from the metadata of indexd and of other programs."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ A1111: dict[str, Any] = {
 }
 
 
-def test_a_foreign_recipe_becomes_a_job() -> None:
+def test_metadata_of_another_program_becomes_a_job() -> None:
     file = made(ImageMetadata(**A1111), (832, 1216))
     job = loaded(file)
     assert file.remarks == []
@@ -60,7 +60,7 @@ def test_a_foreign_recipe_becomes_a_job() -> None:
     ]
 
 
-def test_a_recipe_of_a1111_gets_its_definitions_and_one_of_comfyui_does_not() -> None:
+def test_a1111_metadata_gets_a1111_definitions_and_comfyui_metadata_does_not() -> None:
     sampling = {"sampler": "Euler", "schedule": "Beta", "steps": 20, "denoise": 0.5, "input_hash": "ab" * 32}
     jobs = {
         program: loaded(made(ImageMetadata(**A1111 | sampling | {"generator": program}), source="source.png"))
@@ -77,12 +77,12 @@ def test_a_recipe_of_a1111_gets_its_definitions_and_one_of_comfyui_does_not() ->
     ("program", "kept", "remarks"),
     [("a1111", None, ["clip_skip: 3, which A1111 ignores for SDXL"]), ("forge", 3, []), ("comfyui", 3, [])],
 )
-def test_clip_skip_means_what_the_program_does_with_it(program: str, kept: int | None, remarks: list[str]) -> None:
+def test_clip_skip_is_converted_by_program(program: str, kept: int | None, remarks: list[str]) -> None:
     file = made(ImageMetadata(**A1111 | {"generator": program, "clip_skip": 3}), (832, 1216))
     assert (loaded(file).clip_skip, file.remarks) == (kept, remarks)
 
 
-def test_our_own_img2img_finds_its_source_again() -> None:
+def test_an_img2img_recipe_of_indexd_finds_its_source() -> None:
     metadata = ImageMetadata(generator="indexd", prompt="x", seed="1", denoise=0.4, input_hash="ab" * 32)
     job = loaded(made(metadata, source="/pictures/source.png"))
     assert job.model_dump(include={"kind", "input", "denoise"}, exclude_unset=True) == {
@@ -95,7 +95,7 @@ def test_our_own_img2img_finds_its_source_again() -> None:
     assert lost.remarks == ["input: made from the image abababababab…, which is not in the index"]
 
 
-def test_what_cannot_be_taken_over_stands_as_a_comment() -> None:
+def test_unsupported_metadata_becomes_a_comment() -> None:
     file = made(
         ImageMetadata(
             **{**A1111, "sampler": "DPM++ SDE Karras", "gen_width": 500, "denoise": 0.5},
@@ -120,7 +120,7 @@ def test_what_cannot_be_taken_over_stands_as_a_comment() -> None:
     assert not any(remark.startswith("input") for remark in file.remarks)
 
 
-def test_a_picture_of_a_picture_that_does_not_say_which() -> None:
+def test_an_unknown_img2img_source_becomes_a_remark() -> None:
     assert made(ImageMetadata(prompt="x", denoise=0.6)).remarks == [
         "input: made from another image, with denoise 0.6, and does not say which"
     ]
@@ -147,7 +147,7 @@ def test_a_picture_of_a_picture_that_does_not_say_which() -> None:
         ({"prompt": "a <hypernet:x:1> b"}, "prompt: it names a hypernetwork"),
     ],
 )
-def test_whatever_the_metadata_says_the_job_holds_to_the_schema(given: dict[str, Any], remark: str) -> None:
+def test_any_metadata_becomes_a_job_valid_by_the_schema(given: dict[str, Any], remark: str) -> None:
     file = made(ImageMetadata(**{**A1111, **given}), (832, 1216))
     loaded(file)
     assert any(one.startswith(remark) for one in file.remarks), file.remarks
@@ -165,19 +165,19 @@ def test_whatever_the_metadata_says_the_job_holds_to_the_schema(given: dict[str,
         "🦊",
     ],
 )
-def test_odd_signs_stay_yaml(prompt: str) -> None:
+def test_special_characters_stay_valid_yaml(prompt: str) -> None:
     file = made(ImageMetadata(prompt=prompt, seed="1", model_name=prompt))
     assert "<lora" not in loaded(file).prompt
     parse_yaml(file.render(f"From {prompt}\nand: more").encode())
 
 
-def test_one_wrong_lora_does_not_cost_the_others() -> None:
+def test_an_invalid_lora_does_not_drop_the_others() -> None:
     job = loaded(made(ImageMetadata(prompt="x", loras=(MetadataLora("bad", 99.0), MetadataLora("good", 0.5)))))
     assert [use.name for use in job.loras] == ["good"]
     assert loaded(made(ImageMetadata(prompt="x", loras=(MetadataLora("bad", 99.0),)))).loras == []
 
 
-def test_models_that_are_not_here_are_named_and_remarked() -> None:
+def test_missing_models_are_named_with_a_comment() -> None:
     file = job_from_metadata(
         ImageMetadata(**A1111),
         (832, 1216),
@@ -193,6 +193,6 @@ def test_models_that_are_not_here_are_named_and_remarked() -> None:
     ]
 
 
-def test_a_picture_that_says_nothing_makes_no_job() -> None:
+def test_an_image_without_metadata_gives_no_job() -> None:
     with pytest.raises(IndexdError, match="does not say"):
         made(ImageMetadata(generator="midjourney"))

@@ -147,7 +147,7 @@ def quality(asker: Asker, *kinds: str) -> float:
     )
 
 
-def test_fused_layers_find_more_than_each_layer_alone(asker: Asker) -> None:
+def test_fused_layers_rank_better_than_each_layer_alone(asker: Asker) -> None:
     fused = quality(asker, "text", "prompt")
     assert fused > quality(asker, "text") + 0.1
     assert fused > quality(asker, "prompt") + 0.1
@@ -166,7 +166,7 @@ def test_calibrated_scores_fuse_better_than_cosines(asker: Asker) -> None:
     assert quality(asker, "text", "style") > np.mean(plain) + 0.05
 
 
-def test_a_greater_weight_moves_the_answer_its_way(asker: Asker) -> None:
+def test_a_greater_weight_increases_the_influence_of_its_term(asker: Asker) -> None:
     first, second = 0, 1
     shares = []
     for weight in (0.25, 0.5, 1.0, 2.0, 4.0):
@@ -177,7 +177,7 @@ def test_a_greater_weight_moves_the_answer_its_way(asker: Asker) -> None:
     assert shares[-1] > 0.8
 
 
-def test_looks_like_this_but_was_prompted_differently(asker: Asker) -> None:
+def test_a_negative_prompt_term_excludes_that_prompt_and_keeps_similar_images(asker: Asker) -> None:
     truth, shares, usual = asker.world, [], []
     for subject in range(6):
         alike = asker.order(term("text", subject))[:10]
@@ -206,7 +206,7 @@ def shown_right(asker: Asker, subject: int, answer: SearchResults, kinds: tuple[
     # What looks like the subject and was prompted otherwise fits a question about both by half.
     [(("text",), 0.9), (("text", "prompt"), 0.65), (("prompt", "style", "composition"), 0.9)],
 )
-def test_what_fits_passes_the_default_cut_off_and_what_fits_nothing_does_not(
+def test_matches_pass_the_default_cutoff_and_others_do_not(
     asker: Asker, kinds: tuple[str, ...], precision: float
 ) -> None:
     def answers(first: int, last: int, min_score: float | None = None) -> list[SearchResults]:

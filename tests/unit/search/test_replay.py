@@ -1,4 +1,4 @@
-"""From a picture's recipe back to a job file."""
+"""Job files from the recipe of an image."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def recipe(**changes: object) -> Recipe:
     )  # fmt: skip
 
 
-def test_the_keys_say_what_the_recipe_says() -> None:
+def test_the_job_keys_equal_the_recipe() -> None:
     made = recipe(cfg_rescale=0.5, vae=ModelRef(name="fine"), variation=RecipeVariation(seed=3, strength=0.25))
     data = YAML(typ="safe").load(json_in_yaml(job_keys(made)))
     assert data == job_keys(made)
@@ -44,7 +44,7 @@ def test_the_keys_say_what_the_recipe_says() -> None:
     assert (job.variation.seed, job.variation.strength) == (3, 0.25)
 
 
-def test_what_is_unset_is_left_out() -> None:
+def test_unset_fields_are_left_out() -> None:
     data = job_keys(recipe(schedule=None, clip_skip=None, loras=()))
     assert not {"schedule", "clip_skip", "vae", "variation"} & set(data)
 
@@ -55,14 +55,14 @@ def test_the_written_job_file_is_a_valid_job_with_and_without_loras(loras: tuple
     assert [use.name for use in JOB_KINDS["txt2img"].model_validate(data).loras] == [lora.name for lora in loras]
 
 
-def test_img2img_starts_from_the_same_picture() -> None:
+def test_img2img_starts_from_the_same_image() -> None:
     made = recipe(kind="img2img", input=InputRef(hash="ab", name="in.png", denoise=0.4))
     data = job_keys(made, {"ab": "/pictures/in.png"})
     assert (data["input"], data["denoise"]) == ("/pictures/in.png", 0.4)
     JOB_KINDS["img2img"].model_validate(data)
 
 
-def test_a_replay_asks_for_the_picture_itself() -> None:
+def test_a_replay_job_names_the_image_file() -> None:
     data = YAML(typ="safe").load(replay_job_text(Path("/a/x\u2028y.png"), Path("/out"), "again"))
     job = JOB_KINDS["regenerate"].model_validate(data)
     assert job.model_dump(exclude_unset=True)["input"] == {"files": ["/a/x\u2028y.png"]}
@@ -70,7 +70,9 @@ def test_a_replay_asks_for_the_picture_itself() -> None:
 
 
 @pytest.mark.parametrize(("second", "expected"), [((64, 64), (True, 0, 0)), ((64, 65), (False, None, None))])
-def test_comparing(tmp_path: Path, second: tuple[int, int], expected: tuple[bool, int | None, int | None]) -> None:
+def test_images_are_compared_by_pixels_and_by_bytes(
+    tmp_path: Path, second: tuple[int, int], expected: tuple[bool, int | None, int | None]
+) -> None:
     Image.new("RGB", (64, 64), "red").save(tmp_path / "a.png")
     Image.new("RGB", second, "red").save(tmp_path / "b.png", compress_level=0)
     found = compare_images(tmp_path / "a.png", tmp_path / "b.png")
@@ -78,7 +80,7 @@ def test_comparing(tmp_path: Path, second: tuple[int, int], expected: tuple[bool
     assert not found.same_bytes
 
 
-def test_a_recipe_whose_images_are_gone_becomes_a_job_as_far_as_it_goes() -> None:
+def test_a_recipe_with_missing_images_becomes_a_partial_job() -> None:
     control = {"type": "canny", "model": ModelRef(name="c"), "image": "cd", "image_name": "house.png"}
     made = recipe(kind="img2img", input=InputRef(hash="ab", name="in.png", denoise=0.4), control=(control,))
     whole = job_from_recipe(made, {"ab": "/in.png", "cd": "/house.png"})

@@ -1,4 +1,4 @@
-"""Scores that pictures carry: read into the index, filtered, sorted by, shown."""
+"""Scores in image metadata: indexed, filtered, sorted and shown."""
 
 from __future__ import annotations
 
@@ -61,16 +61,16 @@ def found(store: Store, *filters: str, sort: str | None = None) -> list[str | No
         ("-clip_score:>0.02", {"101", "103"}),
     ],
 )
-def test_filters(store: Store, text: str, seeds: set[str]) -> None:
+def test_filters_select_by_score(store: Store, text: str, seeds: set[str]) -> None:
     assert set(found(store, text)) == seeds
 
 
 @pytest.mark.parametrize("sort", ["clip_score", "aesthetic", "sharpness"])
-def test_the_best_come_first_and_the_unscored_last(store: Store, sort: str) -> None:
+def test_results_sort_by_score_with_unscored_images_last(store: Store, sort: str) -> None:
     assert found(store, sort=sort) == ["109", "105", "101", "103"]
 
 
-def test_scores_are_shown_and_stay_when_metadata_is_read_again(store: Store) -> None:
+def test_scores_are_shown_and_survive_a_reparse(store: Store) -> None:
     [hit] = Search(store, FakeQueryEmbedder(lambda _call: None)).query(SearchRequest(filters=("seed:105",))).hits  # type: ignore[arg-type, return-value]
     assert hit.image.scores == {"clip": 0.05, "aesthetic": 5.0, "sharpness": 105.0}
 
@@ -85,7 +85,7 @@ def test_scores_are_shown_and_stay_when_metadata_is_read_again(store: Store) -> 
         ("seed:>18446744073709551614", Filter("seed", "..", low="18446744073709551615")),
     ],
 )
-def test_comparisons_are_ranges(text: str, expected: Filter) -> None:
+def test_comparisons_become_ranges(text: str, expected: Filter) -> None:
     assert parse_filters([text]) == [expected]
 
 

@@ -1,4 +1,4 @@
-"""Questions over a real index with a toy model whose answers are known."""
+"""Searches over a real index with a toy model of known similarities."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def subjects(answer: SearchResults) -> list[str]:
     return [name.partition("-")[0] for name in names(answer)]
 
 
-def test_similar_finds_the_picture_itself_first_and_then_its_like(
+def test_similar_finds_the_image_itself_first_and_then_similar_ones(
     search: Search, library: SampleLibrary, embed: FakeQueryEmbedder
 ) -> None:
     path = library.path("cats/cat-2.png")
@@ -72,7 +72,7 @@ def test_similar_finds_the_picture_itself_first_and_then_its_like(
     assert embed.calls == []
 
 
-def test_similar_by_id_by_hash_and_by_a_copy_elsewhere_need_no_model(
+def test_similar_by_id_by_hash_and_by_a_copy_needs_no_model(
     search: Search, library: SampleLibrary, embed: FakeQueryEmbedder, tmp_path: Path
 ) -> None:
     image_id = library.ids["dogs/dog-0.png"]
@@ -86,7 +86,7 @@ def test_similar_by_id_by_hash_and_by_a_copy_elsewhere_need_no_model(
     assert embed.calls == []
 
 
-def test_similar_to_a_foreign_picture_is_embedded(search: Search, embed: FakeQueryEmbedder, tmp_path: Path) -> None:
+def test_similar_to_a_foreign_image_embeds_it(search: Search, embed: FakeQueryEmbedder, tmp_path: Path) -> None:
     foreign = tmp_path / "house by somebody.png"
     foreign.write_bytes(b"some other bytes")
     answer = search.query(SearchRequest(terms=(term("similar", format_target(target_of_path(foreign))),), limit=5))
@@ -94,13 +94,13 @@ def test_similar_to_a_foreign_picture_is_embedded(search: Search, embed: FakeQue
     assert embed.calls == [EmbedImages("clip_h", (os.fsencode(foreign),))]
 
 
-def test_similar_to_nothing_is_an_error(search: Search, tmp_path: Path) -> None:
+def test_similar_to_an_unknown_target_is_an_error(search: Search, tmp_path: Path) -> None:
     for target in (ImageTarget(image_id=999), target_of_path(tmp_path / "gone.png")):
         with pytest.raises(IndexdError, match="no such picture"):
             search.query(SearchRequest(terms=(term("similar", format_target(target)),)))
 
 
-def test_words_against_the_look_and_against_prompts(search: Search, embed: FakeQueryEmbedder) -> None:
+def test_a_text_is_compared_with_images_and_with_prompts(search: Search, embed: FakeQueryEmbedder) -> None:
     look = search.query(SearchRequest(terms=(term("text", "the sea at night"),), limit=5))
     assert subjects(look) == ["sea"] * 5
     assert set(look.hits[0].scores) == {"clip_h"}
@@ -113,12 +113,12 @@ def test_words_against_the_look_and_against_prompts(search: Search, embed: FakeQ
     ]
 
 
-def test_the_full_text_lifts_what_holds_the_very_word(search: Search) -> None:
+def test_the_full_text_ranks_exact_words_higher(search: Search) -> None:
     answer = search.query(SearchRequest(terms=(term("prompt", '"dog number 3"'),), limit=5))
     assert names(answer)[0] == "dog-3.png"
 
 
-def test_two_terms_want_both(search: Search) -> None:
+def test_two_terms_require_both(search: Search) -> None:
     answer = search.query(SearchRequest(terms=(term("text", "cat"), term("prompt", "cat")), limit=20))
     assert subjects(answer)[:5] == ["cat"] * 5
     mixed = search.query(SearchRequest(terms=(term("text", "cat"), term("text", "dog")), limit=10))
@@ -126,14 +126,14 @@ def test_two_terms_want_both(search: Search) -> None:
     assert set(mixed.hits[0].scores) == {"clip_h", "clip_h#2"}
 
 
-def test_a_negative_weight_pushes_away(search: Search) -> None:
+def test_a_negative_weight_lowers_similar_images(search: Search) -> None:
     answer = search.query(SearchRequest(terms=(term("text", "cat dog"), term("text", "dog", -1.0)), limit=5))
     assert subjects(answer) == ["cat"] * 5
     least = search.query(SearchRequest(terms=(term("text", "cat", -1.0),), limit=15))
     assert "cat" not in subjects(least)
 
 
-def test_filters_decide_who_may_appear(search: Search) -> None:
+def test_filters_restrict_the_hits(search: Search) -> None:
     answer = search.query(SearchRequest(terms=(term("text", "cat"),), filters=("model:juggernaut steps:30..40",)))
     assert answer.candidate_count == len(answer.hits) == 4
     assert set(subjects(answer)) == {"house", "sea"}
@@ -144,7 +144,7 @@ def test_filters_decide_who_may_appear(search: Search) -> None:
     assert search.query(SearchRequest(filters=("model:nobody",), terms=(term("text", "cat"),))).hits == []
 
 
-def test_without_terms_the_newest_come_first_and_can_be_sorted(search: Search, library: SampleLibrary) -> None:
+def test_without_terms_the_newest_images_come_first_and_can_be_sorted(search: Search, library: SampleLibrary) -> None:
     assert {name[-5] for name in names(search.query(SearchRequest(limit=4)))} == {"4"}
     assert {name[-5] for name in names(search.query(SearchRequest(limit=4, sort="oldest")))} == {"0"}
     library.store.annotations.rate([library.ids["seas/sea-1.png"]], 5)
@@ -152,12 +152,12 @@ def test_without_terms_the_newest_come_first_and_can_be_sorted(search: Search, l
     assert search.query(SearchRequest(limit=1)).hits[0].score is None
 
 
-def test_the_best_can_be_shown_in_another_order(search: Search) -> None:
+def test_the_best_hits_can_be_sorted_by_another_key(search: Search) -> None:
     answer = search.query(SearchRequest(terms=(term("text", "cat"),), limit=5, sort="oldest"))
     assert names(answer) == [f"cat-{number}.png" for number in range(5)]
 
 
-def test_missing_pictures_appear_only_when_asked_for(search: Search, library: SampleLibrary) -> None:
+def test_missing_images_are_found_only_on_request(search: Search, library: SampleLibrary) -> None:
     library.store.files.mark_missing(library.root_id, [b"cats/cat-0.png"], 1.0)
     question = SearchRequest(terms=(term("text", "cat"),), limit=5)
     assert "cat-0.png" not in names(search.query(question))
@@ -169,7 +169,7 @@ def test_missing_pictures_appear_only_when_asked_for(search: Search, library: Sa
     assert len(search.query(SearchRequest(limit=15)).hits) == 15
 
 
-def test_a_model_that_is_off_is_a_note_where_something_else_can_answer(library: SampleLibrary) -> None:
+def test_a_disabled_model_is_a_note_when_another_layer_has_results(library: SampleLibrary) -> None:
     def off(call: EmbedText | EmbedImages) -> Embedded:
         raise ModelUnavailable(call.role, "no model is set")
 
@@ -192,7 +192,7 @@ def test_vectors_of_another_model_are_never_compared(library: SampleLibrary) -> 
     assert "changed" in answer.notes[0]
 
 
-def test_a_layer_without_vectors_asks_no_model(tmp_path: Path, embed: FakeQueryEmbedder) -> None:
+def test_a_layer_without_vectors_loads_no_model(tmp_path: Path, embed: FakeQueryEmbedder) -> None:
     with Store.open(tmp_path / "index.db") as store:
         with pytest.raises(IndexdError, match="nothing has been computed for clip_h yet"):
             Search(store, embed).query(SearchRequest(terms=(term("text", "cat"),)))
@@ -200,13 +200,13 @@ def test_a_layer_without_vectors_asks_no_model(tmp_path: Path, embed: FakeQueryE
     assert embed.calls == []
 
 
-def test_a_wrong_filter_costs_no_model(search: Search, embed: FakeQueryEmbedder) -> None:
+def test_an_invalid_filter_loads_no_model(search: Search, embed: FakeQueryEmbedder) -> None:
     with pytest.raises(UsageError, match="did you mean steps"):
         search.query(SearchRequest(terms=(term("text", "cat"),), filters=("stepz:3",)))
     assert embed.calls == []
 
 
-def test_a_picture_that_cannot_be_embedded_is_an_error(library: SampleLibrary, tmp_path: Path) -> None:
+def test_an_image_that_cannot_be_embedded_is_an_error(library: SampleLibrary, tmp_path: Path) -> None:
     def broken(call: EmbedText | EmbedImages) -> Embedded:
         return Embedded(np.full((1, DIM), np.nan, dtype=np.float32), "toy", {0: "the file is cut off"})
 
@@ -218,7 +218,7 @@ def test_a_picture_that_cannot_be_embedded_is_an_error(library: SampleLibrary, t
         )
 
 
-def test_a_picture_without_a_vector_counts_as_average(search: Search, library: SampleLibrary) -> None:
+def test_an_image_without_a_vector_has_an_average_score(search: Search, library: SampleLibrary) -> None:
     from indexd.image_metadata.model import ImageMetadata
 
     library.add("new.png", ImageMetadata(prompt="a cat, unheard of"))
@@ -228,15 +228,13 @@ def test_a_picture_without_a_vector_counts_as_average(search: Search, library: S
     assert new.scores["fulltext"] > 0
 
 
-def test_a_common_word_counts_little_even_when_not_every_hit_is_fetched(
-    search: Search, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_common_word_counts_little_even_with_limited_hits(search: Search, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("indexd.search.search.FULLTEXT_HITS", 3)
     answer = search.query(SearchRequest(terms=(term("prompt", "oil"),), limit=3))
     assert all(abs(hit.score or 0) < 1.5 for hit in answer.hits)
 
 
-def test_the_background_is_read_once_for_a_large_library(
+def test_the_calibration_sample_of_a_large_library_is_read_once(
     library: SampleLibrary, embed: FakeQueryEmbedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads = []
@@ -276,7 +274,7 @@ def prompted(library: SampleLibrary) -> SampleLibrary:
         ("composition", "clip_g", "cat", {"clip_g"}, False),
     ],
 )
-def test_every_prompt_layer_can_be_asked(
+def test_every_prompt_layer_can_be_searched(
     search: Search,
     prompted: SampleLibrary,
     embed: FakeQueryEmbedder,
@@ -292,7 +290,7 @@ def test_every_prompt_layer_can_be_asked(
     assert embed.calls == [EmbedText(role, ("cat",), as_query=as_query)]
 
 
-def test_negative_prompts_are_searched_by_their_words_and_by_no_others(search: Search, library: SampleLibrary) -> None:
+def test_negative_prompts_are_searched_only_in_their_own_texts(search: Search, library: SampleLibrary) -> None:
     from indexd.image_metadata.model import ImageMetadata
 
     library.add("odd.png", ImageMetadata(prompt="fine art", negative_prompt="extra fingers"))
@@ -304,14 +302,14 @@ def test_negative_prompts_are_searched_by_their_words_and_by_no_others(search: S
     assert names(search.query(SearchRequest(terms=(term("prompt", "extra fingers"),))))[0] == "fingers.png"
 
 
-def test_notes_name_the_option_that_was_given(search: Search) -> None:
+def test_notes_name_the_given_option(search: Search) -> None:
     answer = search.query(SearchRequest(terms=(term("text", "cat"), term("style", "cat"), term("style", "dog", -1.0))))
     assert [note.partition(" was")[0] for note in answer.notes] == ["--style", "--not-style"]
     unlike = search.query(SearchRequest(terms=(term("prompt", "cat"), term("prompt", "dog", -1.0)), explain=True))
     assert {part.term for part in unlike.hits[0].parts or ()} == {"--prompt cat", "--unlike-prompt dog"}
 
 
-def test_weights_decide_between_two_pictures(search: Search, library: SampleLibrary) -> None:
+def test_weights_decide_between_two_images(search: Search, library: SampleLibrary) -> None:
     def first(cat: float, dog: float) -> str:
         terms = [
             term("similar", format_target(target_of_path(library.path(f"{subject}s/{subject}-0.png"))), weight)
@@ -322,7 +320,7 @@ def test_weights_decide_between_two_pictures(search: Search, library: SampleLibr
     assert (first(2.0, 1.0), first(1.0, 2.0), first(1.0, -1.0), first(-1.0, 1.0)) == ("cat", "dog", "cat", "dog")
 
 
-def test_explaining_says_where_each_score_comes_from(search: Search) -> None:
+def test_explain_lists_the_origin_of_each_score(search: Search) -> None:
     question = SearchRequest(terms=(term("prompt", "dog", 2.0), term("text", "cat", -0.5)), limit=3)
     assert search.query(question).hits[0].parts is None
     hit = search.query(question.model_copy(update={"explain": True})).hits[0]
@@ -343,7 +341,7 @@ def large(tmp_path: Path) -> Iterator[SampleLibrary]:
         yield make_library(store, tmp_path / "large", images_per_subject=30)
 
 
-def test_what_does_not_fit_is_left_out(large: SampleLibrary, embed: FakeQueryEmbedder) -> None:
+def test_hits_below_the_cutoff_are_left_out(large: SampleLibrary, embed: FakeQueryEmbedder) -> None:
     search = Search(large.store, embed)
     cats = search.query(SearchRequest(terms=(term("text", "cat"),), limit=100))
     assert subjects(cats) == ["cat"] * 30
@@ -360,7 +358,7 @@ def test_what_does_not_fit_is_left_out(large: SampleLibrary, embed: FakeQueryEmb
     assert (len(few.hits), few.cutoff) == (4, None)
 
 
-def test_what_holds_the_words_fits_by_them(large: SampleLibrary) -> None:
+def test_images_with_the_words_pass_the_cutoff(large: SampleLibrary) -> None:
     def off(call: EmbedText | EmbedImages) -> Embedded:
         raise ModelUnavailable(call.role, "no model is set")
 
@@ -370,7 +368,7 @@ def test_what_holds_the_words_fits_by_them(large: SampleLibrary) -> None:
     assert max(hit.score or 0 for hit in answer.hits) < 1
 
 
-def test_pushing_away_orders_and_lifts_nothing_over_the_cut_off(large: SampleLibrary, embed: FakeQueryEmbedder) -> None:
+def test_a_negative_weight_lifts_no_image_over_the_cutoff(large: SampleLibrary, embed: FakeQueryEmbedder) -> None:
     search = Search(large.store, embed)
     cats = search.query(SearchRequest(terms=(term("text", "cat"), term("prompt", "dog", -5.0)), limit=100))
     assert set(subjects(cats)) == {"cat"}
@@ -378,7 +376,7 @@ def test_pushing_away_orders_and_lifts_nothing_over_the_cut_off(large: SampleLib
     assert (set(subjects(away)), away.cutoff) == ({"dog", "house", "sea"}, None)
 
 
-def test_a_link_that_a_person_names_is_followed(
+def test_a_link_named_by_the_user_is_followed(
     search: Search, library: SampleLibrary, embed: FakeQueryEmbedder, tmp_path: Path
 ) -> None:
     elsewhere = tmp_path / "cat-elsewhere.png"

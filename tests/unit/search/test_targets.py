@@ -1,4 +1,4 @@
-"""How pictures are named on the command line and on the wire."""
+"""Image targets on the command line and in requests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from indexd.search.query.image_target import (
         ImageTarget(path=os.path.abspath("/x").encode() + b"\xff.png"),
     ],
 )
-def test_what_travels_comes_back(target: ImageTarget) -> None:
+def test_targets_are_serialized_and_parsed(target: ImageTarget) -> None:
     text = format_target(target)
     assert text.isascii()
     assert parse_target(text) == target
@@ -56,6 +56,6 @@ def test_an_existing_file_wins_over_an_id(tmp_path: Path, monkeypatch: pytest.Mo
         "url:http://x",
     ],
 )
-def test_what_names_nothing_is_refused(text: str) -> None:
+def test_an_invalid_target_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         parse_target(text)

@@ -1,4 +1,4 @@
-"""The codes in memory follow the index: filled in the background, kept current by every write, never another revision's."""
+"""The codes in memory follow the index: loaded in the background, updated by every write, never of another revision."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from indexd.vector_index.code_index import CandidateLimits, CodeSetId
 from indexd.vector_index.estimate import encode_query
 from indexd.vector_index.quantize import ROTATION_SEED
 from indexd.vector_index.vector_cache import VectorCache
-from tests.unit.store.made_up import take_vectors
+from tests.unit.store.sample_rows import take_vectors
 
 LAYER = "clip_h"
 DIM = 256
@@ -108,9 +108,7 @@ class Counting:
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.1, 0.005])
-def test_the_best_are_those_of_brute_force_whatever_a_filter_leaves(
-    store: Store, cache: VectorCache, share: float
-) -> None:
+def test_the_best_hits_equal_brute_force_under_any_filter(store: Store, cache: VectorCache, share: float) -> None:
     ids, vectors = _fill(store, 4000)
     store.vectors.requantize_layer(LAYER)
     cache.start()
@@ -124,9 +122,7 @@ def test_the_best_are_those_of_brute_force_whatever_a_filter_leaves(
 
 
 @pytest.mark.parametrize("asked", ["in memory", "in the tables"])
-def test_a_batch_far_ahead_of_all_others_does_not_stand_in_their_way(
-    store: Store, cache: VectorCache, asked: str
-) -> None:
+def test_a_batch_far_ahead_of_all_others_hides_no_other_hits(store: Store, cache: VectorCache, asked: str) -> None:
     """Who asks for 200 and has a batch of 40 that are all alike gets the 160 after them as well."""
     ids = add_pictures(store, 3000)
     vectors = cone(3000, DIM, 1)
@@ -146,7 +142,7 @@ def test_a_batch_far_ahead_of_all_others_does_not_stand_in_their_way(
         assert len(set(found) & _best(there, rows, vectors[0], 200)) > 120
 
 
-def test_questions_are_answered_before_while_and_after_it_is_filled(store: Store, cache: VectorCache) -> None:
+def test_searches_work_before_during_and_after_loading(store: Store, cache: VectorCache) -> None:
     ids, vectors = _fill(store, 1500)
     before = store.vectors.nearest(LAYER, vectors[3], 1)
     assert not cache.is_ready(LAYER)
@@ -160,7 +156,7 @@ def test_questions_are_answered_before_while_and_after_it_is_filled(store: Store
     assert cache.nbytes >= 1500 * DIM // 8
 
 
-def test_what_is_put_replaced_and_removed_afterwards_counts_at_once(store: Store, cache: VectorCache) -> None:
+def test_later_changes_take_effect_at_once(store: Store, cache: VectorCache) -> None:
     ids, _ = _fill(store, 300)
     cache.start()
     cache.wait_until_filled()
@@ -177,7 +173,7 @@ def test_what_is_put_replaced_and_removed_afterwards_counts_at_once(store: Store
     assert store.vectors.get(LAYER, new[1]) is None
 
 
-def test_another_revision_is_never_mixed_in_and_comes_back_whole(store: Store, cache: VectorCache) -> None:
+def test_revisions_are_never_mixed_and_load_completely(store: Store, cache: VectorCache) -> None:
     ids, vectors = _fill(store, 200, "one")
     cache.start()
     cache.wait_until_filled()
@@ -192,7 +188,7 @@ def test_another_revision_is_never_mixed_in_and_comes_back_whole(store: Store, c
     assert store.vectors.nearest(LAYER, vectors[120], 1)[0][0] == ids[120]
 
 
-def test_codes_written_anew_are_read_anew(store: Store, cache: VectorCache) -> None:
+def test_requantized_codes_are_reloaded(store: Store, cache: VectorCache) -> None:
     ids, vectors = _fill(store, 2500)
     cache.start()
     cache.wait_until_filled()
@@ -203,9 +199,7 @@ def test_codes_written_anew_are_read_anew(store: Store, cache: VectorCache) -> N
     assert counting.answered == 20
 
 
-def test_a_layer_that_cannot_be_read_now_is_filled_later(
-    store: Store, cache: VectorCache, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unreadable_layer_is_loaded_later(store: Store, cache: VectorCache, monkeypatch: pytest.MonkeyPatch) -> None:
     ids, vectors = _fill(store, 3000)
     store.vectors.requantize_layer(LAYER)
     in_use, troubles = store.vectors.active_codes, iter([StoreUnavailable("no file handle is left")])
@@ -224,7 +218,7 @@ def test_a_layer_that_cannot_be_read_now_is_filled_later(
     assert counting.answered == 20
 
 
-def test_after_a_restart_everything_is_there_again(tmp_path: Path) -> None:
+def test_a_restart_reloads_everything(tmp_path: Path) -> None:
     with Store.open(tmp_path / "restarted.db") as store:
         ids, vectors = _fill(store, 3000)
         store.vectors.requantize_layer(LAYER)
@@ -243,7 +237,7 @@ def test_after_a_restart_everything_is_there_again(tmp_path: Path) -> None:
         assert bugs == []
 
 
-def test_what_is_read_in_bulk_is_what_sqlite_vec_says(store: Store) -> None:
+def test_bulk_reads_equal_those_of_sqlite_vec(store: Store) -> None:
     """The chunks are read as they lie; a sqlite-vec that keeps them in another way must be noticed."""
     ids, _ = _fill(store, 2500)
     take_vectors(store, ids[1000:1100])
@@ -263,7 +257,7 @@ def test_what_is_read_in_bulk_is_what_sqlite_vec_says(store: Store) -> None:
     assert len(read) == 2400
 
 
-def test_it_is_filled_beside_writers_without_missing_any(
+def test_loading_beside_writers_misses_no_vector(
     store: Store, cache: VectorCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(code_tables, "CHUNKS_PER_SLICE", 1)
@@ -296,7 +290,7 @@ def test_it_is_filled_beside_writers_without_missing_any(
         assert store.vectors.nearest(LAYER, replaced[at], 1)[0][0] == ids[at]
 
 
-def test_an_index_that_cannot_be_read_leaves_questions_to_the_tables(
+def test_searches_use_the_tables_while_the_index_is_unreadable(
     store: Store, cache: VectorCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids, vectors = _fill(store, 300)

@@ -1,4 +1,4 @@
-"""Weights before a colon, and what only looks like one."""
+"""Weights in front of a colon, and texts that only look like one."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from indexd.search.query.term_weights import parse_weighted_value
         ("0.5:", 1.0, "0.5:"),
     ],
 )
-def test_words(text: str, weight: float, rest: str) -> None:
+def test_weights_of_texts_are_parsed(text: str, weight: float, rest: str) -> None:
     assert parse_weighted_value(text, "--text", is_image=False) == (weight, rest)
 
 
-def test_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_of_images_are_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert parse_weighted_value("2:00001.png", "--similar", is_image=True) == (2.0, "00001.png")
     assert parse_weighted_value(r"0.5:C:\a.png", "--similar", is_image=True) == (0.5, r"C:\a.png")
     assert parse_weighted_value(r"C:\a.png", "--similar", is_image=True) == (1.0, r"C:\a.png")
 
 
-def test_a_file_of_exactly_this_name_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_with_exactly_this_name_takes_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     name = "2:b.png"
     try:
@@ -48,6 +48,6 @@ def test_a_file_of_exactly_this_name_goes_first(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("text", ["0:cat", "-1:cat", "101:cat", "0.0:cat"])
-def test_a_weight_that_cannot_be(text: str) -> None:
+def test_an_invalid_weight_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match=r"--text .* a weight is above 0 and at most 100; what should push away"):
         parse_weighted_value(text, "--text", is_image=False)

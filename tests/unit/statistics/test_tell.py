@@ -17,7 +17,7 @@ from indexd.statistics.statistics_plot import write_plot
 from indexd.statistics.statistics_report import compute_statistics
 from indexd.store.sqlite.store import Store
 from indexd_schemas.api.library_reports import FiveStarRow, StatisticsReport, StatsKey, StatsRequest
-from tests.unit.store.made_up import Library
+from tests.unit.store.sample_rows import Library
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""An open index in a temporary folder, and a library to fill it with."""
+"""Fixtures: an open index in a temporary folder, and a library that fills it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from indexd.store.sqlite.faulty_vfs import FaultyDisk
 from indexd.store.sqlite.store import Store
-from tests.unit.store.made_up import Clock, Library
+from tests.unit.store.sample_rows import Clock, Library
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Backups: whole, verified, beside writers; brought back; and what a full or failing disk does to them."""
+"""Backups: complete, verified, written beside writers; restores; and a full or failing disk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from indexd.store.sqlite.recovery.index_swap import finish_swap, incoming_path, 
 from indexd.store.sqlite.recovery.restore import restore_backup
 from indexd.store.sqlite.store import Store
 from indexd.store.sqlite.table_kinds import LEDGER_TABLES, USER_DATA_TABLES, non_derived_tables
-from tests.unit.store.made_up import Library, new_job, unit_vectors
+from tests.unit.store.sample_rows import Library, new_job, unit_vectors
 
 
 def fill(store: Store, count: int = 40) -> list[int]:
@@ -35,7 +35,7 @@ def fill(store: Store, count: int = 40) -> list[int]:
     return ids
 
 
-def test_a_backup_opens_as_the_index_it_was_with_vectors_waiting_as_work(store: Store, tmp_path: Path) -> None:
+def test_a_backup_opens_as_an_index_with_an_index_task_for_each_vector(store: Store, tmp_path: Path) -> None:
     ids = fill(store)
     job = store.jobs.list()[0]
     made = write_backup(store.path, tmp_path / "new folder" / "a ?#%.db")
@@ -56,7 +56,7 @@ def test_a_backup_opens_as_the_index_it_was_with_vectors_waiting_as_work(store: 
         assert copy.index_tasks.counts() == {"bge_prompt": {"pending": 40}}
 
 
-def test_a_number_of_a_job_is_not_given_twice_after_a_restore(store: Store, tmp_path: Path) -> None:
+def test_a_job_number_is_not_reused_after_a_restore(store: Store, tmp_path: Path) -> None:
     job = store.jobs.admit(new_job(items=1))
     with store._database.write() as connection:
         connection.execute("DELETE FROM job_item")
@@ -81,7 +81,7 @@ def test_every_table_is_copied_or_named_as_derived(store: Store, tmp_path: Path)
     copy.close()
 
 
-def test_what_is_written_meanwhile_neither_waits_nor_tears_the_backup(
+def test_writes_during_a_backup_neither_wait_nor_make_it_inconsistent(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A rating and a tag that belong together are both in the backup, or neither is."""
@@ -127,7 +127,7 @@ def test_what_is_written_meanwhile_neither_waits_nor_tears_the_backup(
         assert row.note == str(row.rating)
 
 
-def test_a_backup_is_given_up_when_the_program_stops(store: Store, tmp_path: Path) -> None:
+def test_a_backup_is_cancelled_when_the_program_stops(store: Store, tmp_path: Path) -> None:
     fill(store)
     steps: list[str] = []
 
@@ -145,7 +145,7 @@ def test_a_backup_is_given_up_when_the_program_stops(store: Store, tmp_path: Pat
     assert list((tmp_path / "folder").iterdir()) == []
 
 
-def test_nothing_is_overwritten(store: Store, tmp_path: Path) -> None:
+def test_an_existing_file_is_not_overwritten(store: Store, tmp_path: Path) -> None:
     (tmp_path / "mine.db").write_text("mine")
     with pytest.raises(StoreError, match="is there already"):
         write_backup(store.path, tmp_path / "mine.db")
@@ -155,9 +155,7 @@ def test_nothing_is_overwritten(store: Store, tmp_path: Path) -> None:
         write_backup(store.path, tmp_path / "file" / "backup.db")
 
 
-def test_a_disk_that_fills_up_at_any_write_leaves_no_half_backup(
-    store: Store, tmp_path: Path, disk: FaultyDisk
-) -> None:
+def test_a_full_disk_at_any_write_leaves_no_partial_backup(store: Store, tmp_path: Path, disk: FaultyDisk) -> None:
     fill(store)
     folder = tmp_path / "backups"
     failures = 0
@@ -176,14 +174,14 @@ def test_a_disk_that_fills_up_at_any_write_leaves_no_half_backup(
     assert not suspect_marker(store.path).exists()
 
 
-def test_a_backup_that_did_not_reach_the_disk_is_none(store: Store, tmp_path: Path, disk: FaultyDisk) -> None:
+def test_a_backup_whose_sync_failed_is_discarded(store: Store, tmp_path: Path, disk: FaultyDisk) -> None:
     disk.break_syncs_after(0)
     with pytest.raises(StoreError, match="check the disk"):
         write_backup(store.path, tmp_path / "backups" / "backup.db", vfs=disk.name)
     assert list((tmp_path / "backups").iterdir()) == []
 
 
-def test_rows_that_changed_on_their_way_are_noticed(store: Store, tmp_path: Path) -> None:
+def test_rows_that_changed_during_the_copy_are_detected(store: Store, tmp_path: Path) -> None:
     fill(store)
     made = write_backup(store.path, tmp_path / "backup.db")
     with pytest.raises(StoreError, match="does not hold what was copied"):
@@ -195,7 +193,7 @@ def test_rows_that_changed_on_their_way_are_noticed(store: Store, tmp_path: Path
         verify_backup(made.path)
 
 
-def test_a_damaged_index_gives_no_backup_and_is_marked(tmp_path: Path) -> None:
+def test_a_damaged_index_is_marked_and_not_backed_up(tmp_path: Path) -> None:
     path = tmp_path / "index.db"
     with Store.open(path) as store:
         fill(store, 400)
@@ -209,7 +207,7 @@ def test_a_damaged_index_gives_no_backup_and_is_marked(tmp_path: Path) -> None:
     assert not (tmp_path / "backup.db").exists()
 
 
-def test_older_backups_go_only_after_the_new_one_was_verified(
+def test_old_backups_are_deleted_only_after_the_new_one_was_verified(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "backups"
@@ -230,7 +228,7 @@ def test_older_backups_go_only_after_the_new_one_was_verified(
     assert len(list(folder.iterdir())) == 2
 
 
-def test_a_restore_sets_the_present_index_aside_with_its_log(tmp_path: Path) -> None:
+def test_a_restore_renames_the_current_index_with_its_log(tmp_path: Path) -> None:
     path, other = tmp_path / "index.db", tmp_path / "backup.db"
     with Store.open(path) as store:
         ids = fill(store)
@@ -250,7 +248,7 @@ def test_a_restore_sets_the_present_index_aside_with_its_log(tmp_path: Path) -> 
         assert row.rating == 1
 
 
-def test_what_is_no_good_backup_is_refused_and_nothing_moves(tmp_path: Path) -> None:
+def test_an_invalid_backup_is_refused_and_nothing_is_moved(tmp_path: Path) -> None:
     path = tmp_path / "index.db"
     with Store.open(path) as store:
         fill(store)
@@ -283,9 +281,7 @@ def test_what_is_no_good_backup_is_refused_and_nothing_moves(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("steps", range(4))
-def test_an_exchange_that_was_killed_is_ended_by_the_next_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
-) -> None:
+def test_the_next_start_completes_a_killed_restore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
     path = tmp_path / "index.db"
     path.write_bytes(b"old")
     path.with_name("index.db-wal").write_bytes(b"old log")

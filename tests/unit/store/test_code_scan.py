@@ -1,4 +1,4 @@
-"""Codes read from their table as they lie and compared: the nearest are those that looking at all of them gives."""
+"""The scan of a code table finds the same nearest vectors as brute force."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from indexd.vector_index.code_index import CandidateLimits
 from indexd.vector_index.code_scan import refine, scan_slices
 from indexd.vector_index.estimate import encode_query
 from indexd.vector_index.quantize import quantize, split_codes
-from tests.unit.store.made_up import Library, unit_vectors
+from tests.unit.store.sample_rows import Library, unit_vectors
 
 COUNT, DIM, WANTED = 2600, 64, 50
 
 
 @pytest.mark.parametrize("share", [None, 0.5, 0.02, 0.0])
-def test_the_nearest_of_a_table(
+def test_the_scan_finds_the_nearest_codes(
     store: Store, library: Library, monkeypatch: pytest.MonkeyPatch, share: float | None
 ) -> None:
     # So that what is nearest is put together from several reads.

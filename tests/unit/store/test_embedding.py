@@ -1,4 +1,4 @@
-"""Vectors as they are read: in one piece, widened to the very same numbers."""
+"""Vectors are read in one piece and widened exactly."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import numpy as np
 
 from indexd.store.sqlite.store import Store
 from indexd.store.sqlite.vectors.rows import half_to_float32
-from tests.unit.store.made_up import Library, unit_vectors
+from tests.unit.store.sample_rows import Library, unit_vectors
 
 
-def test_halves_become_the_floats_that_numpy_makes_of_them() -> None:
+def test_half_precision_is_widened_as_by_numpy() -> None:
     every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
     finite = np.concatenate([every[np.isfinite(every)]] * 3)
     assert np.array_equal(half_to_float32(finite.tobytes()).view(np.uint32), finite.astype(np.float32).view(np.uint32))
     assert len(half_to_float32(b"")) == 0
 
 
-def test_any_vectors_come_back_as_they_were_put(store: Store, library: Library) -> None:
+def test_stored_vectors_are_read_back_unchanged(store: Store, library: Library) -> None:
     """Bytes of a vector may be anything, the zero that ends a text among them."""
     ids = library.add_many(40)
     vectors = unit_vectors(40, 24)

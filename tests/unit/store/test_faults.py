@@ -1,4 +1,4 @@
-"""A disk that fills up or fails at any moment: nothing half-written, one sentence, and the same store goes on."""
+"""A disk that fills up or fails at any moment: no partial write, one sentence, and the same store continues."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from indexd.store.sqlite.faulty_vfs import FaultyDisk
 from indexd.store.sqlite.migrate import Migration, migrations, open_database
 from indexd.store.sqlite.store import Store
 from indexd_schemas.job_state import JobState
-from tests.unit.store.made_up import Library, new_job, unit_vectors
+from tests.unit.store.sample_rows import Library, new_job, unit_vectors
 
 
-def test_a_disk_that_fills_up_at_any_write_keeps_batches_whole(tmp_path: Path, disk: FaultyDisk) -> None:
+def test_a_full_disk_at_any_write_leaves_no_partial_batch(tmp_path: Path, disk: FaultyDisk) -> None:
     with Store.open(tmp_path / "index.db", vfs=disk.name) as store:
         library = Library(store, store.roots.ensure(b"/pictures", "images"))
         failures = 0
@@ -42,7 +42,7 @@ def test_a_disk_that_fills_up_at_any_write_keeps_batches_whole(tmp_path: Path, d
         assert failures > 3
 
 
-def test_vectors_and_their_work_go_together_when_the_disk_is_full(tmp_path: Path, disk: FaultyDisk) -> None:
+def test_vectors_and_their_index_tasks_are_written_together_on_a_full_disk(tmp_path: Path, disk: FaultyDisk) -> None:
     with Store.open(tmp_path / "index.db", vfs=disk.name) as store:
         library = Library(store, store.roots.ensure(b"/pictures", "images"))
         ids = library.add_many(20, stages=("clip_h",))
@@ -63,7 +63,7 @@ def test_vectors_and_their_work_go_together_when_the_disk_is_full(tmp_path: Path
         assert len(store.vectors.nearest("clip_h", vectors[0], 50)) == 20
 
 
-def test_a_job_is_on_the_disk_when_it_was_admitted(tmp_path: Path, disk: FaultyDisk) -> None:
+def test_an_admitted_job_is_on_the_disk(tmp_path: Path, disk: FaultyDisk) -> None:
     with Store.open(tmp_path / "index.db", vfs=disk.name) as store:
         store.key_values.set("a", "b")
         before = disk.syncs
@@ -86,7 +86,7 @@ def test_a_job_is_on_the_disk_when_it_was_admitted(tmp_path: Path, disk: FaultyD
         assert disk.syncs == before
 
 
-def test_a_job_whose_commit_did_not_reach_the_disk_was_not_admitted(tmp_path: Path, disk: FaultyDisk) -> None:
+def test_a_job_whose_sync_failed_is_not_admitted(tmp_path: Path, disk: FaultyDisk) -> None:
     with Store.open(tmp_path / "index.db", vfs=disk.name) as store:
         disk.break_syncs_after(0)
         with pytest.raises(StoreError, match="check the disk"):
@@ -98,7 +98,7 @@ def test_a_job_whose_commit_did_not_reach_the_disk_was_not_admitted(tmp_path: Pa
         assert len(store.jobs.list()) == 1
 
 
-def test_an_index_that_found_no_room_to_be_made_is_made_later(tmp_path: Path, disk: FaultyDisk) -> None:
+def test_an_index_is_created_once_the_disk_has_space_again(tmp_path: Path, disk: FaultyDisk) -> None:
     for writes in range(0, 40, 3):
         disk.fill_after(writes)
         try:
@@ -111,7 +111,7 @@ def test_an_index_that_found_no_room_to_be_made_is_made_later(tmp_path: Path, di
         assert store.images.count() == 0
 
 
-def test_without_room_for_the_copy_the_form_stays_as_it_is(tmp_path: Path, disk: FaultyDisk) -> None:
+def test_without_space_for_the_copy_the_schema_is_not_migrated(tmp_path: Path, disk: FaultyDisk) -> None:
     path = tmp_path / "index.db"
     Store.open(path).close()
     steps = [*migrations(), Migration(2, "CREATE TABLE later (x)")]

@@ -1,4 +1,4 @@
-"""The set of ids behaves as a set of ids, whatever it was made from."""
+"""IdSet behaves like a set of ids, whatever it was created from."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from indexd.store.id_set import IdSet
 from indexd.store.sqlite.adapters import ids_json
 
 
-def test_it_is_sorted_holds_each_once_and_equals_other_sets() -> None:
+def test_an_id_set_is_sorted_unique_and_equals_other_sets() -> None:
     made = IdSet([5, 1, 5, 3])
     assert made.array.tolist() == [1, 3, 5]
     assert list(made) == [1, 3, 5]
@@ -23,7 +23,7 @@ def test_it_is_sorted_holds_each_once_and_equals_other_sets() -> None:
     assert IdSet([]) == set()
 
 
-def test_ids_in_disorder_are_sorted_alike_whether_they_lie_close_together_or_far_apart() -> None:
+def test_dense_and_sparse_unsorted_ids_are_sorted() -> None:
     chance = np.random.default_rng(1)
     for most in (300, 10**12):
         ids = chance.integers(0, most, 200)
@@ -39,18 +39,18 @@ def test_sets_can_be_combined() -> None:
     assert isinstance(some & other, IdSet)
 
 
-def test_many_are_looked_up_at_once() -> None:
+def test_membership_of_many_ids_is_tested_at_once() -> None:
     assert IdSet([4, 2, 9]).membership_mask(np.array([9, 1, 2, 10])).tolist() == [True, False, True, False]
     assert IdSet([]).membership_mask(np.array([1])).tolist() == [False]
 
 
-def test_of_takes_anything_and_copies_no_such_set() -> None:
+def test_of_accepts_any_collection_and_does_not_copy_an_id_set() -> None:
     made = IdSet.of({9, 7})
     assert IdSet.of(made) is made
     assert made.array.dtype == np.int64
 
 
-def test_ids_travel_to_the_database_as_plain_numbers() -> None:
+def test_ids_are_serialized_as_plain_numbers() -> None:
     assert ids_json(IdSet([2, 1])) == "[1, 2]"
     assert ids_json({3}) == "[3]"
     assert ids_json(np.array([4])) == "[4]"

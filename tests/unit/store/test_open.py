@@ -1,4 +1,4 @@
-"""Opening: made, reopened, brought up to date, or refused with a sentence."""
+"""Opening an index: created, reopened, migrated, or refused with one sentence."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _value(path: Path, sql: str) -> object:
         connection.close()
 
 
-def test_a_new_index_says_whose_it_is_and_which_form_it_has(tmp_path: Path) -> None:
+def test_a_new_index_has_its_application_id_and_schema_version(tmp_path: Path) -> None:
     Store.open(tmp_path / "deep" / "index.db").close()
     path = tmp_path / "deep" / "index.db"
     assert _value(path, "PRAGMA application_id") == APPLICATION_ID
@@ -30,7 +30,7 @@ def test_a_new_index_says_whose_it_is_and_which_form_it_has(tmp_path: Path) -> N
     assert _value(path, "PRAGMA journal_mode") == "wal"
 
 
-def test_closing_leaves_one_file_and_may_be_done_twice(tmp_path: Path) -> None:
+def test_closing_leaves_one_file_and_is_idempotent(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "index.db")
     store.key_values.set("a", "b")
     store.close()
@@ -42,14 +42,14 @@ def test_closing_leaves_one_file_and_may_be_done_twice(tmp_path: Path) -> None:
         store.key_values.set("a", "c")
 
 
-def test_what_was_written_is_there_after_reopening(tmp_path: Path) -> None:
+def test_written_rows_are_present_after_reopening(tmp_path: Path) -> None:
     with Store.open(tmp_path / "index.db") as store:
         store.key_values.set("a", "b")
     with Store.open(tmp_path / "index.db") as store:
         assert store.key_values.get("a") == "b"
 
 
-def test_a_newer_index_is_refused_and_left_alone(tmp_path: Path) -> None:
+def test_a_newer_index_is_refused_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "index.db"
     Store.open(path).close()
     _execute(path, "PRAGMA user_version = 99")
@@ -69,7 +69,7 @@ def test_the_file_of_another_program_is_refused(tmp_path: Path) -> None:
     assert _value(path, "SELECT count(*) FROM sqlite_master") == 1
 
 
-def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "index.db"
     path.write_bytes(b"dear diary, " * 100)
     with pytest.raises(StoreError, match="damaged or is no index"):
@@ -77,12 +77,12 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     assert path.read_bytes().startswith(b"dear diary")
 
 
-def test_a_folder_in_the_place_of_the_index_is_one_sentence(tmp_path: Path) -> None:
+def test_a_folder_at_the_path_of_the_index_is_refused_with_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="cannot open the index"):
         Store.open(tmp_path)
 
 
-def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_reported_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="cannot make the folder of the index"):
         Store.open(tmp_path / "file" / "index.db")
@@ -97,7 +97,7 @@ def test_a_network_file_system_is_refused_before_anything_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_reading_only_needs_an_index_and_writes_nothing(tmp_path: Path) -> None:
+def test_read_only_access_requires_an_index_and_writes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "index.db"
     with pytest.raises(StoreError, match="there is no index"):
         Store.open(path, read_only=True)
@@ -107,7 +107,7 @@ def test_reading_only_needs_an_index_and_writes_nothing(tmp_path: Path) -> None:
         Store.open(path, read_only=True)
 
 
-def test_a_reader_beside_the_daemon_sees_what_was_committed(tmp_path: Path) -> None:
+def test_a_reader_beside_the_daemon_sees_committed_rows(tmp_path: Path) -> None:
     path = tmp_path / "index.db"
     with Store.open(path) as daemon:
         daemon.key_values.set("a", "1")
@@ -119,7 +119,7 @@ def test_a_reader_beside_the_daemon_sees_what_was_committed(tmp_path: Path) -> N
                 reader.key_values.set("a", "3")
 
 
-def test_two_processes_may_make_the_index_at_the_same_time(tmp_path: Path) -> None:
+def test_two_processes_can_create_the_index_at_the_same_time(tmp_path: Path) -> None:
     path, failures = tmp_path / "index.db", []
 
     def make() -> None:
@@ -139,7 +139,7 @@ def test_two_processes_may_make_the_index_at_the_same_time(tmp_path: Path) -> No
 SECOND = Migration(2, "ALTER TABLE meta ADD COLUMN kept_since REAL;")
 
 
-def test_a_migration_keeps_a_whole_copy_of_the_old_form(tmp_path: Path) -> None:
+def test_a_migration_keeps_a_complete_copy_of_the_old_schema(tmp_path: Path) -> None:
     path = tmp_path / "index.db"
     with Store.open(path) as store:
         store.key_values.set("a", "b")
@@ -152,7 +152,7 @@ def test_a_migration_keeps_a_whole_copy_of_the_old_form(tmp_path: Path) -> None:
     assert sorted(file.name for file in tmp_path.iterdir()) == ["index.db", "index.db.v1.bak"]
 
 
-def test_a_migration_that_fails_half_way_leaves_the_old_form(tmp_path: Path) -> None:
+def test_a_failed_migration_leaves_the_old_schema(tmp_path: Path) -> None:
     path = tmp_path / "index.db"
     Store.open(path).close()
     broken = Migration(2, "CREATE TABLE half (x); CREATE TABLE half (x);")
@@ -164,7 +164,7 @@ def test_a_migration_that_fails_half_way_leaves_the_old_form(tmp_path: Path) -> 
     assert _value(path, "PRAGMA user_version") == 2
 
 
-def test_reading_an_index_of_an_older_form_says_who_can_change_it(tmp_path: Path) -> None:
+def test_reading_an_index_of_an_older_schema_says_how_to_migrate_it(tmp_path: Path) -> None:
     path = tmp_path / "index.db"
     Store.open(path).close()
     with pytest.raises(StoreError, match="older indexd; start the daemon once"):

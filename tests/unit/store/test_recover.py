@@ -1,4 +1,4 @@
-"""A damaged index at start: set aside, made anew, and nothing that a person entered is lost that could be read anywhere."""
+"""A damaged index at the start is renamed and rebuilt, and every readable annotation is kept."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from indexd.store.sqlite.recovery.backup_retention import backup_path
 from indexd.store.sqlite.recovery.header_vfs import open_with_header, read_header_if_truncated
 from indexd.store.sqlite.recovery.recover import RecoveryReport, recover_index
 from indexd.store.sqlite.store import Store
-from tests.unit.store.made_up import Library, new_job, unit_vectors
+from tests.unit.store.sample_rows import Library, new_job, unit_vectors
 
 STAGES: dict[str, StageInput] = {"thumbnail": "image", "clip_h": "image", "bge_prompt": "prompt"}
 PICTURES = 900
@@ -135,7 +135,7 @@ def facts(home: Home, store: Store) -> dict[int, tuple[object, ...]]:
     }
 
 
-def test_a_whole_index_is_left_alone(home: Home) -> None:
+def test_an_intact_index_is_not_changed(home: Home) -> None:
     before = home.path.read_bytes()
     assert home.recover(whole=False) is None
     assert home.recover() is None
@@ -143,7 +143,7 @@ def test_a_whole_index_is_left_alone(home: Home) -> None:
     assert [file.name for file in home.path.parent.iterdir()] == ["index.db"]
 
 
-def test_no_index_is_no_damage(tmp_path: Path) -> None:
+def test_a_missing_index_is_not_damage(tmp_path: Path) -> None:
     assert recover_index(tmp_path / "index.db", tmp_path / "backups", NOW, STAGES) is None
     (tmp_path / "index.db").touch()
     assert recover_index(tmp_path / "index.db", tmp_path / "backups", NOW, STAGES) is None
@@ -198,7 +198,7 @@ def leave_only_the_first_page(home: Home) -> None:
     "damage",
     [truncate, zero_the_header, flip_in_the_header, zero_the_first_page, empty_the_file, leave_only_the_first_page],
 )
-def test_with_a_backup_of_everything_nothing_is_lost(home: Home, damage: object) -> None:
+def test_with_a_complete_backup_nothing_is_lost(home: Home, damage: object) -> None:
     home.back_up()
     damage(home)  # type: ignore[operator]
     damaged = home.path.read_bytes()
@@ -225,9 +225,7 @@ def test_with_a_backup_of_everything_nothing_is_lost(home: Home, damage: object)
 
 
 @pytest.mark.parametrize("damage", [zero_the_header, flip_in_the_header])
-def test_without_a_header_and_without_a_backup_everything_is_read_from_the_file_itself(
-    home: Home, damage: object
-) -> None:
+def test_without_header_and_backup_everything_is_read_from_the_file(home: Home, damage: object) -> None:
     damage(home)  # type: ignore[operator]
     assert home.recover(whole=False) is not None
     with home.check() as store:
@@ -235,7 +233,7 @@ def test_without_a_header_and_without_a_backup_everything_is_read_from_the_file_
 
 
 @pytest.mark.parametrize("table", ["image_text", "raw_chunk", "lora_use", "file", "image_by_model", "prompt_fts_data"])
-def test_a_lost_page_of_facts_costs_nothing_that_was_entered(home: Home, table: str) -> None:
+def test_a_lost_page_of_metadata_loses_no_annotation(home: Home, table: str) -> None:
     with Store.open(home.path) as store:
         before = facts(home, store)
     home.spoil(home.page_of(table))
@@ -253,7 +251,7 @@ def test_a_lost_page_of_facts_costs_nothing_that_was_entered(home: Home, table: 
         assert store.index_tasks.counts() == {stage: {"pending": PICTURES} for stage in STAGES}
 
 
-def test_pictures_whose_own_row_is_lost_keep_what_was_entered_by_their_place(home: Home) -> None:
+def test_images_without_a_row_keep_their_annotations_by_path(home: Home) -> None:
     with Store.open(home.path) as store:
         before = facts(home, store)
     home.spoil(home.page_of("image", 1))
@@ -269,7 +267,7 @@ def test_pictures_whose_own_row_is_lost_keep_what_was_entered_by_their_place(hom
             assert store.index_tasks.counts()[stage] == {"pending": PICTURES}
 
 
-def test_another_picture_in_that_place_does_not_inherit_what_was_entered(home: Home) -> None:
+def test_another_image_at_the_same_path_does_not_inherit_annotations(home: Home) -> None:
     home.spoil(home.page_of("image"))
     assert home.recover() is not None
     with Store.open(home.path) as store:
@@ -287,7 +285,7 @@ def test_another_picture_in_that_place_does_not_inherit_what_was_entered(home: H
 
 
 @pytest.mark.parametrize("table", ["rating", "tag", "note", "job", "job_item"])
-def test_a_lost_page_of_entries_comes_from_the_backup(home: Home, table: str) -> None:
+def test_a_lost_page_of_annotations_is_restored_from_the_backup(home: Home, table: str) -> None:
     home.back_up()
     home.spoil(home.page_of(table))
     recovered = home.recover()
@@ -297,7 +295,7 @@ def test_a_lost_page_of_entries_comes_from_the_backup(home: Home, table: str) ->
     home.check().close()
 
 
-def test_what_was_changed_since_the_backup_stays_as_it_was_changed(home: Home) -> None:
+def test_changes_since_the_backup_are_kept(home: Home) -> None:
     """Only what could not be read comes from the backup: a tag that was taken off is not put on again."""
     home.back_up()
     with Store.open(home.path) as store:
@@ -315,7 +313,7 @@ def test_what_was_changed_since_the_backup_stays_as_it_was_changed(home: Home) -
         assert store.images.count() == PICTURES
 
 
-def test_a_damaged_backup_is_passed_over_for_an_older_good_one(home: Home) -> None:
+def test_a_damaged_backup_is_skipped_for_an_older_valid_one(home: Home) -> None:
     home.back_up()
     newer = backup_path(home.backups, YESTERDAY + 100)
     newer.write_bytes(home.path.read_bytes()[: 3 * PAGE_BYTES])
@@ -328,7 +326,7 @@ def test_a_damaged_backup_is_passed_over_for_an_older_good_one(home: Home) -> No
     assert newer.exists()
 
 
-def test_any_bytes_may_be_wrong(home: Home) -> None:
+def test_the_recovery_handles_any_changed_bytes(home: Home) -> None:
     """Whatever pages are lost, the start gets an index that is whole, and the damaged one is kept."""
     home.back_up()
     whole = home.path.read_bytes()
@@ -349,7 +347,7 @@ def test_any_bytes_may_be_wrong(home: Home) -> None:
             assert recovered.aside.exists()
 
 
-def test_a_deleted_log_leaves_an_index_that_opens_or_is_mended(home: Home) -> None:
+def test_after_deletion_of_the_log_the_index_opens_or_is_recovered(home: Home) -> None:
     home.back_up()
     with Store.open(home.path) as store:
         store.annotations.rate(list(home.sightings), 2)
@@ -363,7 +361,7 @@ def test_a_deleted_log_leaves_an_index_that_opens_or_is_mended(home: Home) -> No
     home.check().close()
 
 
-def test_a_young_index_whose_log_was_deleted_comes_from_the_backup(home: Home) -> None:
+def test_a_new_index_whose_log_was_deleted_is_restored_from_the_backup(home: Home) -> None:
     home.back_up()
     home.path.unlink()
     connection = apsw.Connection(str(home.path))
@@ -374,7 +372,7 @@ def test_a_young_index_whose_log_was_deleted_comes_from_the_backup(home: Home) -
     home.check().close()
 
 
-def test_damage_that_is_met_leaves_a_mark_and_is_told(home: Home) -> None:
+def test_damage_found_while_reading_leaves_a_marker_and_is_reported(home: Home) -> None:
     told: list[IndexDamaged] = []
     home.spoil(home.page_of("image_text", 3))
     # The quick look at a start reads both ends of every table, and not each page.
@@ -390,7 +388,7 @@ def test_damage_that_is_met_leaves_a_mark_and_is_told(home: Home) -> None:
     home.check().close()
 
 
-def test_without_room_for_the_new_index_the_damaged_one_stays_where_it_is(
+def test_without_space_for_the_new_index_the_damaged_one_stays_in_place(
     home: Home, monkeypatch: pytest.MonkeyPatch, disk: FaultyDisk
 ) -> None:
     home.spoil(home.page_of("image_text", 3))
@@ -408,7 +406,7 @@ def test_without_room_for_the_new_index_the_damaged_one_stays_where_it_is(
     home.check().close()
 
 
-def test_a_rebuilding_that_was_killed_begins_again(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_rebuild_starts_again(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     home.spoil(home.page_of("image_text", 3))
 
     def killed(*_: object) -> None:
@@ -423,7 +421,7 @@ def test_a_rebuilding_that_was_killed_begins_again(home: Home, monkeypatch: pyte
     assert not list(home.path.parent.glob("*.incoming*"))
 
 
-def test_the_rest_of_a_page_that_broke_off_is_lost_and_not_zeros(tmp_path: Path) -> None:
+def test_a_truncated_page_counts_as_lost_and_not_as_zeros(tmp_path: Path) -> None:
     path = tmp_path / "index.db"
     connection = apsw.Connection(str(path))
     connection.execute(f"PRAGMA page_size = {PAGE_BYTES}").fetchall()

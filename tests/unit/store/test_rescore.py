@@ -1,4 +1,4 @@
-"""Candidates are scored as far as it takes to be sure of the best, and no further."""
+"""Candidates are rescored until the best are certain, and no further."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from indexd.store.sqlite.store import Store
 from indexd.store.sqlite.vectors import rescore
 from indexd.vector_index.code_index import CandidateLimits, Candidates, CodeSetId
 from indexd.vector_index.estimate import QueryCode
-from tests.unit.store.made_up import Library, take_vectors
+from tests.unit.store.sample_rows import Library, take_vectors
 
 DIM = 32
 COUNT = 4000
@@ -58,7 +58,7 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return steps
 
 
-def test_estimates_that_are_sure_need_one_look(store: Store, library: Library, scored: list[int]) -> None:
+def test_exact_estimates_need_one_rescoring_round(store: Store, library: Library, scored: list[int]) -> None:
     cosines = np.concatenate([np.linspace(0.9, 0.8, 20), np.linspace(0.7, 0.1, COUNT - 20)])
     ids, query = _library(store, library, cosines)
     store.vectors.attach(Ranked(ids, cosines, noise=1e-3))
@@ -67,9 +67,7 @@ def test_estimates_that_are_sure_need_one_look(store: Store, library: Library, s
     assert scored == [40]
 
 
-def test_estimates_that_are_not_are_looked_at_as_far_as_their_noise_reaches(
-    store: Store, library: Library, scored: list[int]
-) -> None:
+def test_noisy_estimates_are_rescored_within_their_noise(store: Store, library: Library, scored: list[int]) -> None:
     chance = np.random.default_rng(2)
     cosines = np.linspace(0.9, 0.1, COUNT)
     noise = 0.02
@@ -82,14 +80,14 @@ def test_estimates_that_are_not_are_looked_at_as_far_as_their_noise_reaches(
     assert 150 < sum(scored) < 400
 
 
-def test_there_is_an_end_to_looking(store: Store, library: Library, scored: list[int]) -> None:
+def test_rescoring_is_bounded(store: Store, library: Library, scored: list[int]) -> None:
     ids, query = _library(store, library, np.linspace(0.9, 0.1, COUNT))
     store.vectors.attach(Ranked(ids, np.linspace(0.9, 0.1, COUNT), noise=1.0))
     store.vectors.nearest("clip_h", query, 20)
     assert sum(scored) == 1000
 
 
-def test_candidates_whose_vector_is_gone_are_passed_over(store: Store, library: Library) -> None:
+def test_candidates_without_a_vector_are_skipped(store: Store, library: Library) -> None:
     ids, query = _library(store, library, np.linspace(0.9, 0.1, 3000))
     store.vectors.attach(Ranked(ids, np.linspace(0.9, 0.1, 3000), noise=1e-6))
     take_vectors(store, ids[:250])
@@ -97,7 +95,7 @@ def test_candidates_whose_vector_is_gone_are_passed_over(store: Store, library: 
     assert [image_id for image_id, _ in found] == ids[250:255]
 
 
-def test_there_are_as_many_as_asked_for_although_vectors_are_gone(store: Store, library: Library) -> None:
+def test_missing_vectors_do_not_reduce_the_number_of_hits(store: Store, library: Library) -> None:
     ids, query = _library(store, library, np.linspace(0.9, 0.1, 3000))
     store.vectors.attach(Ranked(ids, np.linspace(0.9, 0.1, 3000), noise=1e-6))
     take_vectors(store, ids[100:150])

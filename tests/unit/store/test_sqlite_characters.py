@@ -1,4 +1,4 @@
-"""What people say of faces is kept whatever a clustering decides, and every correction can be undone."""
+"""Face labels survive every clustering, and every correction can be undone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from indexd.store.sqlite.recovery.backup import write_backup
 from indexd.store.sqlite.recovery.rebuild import rebuild
 from indexd.store.sqlite.store import Store
 from indexd.worker.calls import FoundRegion
-from tests.unit.store.made_up import Library
+from tests.unit.store.sample_rows import Library
 
 DIM = 8
 
@@ -57,7 +57,7 @@ def faces(store: Store, library: Library) -> Faces:
     return Faces(store, library)
 
 
-def test_a_backup_and_a_mended_index_have_everything_that_was_said(store: Store, faces: Faces, tmp_path: Path) -> None:
+def test_a_backup_and_a_recovered_index_keep_all_face_labels(store: Store, faces: Faces, tmp_path: Path) -> None:
     one, two, three = faces.cluster([-1, -1, -1, -2, -2, -3])
     ids = faces.ids.tolist()
     store.corrections.set_name(one, "Luna")

@@ -1,4 +1,4 @@
-"""Regions keep their ids when they are found again, their vectors are found by region, and whoever builds on them hears."""
+"""Regions keep their ids, their vectors are found by region, and subscribers receive every change."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from indexd.store.sqlite.store import Store
 from indexd.store.sqlite.vectors.code_tables import classify_fill_failure
 from indexd.vector_index.vector_cache import VectorCache
 from indexd.worker.calls import Box, FoundRegion
-from tests.unit.store.made_up import Library
+from tests.unit.store.sample_rows import Library
 
 DIM = 16
 LEFT: Box = (0.1, 0.1, 0.2, 0.2)
@@ -44,7 +44,7 @@ def put(store: Store, revision: int, found: dict[int, list[FoundRegion]], seed: 
     return vectors
 
 
-def test_what_a_person_spoke_of_stays_though_it_is_not_found_again(
+def test_a_labelled_face_stays_when_it_is_not_detected_again(
     store: Store, library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = Database(tmp_path / "index.db")
@@ -64,7 +64,7 @@ def test_what_a_person_spoke_of_stays_though_it_is_not_found_again(
     database.close()
 
 
-def test_forgetting_a_picture_takes_its_faces_along_and_no_others(store: Store, library: Library) -> None:
+def test_forgetting_an_image_deletes_its_faces_and_no_others(store: Store, library: Library) -> None:
     bugs: list[BaseException] = []
     cache = VectorCache(store.vectors, [FACE_LAYER], classify_fill_failure, bugs.append)
     cache.start()
@@ -88,7 +88,7 @@ def test_forgetting_a_picture_takes_its_faces_along_and_no_others(store: Store, 
     assert bugs == []
 
 
-def test_vectors_come_in_slices_and_in_one_matrix(store: Store, library: Library) -> None:
+def test_vectors_are_read_in_slices_and_as_one_matrix(store: Store, library: Library) -> None:
     image = library.add("a.png")
     count = SLICE_FACES + 10
     boxes = [(n / count, 0.0, 0.5 / count, 1.0) for n in range(count)]
@@ -103,7 +103,7 @@ def test_vectors_come_in_slices_and_in_one_matrix(store: Store, library: Library
     assert [row.id for row in store.faces.regions_after(int(whole.ids[-3]), 10)] == whole.ids[-2:].tolist()
 
 
-def test_a_backup_keeps_regions_and_asks_for_their_vectors(store: Store, library: Library, tmp_path: Path) -> None:
+def test_a_backup_keeps_regions_and_queues_their_vectors(store: Store, library: Library, tmp_path: Path) -> None:
     image = library.add("a.png")
     put(store, seen(store), {image: [region()]})
     (before,) = store.faces.of_image(image)
@@ -114,7 +114,7 @@ def test_a_backup_keeps_regions_and_asks_for_their_vectors(store: Store, library
         assert [row.id for row in copy.faces.of_image(image)] == [before.id]
 
 
-def test_the_check_of_an_index_looks_at_faces_too(store: Store, library: Library) -> None:
+def test_the_index_check_includes_faces(store: Store, library: Library) -> None:
     image = library.add("a.png")
     put(store, seen(store), {image: [region()]})
     path = store.path

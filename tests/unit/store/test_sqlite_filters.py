@@ -1,4 +1,4 @@
-"""Conditions on metadata, alone, together and turned round."""
+"""Conditions on metadata: single, combined and negated."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from indexd.store.records import Filter, RootRow
 from indexd.store.sqlite.filters.condition_builders import id_subquery
 from indexd.store.sqlite.filters.conditions import build_condition
 from indexd.store.sqlite.store import Store
-from tests.unit.store.made_up import Library
+from tests.unit.store.sample_rows import Library
 
 
 def _is(key: str, value: str, negate: bool = False) -> Filter:
@@ -35,7 +35,7 @@ PATTERNS = (
 
 
 @pytest.mark.parametrize("value", PATTERNS)
-def test_a_folder_answered_from_the_index_is_what_reading_every_path_finds(store: Store, value: str) -> None:
+def test_the_index_of_folders_finds_the_same_as_reading_every_path(store: Store, value: str) -> None:
     named = {"/pictures": "pictures", "/pictures/june": "june", "/Other": "Other"}
     roots = {store.roots.ensure(path.encode(), "images").id: name for path, name in named.items()}
     for root in roots:
@@ -64,7 +64,7 @@ def test_a_folder_is_found_without_reading_every_path(store: Store, library: Lib
     assert "file_by_path (root_id=? AND display>? AND display<?)" in told
 
 
-def test_a_condition_that_is_a_list_of_ids_is_taken_as_one() -> None:
+def test_a_condition_on_a_list_of_ids_is_one_condition() -> None:
     assert (
         id_subquery("(image.id IN (SELECT image_id FROM a WHERE b IN (1)))") == "SELECT image_id FROM a WHERE b IN (1)"
     )
@@ -73,7 +73,7 @@ def test_a_condition_that_is_a_list_of_ids_is_taken_as_one() -> None:
     assert id_subquery("(image.steps >= ?)") is None
 
 
-def test_only_a_filter_alone_is_answered_from_the_index_of_its_numbers(store: Store) -> None:
+def test_only_a_single_filter_uses_the_index_of_its_numbers(store: Store) -> None:
     wanted = _range("steps", "20", "30")
 
     def plan(alone: bool) -> str:

@@ -1,4 +1,4 @@
-"""Words: what people type is data, whatever it looks like."""
+"""Full-text queries treat any input as data."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import pytest
 from indexd.store.sqlite.library import fulltext as fulltext_module
 from indexd.store.sqlite.library.fulltext import match_expression
 from indexd.store.sqlite.store import Store
-from tests.unit.store.made_up import Library
+from tests.unit.store.sample_rows import Library
 
 
-def test_beyond_what_is_ranked_the_newest_come_first(
+def test_beyond_the_ranked_hits_the_newest_come_first(
     store: Store, library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fulltext_module, "MAX_RANKED_HITS", 5)
@@ -24,7 +24,7 @@ def test_the_expression_quotes_every_word() -> None:
 
 
 @pytest.mark.parametrize("ranked", [True, False])
-def test_among_very_many_the_hits_are_the_same(
+def test_a_large_set_of_candidates_gives_the_same_hits(
     store: Store, library: Library, monkeypatch: pytest.MonkeyPatch, ranked: bool
 ) -> None:
     ids = [library.add(f"{number}.png", prompt="a fox " * (number % 3 + 1)) for number in range(12)]

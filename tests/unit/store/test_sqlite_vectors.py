@@ -1,4 +1,4 @@
-"""Vectors: what is put is found, revisions are never mixed, and codes are exchanged under the eyes of questions."""
+"""Stored vectors are found, revisions are never mixed, and code tables are swapped while searches run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from indexd.store.sqlite.store import Store
 from indexd.store.sqlite.vectors import requantize as recode_module
 from indexd.store.sqlite.vectors import vectors as vectors_module
-from tests.unit.store.made_up import Library, unit_vectors
+from tests.unit.store.sample_rows import Library, unit_vectors
 
 DIM = 64
 
@@ -48,7 +48,7 @@ def test_a_large_library_is_searched_by_codes(
     assert {image_id for image_id, _ in hits} <= half
 
 
-def test_codes_are_written_anew_once_there_are_vectors_enough(
+def test_vectors_are_requantized_once_there_are_enough(
     store: Store, library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recode_module, "MIN_VECTORS_FOR_MEAN", 100)
@@ -61,7 +61,7 @@ def test_codes_are_written_anew_once_there_are_vectors_enough(
     assert not store.vectors.requantize_layer("clip_h")
 
 
-def test_a_recoding_that_was_cut_off_goes_on_and_misses_nothing(
+def test_an_interrupted_requantization_continues_without_gaps(
     store: Store, library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recode_module, "MIN_VECTORS_FOR_MEAN", 100)
@@ -99,7 +99,7 @@ def test_a_recoding_that_was_cut_off_goes_on_and_misses_nothing(
     assert {image_id for image_id, _ in everyone} == {*ids, late}
 
 
-def test_questions_go_on_while_codes_are_exchanged(
+def test_searches_continue_while_code_tables_are_swapped(
     store: Store, library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recode_module, "MIN_VECTORS_FOR_MEAN", 100)

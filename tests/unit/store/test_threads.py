@@ -1,4 +1,4 @@
-"""Many threads at one store, and a stranger beside it."""
+"""Many threads on one store, and a foreign process on the same index."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from indexd.errors import StoreError
 from indexd.store.sqlite import database as database_module
 from indexd.store.sqlite.store import Store
-from tests.unit.store.made_up import Library, new_job, unit_vectors
+from tests.unit.store.sample_rows import Library, new_job, unit_vectors
 
 
 def _together(*bodies: Callable[[], None]) -> list[BaseException]:
@@ -32,7 +32,7 @@ def _together(*bodies: Callable[[], None]) -> list[BaseException]:
     return failures
 
 
-def test_writers_and_readers_do_not_get_in_each_others_way(store: Store, library: Library) -> None:
+def test_writers_and_readers_do_not_block_each_other(store: Store, library: Library) -> None:
     revision = store.vectors.activate("clip_h", "model", 16, "image")
     done = threading.Event()
 
@@ -70,7 +70,7 @@ def test_writers_and_readers_do_not_get_in_each_others_way(store: Store, library
     assert store.jobs.counts() == {"queued": 30}
 
 
-def test_two_takers_never_get_the_same_work(store: Store, library: Library) -> None:
+def test_two_consumers_never_claim_the_same_task(store: Store, library: Library) -> None:
     ids = library.add_many(200, stages=("clip_h",))
     taken: list[int] = []
 
@@ -82,7 +82,7 @@ def test_two_takers_never_get_the_same_work(store: Store, library: Library) -> N
     assert sorted(taken) == ids
 
 
-def test_a_stranger_who_holds_the_index_too_long_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_foreign_process_that_locks_the_index_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database_module, "BUSY_TIMEOUT_MS", 20)
     with Store.open(tmp_path / "index.db") as store:
         stranger = apsw.Connection(str(tmp_path / "index.db"))
@@ -96,7 +96,7 @@ def test_a_stranger_who_holds_the_index_too_long_is_named(tmp_path: Path, monkey
         assert store.key_values.get("a") == "b"
 
 
-def test_closing_while_others_read_ends_them_with_a_sentence(tmp_path: Path) -> None:
+def test_closing_ends_running_reads_with_one_sentence(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "index.db")
     started = threading.Barrier(3)
 
@@ -113,7 +113,7 @@ def test_closing_while_others_read_ends_them_with_a_sentence(tmp_path: Path) -> 
     assert _together(read, read, close) == []
 
 
-def test_readers_at_rest_give_their_pages_back_and_go_on(store: Store, library: Library) -> None:
+def test_idle_readers_release_their_pages_and_keep_working(store: Store, library: Library) -> None:
     library.store.images.ingest([library.sighting(f"{n}.png", prompt=f"a cat {n}") for n in range(2000)], 1.0)
 
     def ask() -> int:
@@ -133,9 +133,7 @@ def test_readers_at_rest_give_their_pages_back_and_go_on(store: Store, library: 
 
 
 @pytest.mark.parametrize("made", ["now", "before"])
-def test_the_writer_keeps_no_more_pages_than_it_is_to(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: str
-) -> None:
+def test_the_page_cache_of_the_writer_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: str) -> None:
     monkeypatch.setattr(database_module, "WRITER_CACHE_KIB", 1024)
     if made == "before":
         Store.open(tmp_path / "index.db").close()
@@ -150,7 +148,7 @@ def test_the_writer_keeps_no_more_pages_than_it_is_to(
         assert writer.status(apsw.SQLITE_DBSTATUS_CACHE_USED)[0] < 2 << 20
 
 
-def test_giving_pages_back_beside_readers_opens_no_more_of_them(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_releasing_pages_opens_no_additional_readers(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each that is opened stays, with its file handles: one too many each minute would add up."""
     database = store._database
     with database.read(), database.read():

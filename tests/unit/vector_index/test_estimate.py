@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from indexd.vector_index.code_scan import hamming_distances, refine
 from indexd.vector_index.estimate import CoarseEstimator, QueryCode, encode_query
 from indexd.vector_index.quantize import ROTATION_SEED, quantize, rotate, split_codes
-from tests.unit.store.made_up import unit_vectors
+from tests.unit.store.sample_rows import unit_vectors
 
 Floats = NDArray[np.float32]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from indexd.vector_index.quantize import ROTATION_SEED, code_bytes, quantize, rotate, rotation_rounds, split_codes
-from tests.unit.store.made_up import unit_vectors
+from tests.unit.store.sample_rows import unit_vectors
 
 
 @pytest.mark.parametrize("dim", [1, 7, 32, 96])

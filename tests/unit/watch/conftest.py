@@ -1,4 +1,4 @@
-"""A folder, the rounds of a root over it, and patience without a fixed time."""
+"""Fixtures: a watched folder, a manually driven root, and `eventually`, which waits for a condition."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.watch.hand_driven import HandDriven
+from tests.unit.watch.manual_root import HandDriven
 
 
 @pytest.fixture

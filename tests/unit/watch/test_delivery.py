@@ -1,4 +1,4 @@
-"""What was handed over is remembered for a while, and no longer, whenever the next comparison may be."""
+"""Delivered files are remembered for a limited time, independent of scans."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def delivery_of(folder: Path, deliver: Callable[[SettledFile], None], now: list[
     return Delivery(WatchedRoot(1, os.fsencode(folder)), context)
 
 
-def test_what_was_handed_over_long_ago_is_forgotten_between_comparisons_too(folder: Path) -> None:
+def test_old_deliveries_expire_between_scans(folder: Path) -> None:
     now = [1000.0]
     delivered: list[SettledFile] = []
     delivery = delivery_of(folder, delivered.append, now)
@@ -33,7 +33,7 @@ def test_what_was_handed_over_long_ago_is_forgotten_between_comparisons_too(fold
     assert all(there[11:])
 
 
-def test_a_clock_that_jumps_back_makes_nobody_forget(folder: Path) -> None:
+def test_a_clock_that_jumps_back_expires_no_delivery(folder: Path) -> None:
     now = [1_000_000.0]
     delivery = delivery_of(folder, lambda _file: None, now)
     delivery.deliver(b"a.png", STAMP)

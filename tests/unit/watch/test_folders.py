@@ -1,4 +1,4 @@
-"""Which folders are watched, and to which of them a file belongs that lies in several."""
+"""Which folders are watched, and which root owns a file in nested roots."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def settings(tmp_path: Path, *roots: str, output: str = "output") -> Config:
     return read_config(home)
 
 
-def test_what_lies_in_a_folder_that_is_watched_by_itself_belongs_to_it(tmp_path: Path) -> None:
+def test_a_file_in_nested_roots_belongs_to_the_innermost_one(tmp_path: Path) -> None:
     config = settings(tmp_path, "all", "all/new", "all/new/best", "allies", output="all/made")
     found = {
         Path(os.fsdecode(one.path)).name: one.watch_filter for one in watched_folders(config) if one.purpose == "images"
@@ -53,7 +53,7 @@ def places(store: Store) -> list[str]:
     return sorted(f"{Path(os.fsdecode(path)).name}: {os.fsdecode(rel)}" for path, rel in rows)
 
 
-def test_files_change_hands_with_the_settings_and_keep_their_pictures(tmp_path: Path) -> None:
+def test_files_change_their_root_with_the_settings_and_keep_their_images(tmp_path: Path) -> None:
     with Store.open(tmp_path / "index.db") as store:
         (outer, *_) = watched_roots(settings(tmp_path, "all"), store)
         batch = [seen(outer.id, rel) for rel in (b"a.png", b"new/b.png", b"new/best/c.png", b"newer/d.png")]
@@ -74,7 +74,7 @@ def test_files_change_hands_with_the_settings_and_keep_their_pictures(tmp_path: 
         assert {row.rating for row in store.images.rows(ids).values()} == {5}
 
 
-def test_a_folder_that_left_the_settings_keeps_its_pictures_where_no_other_holds_it(tmp_path: Path) -> None:
+def test_a_removed_root_keeps_its_images_unless_another_root_contains_it(tmp_path: Path) -> None:
     with Store.open(tmp_path / "index.db") as store:
         root, *_ = watched_roots(settings(tmp_path, "one"), store)
         store.images.ingest([seen(root.id, b"a.png")], 1.0)

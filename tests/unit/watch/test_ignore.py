@@ -1,4 +1,4 @@
-"""Which names count."""
+"""Which file names are ignored."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from indexd_schemas.settings import RootSettings, WatchSettings
         b"Thumbs.db",
     ],
 )
-def test_built_in_ignores(rel: bytes) -> None:
+def test_built_in_rules_ignore_temporary_files(rel: bytes) -> None:
     assert not WatchFilter().includes_path(rel)
 
 
 @pytest.mark.parametrize("rel", [b"x.png", b"a b/c.d/x.jpeg", b"\xff\xfe.png", "ü/é.webp".encode(), b"template.png"])
-def test_pictures_count(rel: bytes) -> None:
+def test_image_files_are_accepted(rel: bytes) -> None:
     assert WatchFilter().includes_path(rel)
 
 
@@ -49,13 +49,13 @@ def test_pictures_count(rel: bytes) -> None:
         ("v1.(0)+/*", b"v1.(0)+/x.png", b"v1x(0)+/x.png"),
     ],
 )
-def test_globs(glob: str, inside: bytes, outside: bytes) -> None:
+def test_globs_match_paths(glob: str, inside: bytes, outside: bytes) -> None:
     selection = WatchFilter(include=[glob])
     assert (selection.includes_path(inside), selection.includes_path(outside)) == (True, False)
 
 
 @pytest.mark.parametrize("rel", [b"x.txt", b"x.png.txt", b"model.safetensors", b"png", b"x.mp4"])
-def test_what_is_no_picture_by_its_name_does_not_count(rel: bytes) -> None:
+def test_other_file_types_are_ignored(rel: bytes) -> None:
     assert not WatchFilter().includes_path(rel)
     assert "its name has no image suffix" in (WatchFilter().exclusion_reason(rel) or "")
 
@@ -68,7 +68,7 @@ def test_an_excluded_folder_is_not_entered() -> None:
     assert selection.enters(b"a/tmp")
 
 
-def test_settings_ignore_counts_everywhere() -> None:
+def test_ignore_settings_apply_at_every_depth() -> None:
     selection = WatchFilter.from_settings(
         RootSettings(path="~/x", include=("*.png",)), WatchSettings(ignore=("Trash", "*.bak.png"))
     )
@@ -91,5 +91,5 @@ def test_the_inbox_takes_job_files_directly_inside_it() -> None:
     ("rel", "word"),
     [(b".x.png", "hidden"), (b"@eaDir/x.png", "@eaDir"), (b"skip/x.png", "excluded"), (b"x.gif", "include")],
 )
-def test_why_not_says_which_rule(rel: bytes, word: str) -> None:
+def test_the_reason_names_the_rule(rel: bytes, word: str) -> None:
     assert word in (WatchFilter(include=["*.png"], exclude=["skip/**"]).exclusion_reason(rel) or "")

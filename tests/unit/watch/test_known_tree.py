@@ -1,4 +1,4 @@
-"""What is known of a tree, packed by folder."""
+"""The packed tree of known files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROWS: list[IndexedFileRow] = [
 ]
 
 
-def test_what_goes_in_comes_out_by_folder() -> None:
+def test_files_are_read_back_by_folder() -> None:
     tree = IndexSnapshot(ROWS)
     assert tree.count == 4
     assert dict(tree.remaining()) == {rel: tuple(stamp) for rel, *stamp in ROWS}
@@ -27,7 +27,7 @@ def test_what_goes_in_comes_out_by_folder() -> None:
     assert tree.enter_folder(b"never/") == {}
 
 
-def test_what_is_taken_out_is_gone_and_the_rest_stays() -> None:
+def test_removed_files_are_gone_and_the_others_stay() -> None:
     """Also while its folder is being looked at, where a scan asks for files that have moved."""
     tree = IndexSnapshot(ROWS)
     here = tree.enter_folder(b"a/")
@@ -42,14 +42,14 @@ def test_what_is_taken_out_is_gone_and_the_rest_stays() -> None:
     assert tree.enter_folder(b"a/") == {b"c.png": (0, 0, 0)}
 
 
-def test_a_folder_of_many_files_is_one_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_folder_stays_one_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index_snapshot, "_FILES_PER_CHUNK", 3)
     tree = IndexSnapshot((b"d/%d" % number, number, 0, 1) for number in range(8))
     assert tree.count == 8
     assert tree.enter_folder(b"d/") == {b"%d" % number: (number, 0, 1) for number in range(8)}
 
 
-def test_a_file_takes_its_name_and_little_more() -> None:
+def test_memory_per_file_is_little_more_than_its_name() -> None:
     name = 20
     tracemalloc.start()
     try:
@@ -63,7 +63,7 @@ def test_a_file_takes_its_name_and_little_more() -> None:
     assert held < 20_000 * (name + 30)
 
 
-def test_a_file_is_found_by_its_stamp_wherever_it_was() -> None:
+def test_a_file_is_found_by_its_stamp_in_any_folder() -> None:
     tree = IndexSnapshot(
         [(b"a/1.png", 1, 1, 11), (b"a/2.png", 1, 1, 12), (b"b/1.png", 1, 1, 21), (b"b/2.png", 1, 1, 22)]
     )
@@ -79,7 +79,7 @@ def test_a_file_is_found_by_its_stamp_wherever_it_was() -> None:
     assert tree.find_by_stamp((1, 1, 12)) == b"a/2.png"
 
 
-def test_what_a_file_takes_to_be_found_does_not_grow_with_its_folder() -> None:
+def test_lookup_cost_does_not_grow_with_the_folder() -> None:
     """Two large folders moved into one: its listing names their files in turns."""
     rows = [
         (b"%s/%020d" % (folder, n), n, 1, at + n) for at, folder in ((0, b"a"), (10**6, b"b")) for n in range(20_000)

@@ -1,4 +1,4 @@
-"""File systems by their mount table."""
+"""File systems by the mount table."""
 
 from __future__ import annotations
 
@@ -33,5 +33,5 @@ broken line
         (b"/mnt/pool/x", Mount("fuse.mergerfs", is_remote=False, has_stable_inodes=False)),
     ],
 )
-def test_the_longest_and_last_mount_counts(path: bytes, mount: Mount) -> None:
+def test_the_longest_and_last_mount_is_used(path: bytes, mount: Mount) -> None:
     assert find_mount(path, TABLE) == mount

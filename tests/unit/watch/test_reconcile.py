@@ -1,4 +1,4 @@
-"""A tree compared with what is known of it."""
+"""Comparison of a folder tree with the known files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from indexd.fs.file_stamp import FileStamp
 from indexd.watch.scan.index_snapshot import IndexSnapshot
 from indexd.watch.scan.reconcile import SLICE_ENTRIES, UNTRUSTED_MTIME, TreeComparison, is_gone, iter_changed_folders
 from indexd.watch.watch_filter import WatchFilter
-from tests.unit.watch.hand_driven import old_file, set_age, stamp_of
+from tests.unit.watch.manual_root import old_file, set_age, stamp_of
 
 NOTHING = FileStamp(1, 1, 1)
 
@@ -29,7 +29,7 @@ def compare(
     return passed, sorted(found), sorted(passed.iter_unseen())
 
 
-def test_new_changed_unchanged_and_unseen_are_told_apart(folder: Path) -> None:
+def test_new_changed_unchanged_and_unseen_files_are_distinguished(folder: Path) -> None:
     same, changed = old_file(folder / "same.png"), old_file(folder / "a" / "changed.png")
     old_file(folder / "a" / "b" / "new.png")
     known = {b"same.png": stamp_of(same), b"a/changed.png": stamp_of(changed)._replace(size=1), b"a/gone.png": NOTHING}
@@ -48,7 +48,7 @@ def test_names_are_bytes(folder: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no pipes with names")
-def test_links_and_pipes_are_passed_by(folder: Path) -> None:
+def test_links_and_pipes_are_skipped(folder: Path) -> None:
     old_file(folder / "real" / "x.png")
     (folder / "loop").symlink_to(folder)
     (folder / "real" / "up").symlink_to("..")
@@ -57,14 +57,14 @@ def test_links_and_pipes_are_passed_by(folder: Path) -> None:
     assert compare(folder, {})[1] == [b"real/x.png"]
 
 
-def test_a_known_file_that_became_something_else_is_unseen(folder: Path) -> None:
+def test_a_known_file_that_is_now_irregular_is_unseen(folder: Path) -> None:
     (folder / "x.png").symlink_to("y.png")
     _, found, unseen = compare(folder, {b"x.png": NOTHING})
     assert (found, unseen) == ([], [b"x.png"])
     assert is_gone(os.fsencode(folder / "x.png"))
 
 
-def test_a_known_file_is_compared_though_the_selection_would_not_let_it_in(folder: Path) -> None:
+def test_a_known_file_is_compared_even_when_the_selection_excludes_it(folder: Path) -> None:
     """Who excludes a folder later does not want its pictures called missing."""
     hidden = old_file(folder / ".hidden.png")
     assert compare(folder, {b".hidden.png": stamp_of(hidden)})[0].report.unchanged == 1
@@ -72,7 +72,7 @@ def test_a_known_file_is_compared_though_the_selection_would_not_let_it_in(folde
     assert (found, unseen) == ([], [])
 
 
-def test_a_pass_over_many_files_comes_in_slices(folder: Path) -> None:
+def test_a_scan_of_many_files_yields_slices(folder: Path) -> None:
     for number in range(3):
         for part in range(SLICE_ENTRIES // 2):
             (folder / f"{number}").mkdir(exist_ok=True)
@@ -98,7 +98,7 @@ def test_nothing_below_an_unreadable_folder_is_unseen(folder: Path, monkeypatch:
     assert unseen == [b"badly.png"]
 
 
-def test_an_unreadable_root_leaves_everything_as_it_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_root_marks_nothing_missing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(path: bytes) -> object:
         raise OSError(116, "Stale file handle")
 
@@ -106,7 +106,7 @@ def test_an_unreadable_root_leaves_everything_as_it_is(folder: Path, monkeypatch
     assert compare(folder, {b"x.png": NOTHING})[2] == []
 
 
-def test_a_listing_that_breaks_off_leaves_the_rest_as_it_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_listing_marks_nothing_missing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old_file(folder / "bad" / "x.png")
     old_file(folder / "y.png")
     scandir = os.scandir
@@ -127,12 +127,12 @@ def test_a_listing_that_breaks_off_leaves_the_rest_as_it_is(folder: Path, monkey
     assert passed.report.unreadable == [b"bad"]
 
 
-def test_where_inodes_do_not_last_they_do_not_count(folder: Path) -> None:
+def test_unstable_inodes_are_not_compared(folder: Path) -> None:
     known = {b"x.png": stamp_of(old_file(folder / "x.png"))._replace(inode=0)}
     assert compare(folder, known, stable_inodes=False)[0].report.unchanged == 1
 
 
-def test_a_shallow_pass_enters_only_folders_that_are_new(folder: Path) -> None:
+def test_a_shallow_scan_enters_only_new_folders(folder: Path) -> None:
     old_file(folder / "seen" / "x.png")
     old_file(folder / "fresh" / "deep" / "y.png")
     old_file(folder / "z.png")
@@ -142,7 +142,7 @@ def test_a_shallow_pass_enters_only_folders_that_are_new(folder: Path) -> None:
     assert unseen == [b"lost/w.png", b"v.png"]
 
 
-def test_changed_folders_are_those_with_another_time(folder: Path) -> None:
+def test_folders_with_another_mtime_are_changed(folder: Path) -> None:
     for name in ("quiet", "busy", "removed"):
         (folder / name).mkdir()
         set_age(folder / name, 3600)
@@ -157,7 +157,7 @@ def test_changed_folders_are_those_with_another_time(folder: Path) -> None:
     assert b"removed" not in times
 
 
-def test_the_time_of_a_folder_that_has_just_changed_is_not_trusted(folder: Path) -> None:
+def test_a_recent_folder_mtime_is_not_trusted(folder: Path) -> None:
     """A second change within the same tick of the clock would leave the time as it is."""
     (folder / "x.png").touch()
     assert compare(folder, {})[0].folder_times == {b"": UNTRUSTED_MTIME}

@@ -1,4 +1,4 @@
-"""WatchService on real folders, with the watcher of the system."""
+"""WatchService on real folders with the watcher of the system."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from indexd.watch.service import WatchService, scan_roots_once
 from indexd.watch.watch_filter import WatchFilter
 from indexd.watch.watchers.watcher import FolderPredicate, Watcher, open_watcher
 from indexd.watch.watchers.watchfiles_watcher import WatchfilesWatcher
-from tests.unit.watch.hand_driven import old_file
+from tests.unit.watch.manual_root import old_file
 
 Eventually = Callable[[Callable[[], bool]], None]
 
@@ -78,7 +78,9 @@ def watched(service: WatchService) -> bool:
     return all(status.last_reconcile is not None for status in service.status())
 
 
-def test_from_file_to_delivery(service: WatchService, library: Library, folder: Path, eventually: Eventually) -> None:
+def test_a_written_file_is_delivered(
+    service: WatchService, library: Library, folder: Path, eventually: Eventually
+) -> None:
     eventually(lambda: watched(service))
     (folder / "written.png").write_bytes(b"x")
     (folder / "renamed.tmp").write_bytes(b"yy")
@@ -91,7 +93,7 @@ def test_from_file_to_delivery(service: WatchService, library: Library, folder: 
     eventually(lambda: b"written.png" in library.known.missing_stamps(1))
 
 
-def test_trees_made_and_moved_in_while_it_runs(
+def test_folders_created_and_moved_in_while_running_are_watched(
     service: WatchService, library: Library, folder: Path, tmp_path: Path, eventually: Eventually
 ) -> None:
     for number in range(50):
@@ -106,14 +108,16 @@ def test_trees_made_and_moved_in_while_it_runs(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only here may a name be any bytes")
-def test_a_name_that_is_not_utf8(service: WatchService, library: Library, folder: Path, eventually: Eventually) -> None:
+def test_a_file_name_that_is_not_utf8_is_delivered(
+    service: WatchService, library: Library, folder: Path, eventually: Eventually
+) -> None:
     eventually(lambda: watched(service))
     (folder / os.fsdecode(b"\xff.png")).write_bytes(b"x")
     (folder / "after.png").write_bytes(b"x")
     eventually(lambda: set(library.delivered) == {b"\xff.png", b"after.png"})
 
 
-def test_a_root_that_is_removed_and_made_again(
+def test_a_root_that_is_removed_and_created_again_is_watched(
     service: WatchService, library: Library, folder: Path, eventually: Eventually
 ) -> None:
     eventually(lambda: watched(service))
@@ -129,7 +133,7 @@ def test_a_root_that_is_removed_and_made_again(
     assert kinds.index("offline") < kinds.index("online")
 
 
-def test_states_are_told_when_they_change(
+def test_root_states_are_reported_when_they_change(
     service: WatchService, library: Library, folder: Path, eventually: Eventually
 ) -> None:
     found = folder.stat()
@@ -138,7 +142,7 @@ def test_states_are_told_when_they_change(
     assert library.states[-1].reason.startswith("events by")
 
 
-def test_a_slow_handler_holds_the_scan_and_loses_nothing(
+def test_a_slow_handler_delays_the_scan_and_loses_no_file(
     service: WatchService, library: Library, folder: Path, eventually: Eventually
 ) -> None:
     eventually(lambda: watched(service))
@@ -151,14 +155,14 @@ def test_a_slow_handler_holds_the_scan_and_loses_nothing(
     assert set(library.delivered.values()) == {1}
 
 
-def test_a_scan_that_is_waited_for_has_delivered(service: WatchService, library: Library, folder: Path) -> None:
+def test_a_completed_scan_has_delivered_its_files(service: WatchService, library: Library, folder: Path) -> None:
     for number in range(20):
         old_file(folder / f"{number}.png")
     service.scan(wait=True)
     assert len(library.delivered) == 20
 
 
-def test_a_pause_of_the_process_leads_to_a_scan(library: Library, folder: Path, eventually: Eventually) -> None:
+def test_a_suspended_process_scans_after_it_resumes(library: Library, folder: Path, eventually: Eventually) -> None:
     now = [0.0]
     service = WatchService(
         [WatchedRoot(1, os.fsencode(folder), mode="poll")],
@@ -205,7 +209,7 @@ def test_scan_once_finds_everything_without_watching(library: Library, folder: P
         assert [status.online for status in statuses] == [True, False]
 
 
-def test_how_a_folder_stands_is_told_again_when_there_was_no_room_to_note_it(
+def test_a_root_state_that_could_not_be_stored_is_reported_again(
     folder: Path, library: Library, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("indexd.watch.root_thread._ERROR_PAUSE_SECONDS", 0.05)

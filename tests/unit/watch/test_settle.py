@@ -1,4 +1,4 @@
-"""When a file counts as finished: a table of looks over time."""
+"""When a file counts as complete: a table of observations over time."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_file_without_writers_is_settled_at_once() -> None:
     assert made.next_due() is None
 
 
-def test_a_writer_is_asked_after_with_growing_pauses() -> None:
+def test_an_open_file_is_polled_with_growing_pauses() -> None:
     made, disk = settler(FileProbe(A, has_writer=True))
     now, pauses = 0.0, []
     while now < 5:
@@ -56,7 +56,7 @@ def test_a_writer_is_asked_after_with_growing_pauses() -> None:
     assert disk.asked < 15
 
 
-def test_a_close_is_looked_at_without_waiting_for_the_pause() -> None:
+def test_a_close_event_is_handled_without_waiting_for_the_pause() -> None:
     made, disk = settler(FileProbe(A, has_writer=True))
     for now in (0.0, 0.02, 0.06, 0.14, 0.3, 0.62, 1.26):
         made.check_due(now)
@@ -65,14 +65,14 @@ def test_a_close_is_looked_at_without_waiting_for_the_pause() -> None:
     assert made.check_due(1.5).settled == [SettledEntry(b"x", B, "event")]
 
 
-def test_a_writer_that_never_closes_does_not_hide_a_still_file_for_ever() -> None:
+def test_a_writer_that_never_closes_does_not_block_an_unchanged_file_forever() -> None:
     made, _ = settler(FileProbe(A, has_writer=True))
     assert names(made, 0.0) == []
     assert names(made, 59.9) == []
     assert names(made, 61.0) == [b"x"]
 
 
-def test_where_writers_are_unknown_stillness_counts() -> None:
+def test_without_writer_detection_an_unchanged_file_settles() -> None:
     made, disk = settler(FileProbe(A))
     assert names(made, 0.0) == []
     assert made.next_due() == 0.5
@@ -82,33 +82,33 @@ def test_where_writers_are_unknown_stillness_counts() -> None:
     assert names(made, 1.0) == [b"x"]
 
 
-def test_renamed_into_place_is_settled_at_once_even_where_writers_are_unknown() -> None:
+def test_a_renamed_file_settles_at_once_without_writer_detection() -> None:
     made, disk = settler(FileProbe(A))
     disk.looks[b"y"] = FileProbe(A)
     made.notice(b"y", 0.0, finished=True)
     assert names(made, 0.0) == [b"y"]
 
 
-def test_an_empty_file_gets_time_to_be_filled() -> None:
+def test_an_empty_file_settles_later() -> None:
     made, disk = settler(FileProbe(EMPTY, has_writer=False))
     assert names(made, 0.0) == []
     disk.looks[b"x"] = FileProbe(A, has_writer=False)
     assert names(made, 0.5) == [b"x"]
 
 
-def test_a_file_that_stays_empty_is_delivered_in_the_end() -> None:
+def test_a_file_that_stays_empty_settles_finally() -> None:
     made, _ = settler(FileProbe(EMPTY, has_writer=False))
     assert names(made, 0.0) == []
     assert names(made, 0.5) == [b"x"]
 
 
-def test_a_file_that_vanished_is_named_as_gone() -> None:
+def test_a_removed_file_is_reported_as_gone() -> None:
     made, _ = settler(GONE)
     assert made.check_due(0.0).gone == [b"x"]
     assert len(made) == 0
 
 
-def test_a_thousand_notices_of_one_file_are_one_look() -> None:
+def test_a_thousand_events_of_one_file_are_one_check() -> None:
     made, disk = settler(FileProbe(A, has_writer=False))
     for _ in range(1000):
         made.notice(b"x", 0.0)
@@ -116,7 +116,7 @@ def test_a_thousand_notices_of_one_file_are_one_look() -> None:
     assert disk.asked == 1
 
 
-def test_a_round_is_bounded_and_keeps_the_order() -> None:
+def test_a_batch_is_bounded_and_keeps_the_order() -> None:
     disk = Disk()
     made = Settler(disk, 0.5)
     for number in range(10):

@@ -1,4 +1,4 @@
-"""No file handle is left, at every single moment of watching: nothing stays unseen until the next full comparison."""
+"""A lack of file handles at any moment of watching: every file is delivered before the next full scan."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from indexd.watch.watchers.inotify_watcher import InotifyWatcher
 from indexd.watch.watchers.watcher import Hint, Watcher, WatcherFailed
 from indexd.watch.watchers.watchfiles_watcher import WatchfilesWatcher
 from tests.support.handle_shortage import HandleShortage, refuse_each
-from tests.unit.watch.hand_driven import ROOT_ID, HandDriven, old_file
+from tests.unit.watch.manual_root import ROOT_ID, HandDriven, old_file
 
 SOON = 60.0
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux")
@@ -45,7 +45,7 @@ def _run(hand: HandDriven, seconds: float = 0.0) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 6])
-def test_what_comes_is_delivered_soon_whenever_handles_are_refused(
+def test_new_files_are_delivered_soon_whichever_open_fails_for_lack_of_handles(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     shortage = HandleShortage(monkeypatch)
@@ -77,7 +77,7 @@ def test_what_comes_is_delivered_soon_whenever_handles_are_refused(
     assert number > 10
 
 
-def test_a_folder_whose_disk_failed_is_looked_at_by_the_next_sweep(
+def test_the_next_sweep_lists_a_folder_after_a_disk_error(
     hand: HandDriven, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old_file(folder / "old" / "a.png")
@@ -108,7 +108,7 @@ def _refusing(name: str, number: int) -> Callable[[bytes], object]:
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EAGAIN, errno.ENOMEM, errno.ESTALE])
-def test_one_folder_that_is_never_listed_keeps_nothing_else_waiting(
+def test_a_folder_that_can_never_be_listed_delays_no_other(
     hand: HandDriven, folder: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     for name in ("a/a.png", "bad/b.png", "z/c.png"):
@@ -125,7 +125,7 @@ def test_one_folder_that_is_never_listed_keeps_nothing_else_waiting(
     assert hand.present() == [b"bad/b.png", b"z/c.png", b"z/new.png"]
 
 
-def test_a_log_on_a_bad_sector_keeps_nothing_else_waiting(
+def test_an_unreadable_folder_log_delays_nothing_else(
     hand: HandDriven, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("a.png", "gone.png"):
@@ -146,7 +146,7 @@ def test_a_log_on_a_bad_sector_keeps_nothing_else_waiting(
 
 @linux_only
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOTCONN, errno.ENOMEM])
-def test_a_folder_that_cannot_be_listed_keeps_nothing_else_unwatched(
+def test_a_folder_that_cannot_be_listed_leaves_the_others_watched(
     folder: Path, monkeypatch: pytest.MonkeyPatch, eventually: Callable[[Callable[[], bool]], None], number: int
 ) -> None:
     for name in ("bad", "good"):
@@ -160,7 +160,7 @@ def test_a_folder_that_cannot_be_listed_keeps_nothing_else_unwatched(
     watcher.close()
 
 
-def test_one_scan_without_handles_is_one_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scan_without_handles_logs_one_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = WatchedRoot(ROOT_ID, os.fsencode(folder))
     HandleShortage(monkeypatch).refuse(0, 1)
     with pytest.raises(IndexdError, match="Too many open files"):
@@ -189,7 +189,7 @@ def _handles(free: int) -> Iterator[None]:
 
 @linux_only
 @pytest.mark.parametrize("free", [0, 1, 2, 3])
-def test_a_watcher_that_gets_no_handle_says_that_it_passes_and_keeps_none(folder: Path, free: int) -> None:
+def test_a_watcher_without_a_handle_reports_a_transient_error_and_leaks_none(folder: Path, free: int) -> None:
     before = sorted(os.listdir("/proc/self/fd"))
     watcher = InotifyWatcher(os.fsencode(folder), lambda _rel: True)
     with _handles(free), pytest.raises(WatcherFailed) as failed:
@@ -209,7 +209,7 @@ def _watchfiles_watcher(folder: Path) -> Watcher:
 
 
 @pytest.mark.parametrize("make", [pytest.param(_inotify_watcher, marks=linux_only), _watchfiles_watcher])
-def test_a_watcher_that_gets_no_thread_reports_a_failure_that_may_pass(
+def test_a_watcher_without_a_thread_reports_a_transient_error(
     folder: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], Watcher]
 ) -> None:
     def refuses(_thread: threading.Thread) -> None:
@@ -225,7 +225,7 @@ def test_a_watcher_that_gets_no_thread_reports_a_failure_that_may_pass(
 
 
 @linux_only
-def test_a_new_folder_that_cannot_be_listed_does_not_stay_unwatched_in_silence(
+def test_a_new_folder_that_cannot_be_listed_is_reported_as_unwatched(
     folder: Path, monkeypatch: pytest.MonkeyPatch, eventually: Callable[[Callable[[], bool]], None]
 ) -> None:
     def refuses(_path: bytes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from indexd.watch.suspend_detector import SuspendDetector, suspend_aware_seconds
 
 
-def test_a_check_that_comes_much_too_late_is_a_gap() -> None:
+def test_a_check_much_later_than_due_is_a_gap() -> None:
     now = [100.0]
     gaps: list[float] = []
     detector = SuspendDetector(gaps.append, lambda: now[0])
@@ -15,7 +15,7 @@ def test_a_check_that_comes_much_too_late_is_a_gap() -> None:
     assert gaps == [30.0]
 
 
-def test_the_suspend_aware_clock_never_goes_back() -> None:
+def test_the_suspend_aware_clock_is_monotonic() -> None:
     assert suspend_aware_seconds() <= suspend_aware_seconds()
 
 

@@ -1,4 +1,4 @@
-"""The real watchers on a real folder: what they must tell, whatever library is behind them."""
+"""The real watchers on a real folder: the events that each must report."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def heard(request: pytest.FixtureRequest, folder: Path) -> Iterator[Heard]:
     made.watcher.close()
 
 
-def test_files_that_come_change_and_go(heard: Heard, folder: Path, eventually: Eventually) -> None:
+def test_created_changed_and_removed_files_are_reported(heard: Heard, folder: Path, eventually: Eventually) -> None:
     path = folder / "there" / "x.png"
     path.write_bytes(b"x")
     eventually(lambda: heard.of(b"there/x.png") in ("appeared", "changed"))
@@ -74,13 +74,13 @@ def test_files_that_come_change_and_go(heard: Heard, folder: Path, eventually: E
     eventually(lambda: heard.of(b"there/x.png") == "gone")
 
 
-def test_renames_are_told_under_both_names(heard: Heard, folder: Path, eventually: Eventually) -> None:
+def test_renames_are_reported_with_both_names(heard: Heard, folder: Path, eventually: Eventually) -> None:
     (folder / "there" / "before.png").rename(folder / "after.png")
     eventually(lambda: {b"there/before.png", b"after.png"} <= heard.rels())
     assert heard.of(b"after.png") in ("appeared", "renamed", "changed")
 
 
-def test_a_new_folder_is_told_and_then_watched(heard: Heard, folder: Path, eventually: Eventually) -> None:
+def test_a_new_folder_is_reported_and_then_watched(heard: Heard, folder: Path, eventually: Eventually) -> None:
     (folder / "a").mkdir()
     eventually(lambda: heard.of(b"a") == "appeared")
     heard.forget()
@@ -88,7 +88,7 @@ def test_a_new_folder_is_told_and_then_watched(heard: Heard, folder: Path, event
     eventually(lambda: heard.of(b"a/x.png") is not None)
 
 
-def test_a_tree_that_was_moved_in_is_told_by_its_top_and_watched_below(
+def test_a_folder_moved_in_is_reported_once_and_watched_recursively(
     heard: Heard, folder: Path, tmp_path: Path, eventually: Eventually
 ) -> None:
     (tmp_path / "tree" / "deep" / "er").mkdir(parents=True)
@@ -98,7 +98,7 @@ def test_a_tree_that_was_moved_in_is_told_by_its_top_and_watched_below(
     eventually(lambda: heard.of(b"tree/deep/er/x.png") is not None)
 
 
-def test_closing_silences(heard: Heard, folder: Path) -> None:
+def test_a_closed_watcher_reports_nothing(heard: Heard, folder: Path) -> None:
     heard.watcher.close()
     (folder / "x.png").write_bytes(b"x")
     assert heard.rels() == set()
@@ -106,7 +106,9 @@ def test_closing_silences(heard: Heard, folder: Path) -> None:
 
 
 @linux_only
-def test_the_portable_watcher_ends_at_a_name_that_is_not_utf8_and_says_so(folder: Path, eventually: Eventually) -> None:
+def test_the_portable_watcher_fails_with_a_reason_at_a_name_that_is_not_utf8(
+    folder: Path, eventually: Eventually
+) -> None:
     heard = Heard(WatchfilesWatcher(os.fsdecode(folder)))
     (folder / os.fsdecode(b"\xff.png")).write_bytes(b"x")
     eventually(lambda: len(heard.failures) == 1)
@@ -129,7 +131,9 @@ class TestInotify:
         (folder / os.fsdecode(b"\xff\xfe.png")).write_bytes(b"x")
         eventually(lambda: inotify.of(b"\xff\xfe.png") == "changed")
 
-    def test_a_rename_into_place_is_told_as_such(self, inotify: Heard, folder: Path, eventually: Eventually) -> None:
+    def test_a_rename_into_place_is_reported_as_rename(
+        self, inotify: Heard, folder: Path, eventually: Eventually
+    ) -> None:
         (folder / "x.tmp").write_bytes(b"x")
         (folder / "x.tmp").rename(folder / "x.png")
         eventually(lambda: inotify.of(b"x.png") == "renamed")
@@ -152,18 +156,18 @@ class TestInotify:
         eventually(lambda: inotify.of(b"y.png") == "changed")
         assert inotify.rels() == {b"y.png"}
 
-    def test_the_end_of_the_root_is_told(self, inotify: Heard, folder: Path, eventually: Eventually) -> None:
+    def test_the_removal_of_the_root_is_reported(self, inotify: Heard, folder: Path, eventually: Eventually) -> None:
         folder.rename(folder.with_name("moved"))
         eventually(lambda: len(inotify.failures) == 1)
         assert "the folder itself" in inotify.failures[0].reason
 
-    def test_a_folder_that_is_not_there_cannot_be_watched(self, tmp_path: Path) -> None:
+    def test_an_absent_folder_cannot_be_watched(self, tmp_path: Path) -> None:
         with pytest.raises(WatcherFailed, match="No such file"):
             Heard(open_watcher(os.fsencode(tmp_path / "none"), WatchFilter().enters))
 
 
 @linux_only
-def test_a_folder_made_again_is_watched_although_the_old_one_is_held_open(folder: Path, eventually: Eventually) -> None:
+def test_a_recreated_folder_is_watched_while_the_old_one_is_open(folder: Path, eventually: Eventually) -> None:
     """Whoever stands in the removed folder (a shell) delays the word of its end until after the new one was made."""
     (folder / "made").mkdir()
     heard = Heard(open_watcher(os.fsencode(folder), WatchFilter().enters))

@@ -1,4 +1,4 @@
-"""Paths of Windows, by their rules and without a Windows: long ones, shares, what a folder must not be called."""
+"""Windows path rules, tested on any system: long paths, shares, reserved folder names."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ LONG = "\\".join(["x" * 50] * 6)
         ("C:\\short\\a.png", "C:\\short\\a.png"),
     ],
 )
-def test_a_long_path_is_written_so_that_it_can_be_opened(path: str, long: str) -> None:
+def test_a_long_path_gets_the_extended_prefix(path: str, long: str) -> None:
     assert to_long_path(path) == long
     assert PureWindowsPath(strip_long_prefix(long)) == PureWindowsPath(strip_long_prefix(path))
 
 
-def test_the_limit_is_where_windows_has_it() -> None:
+def test_the_length_limit_is_that_of_windows() -> None:
     assert to_long_path("C:\\" + "x" * (SHORT_PATH_CHARACTERS - 3)).startswith("C:")
     assert to_long_path("C:\\" + "x" * (SHORT_PATH_CHARACTERS - 2)).startswith("\\\\?\\C:")
 
 
-def test_watched_files_deep_down_are_opened_by_their_long_form_and_shown_by_their_plain_one(
+def test_deep_files_are_opened_by_the_extended_path_and_shown_by_the_plain_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(paths, "_SEPARATOR", b"\\")
@@ -61,12 +61,12 @@ def test_watched_files_deep_down_are_opened_by_their_long_form_and_shown_by_thei
         ("D:\\.hidden", True),
     ],
 )
-def test_a_folder_that_windows_would_take_for_another_is_refused(folder: str, good: bool) -> None:
+def test_an_ambiguous_windows_folder_is_refused(folder: str, good: bool) -> None:
     assert (windows_name_problem(folder) is None) == good
 
 
 @pytest.mark.parametrize("name", ["CON", "nul.png", "a:b", "dots...", "space ", "COM1.tar.gz", "x" * 400, "a\x07b"])
-def test_a_name_that_was_made_safe_is_one_part_that_windows_keeps_as_it_is(name: str) -> None:
+def test_a_sanitized_name_is_one_component_that_windows_keeps(name: str) -> None:
     safe = safe_name(name)
     path = PureWindowsPath("C:\\out", f"{safe}.png")
     assert path.parts == ("C:\\", "out", f"{safe}.png")

@@ -9,7 +9,7 @@ import pytest
 
 from indexd.store.protocols import IndexStore
 from indexd.store.sqlite.store import Store
-from tests.unit.store.made_up import Clock, Library
+from tests.unit.store.sample_rows import Clock, Library
 
 OpenStore = Callable[[], IndexStore]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from indexd.store.protocols import IndexStore
 from indexd.store.records import EventRow, RootRow
-from tests.unit.store.made_up import Clock
+from tests.unit.store.sample_rows import Clock
 
 
-def test_a_root_is_made_once_and_keeps_its_number(store: IndexStore) -> None:
+def test_a_root_is_created_once_and_keeps_its_id(store: IndexStore) -> None:
     first = store.roots.ensure(b"/pictures\xff", "images")
     assert first == RootRow(first.id, b"/pictures\xff", "images", True, None, "", "")
     assert store.roots.ensure(b"/pictures\xff", "images") == first
@@ -16,7 +16,7 @@ def test_a_root_is_made_once_and_keeps_its_number(store: IndexStore) -> None:
     assert store.roots.ensure(b"/inbox", "images").id == inbox.id
 
 
-def test_the_state_of_a_root_is_kept(store: IndexStore) -> None:
+def test_the_state_of_a_root_is_stored(store: IndexStore) -> None:
     root = store.roots.ensure(b"/pictures", "images")
     store.roots.set_state(root.id, online=False, identity="8:12", mode="poll", reason="a network mount")
     assert store.roots.all() == [RootRow(root.id, b"/pictures", "images", False, "8:12", "poll", "a network mount")]
@@ -35,7 +35,7 @@ def test_events_are_listed_newest_first(store: IndexStore, clock: Clock) -> None
     assert (store.events.count("rescan"), store.events.count("never")) == (1, 0)
 
 
-def test_a_key_is_set_and_taken_away(store: IndexStore) -> None:
+def test_a_key_is_set_and_deleted(store: IndexStore) -> None:
     assert store.key_values.get("k") is None
     store.key_values.set("k", "one")
     store.key_values.set("k", "two")

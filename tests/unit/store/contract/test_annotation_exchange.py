@@ -11,7 +11,7 @@ from indexd.fs.file_stamp import FileStamp
 from indexd.store.annotation_merge import merge_annotations
 from indexd.store.protocols import IndexStore
 from indexd.store.records import AnnotationSet, ExportedAnnotations, Filter, ImageRow, ScannedFile
-from tests.unit.store.made_up import Clock, Library
+from tests.unit.store.sample_rows import Clock, Library
 
 
 def _row(store: IndexStore, image_id: int) -> ImageRow:
@@ -42,9 +42,7 @@ SETS = (
 
 
 @pytest.mark.parametrize(("one", "other"), list(itertools.product(SETS, SETS)))
-def test_merging_does_not_depend_on_the_order_and_doing_it_again_changes_nothing(
-    one: AnnotationSet, other: AnnotationSet
-) -> None:
+def test_merging_is_commutative_and_idempotent(one: AnnotationSet, other: AnnotationSet) -> None:
     first, second = merge_annotations(one, other), merge_annotations(other, one)
     assert (first.rating, first.rated_at, first.note, first.noted_at) == (
         second.rating,
@@ -57,7 +55,7 @@ def test_merging_does_not_depend_on_the_order_and_doing_it_again_changes_nothing
     assert merge_annotations(first, one) == first
 
 
-def test_the_later_word_wins_unless_the_other_is_preferred() -> None:
+def test_the_later_annotation_wins_unless_the_other_is_preferred() -> None:
     early, late = (
         AnnotationSet(5, 10.0, note="early", noted_at=10.0),
         AnnotationSet(2, 20.0, note="late", noted_at=20.0),
@@ -71,7 +69,7 @@ def test_the_later_word_wins_unless_the_other_is_preferred() -> None:
     assert merge_annotations(late, AnnotationSet(), prefer_other=True) == late
 
 
-def test_what_is_given_out_is_taken_in_elsewhere(store: IndexStore, library: Library, clock: Clock) -> None:
+def test_exported_annotations_are_imported_elsewhere(store: IndexStore, library: Library, clock: Clock) -> None:
     ids = [library.add(f"{n}.png") for n in range(5)]
     store.annotations.rate(ids[:2], 4)
     store.annotations.tag(ids[1:3], ["Style/Anime"])
@@ -90,7 +88,7 @@ def test_what_is_given_out_is_taken_in_elsewhere(store: IndexStore, library: Lib
     assert [one.image_id for one in store.annotation_exchange.export_page("", 10, {ids[1]})[0]] == [ids[1]]
 
 
-def test_marks_wait_for_a_content_and_are_put_on_it_when_it_appears(store: IndexStore, library: Library) -> None:
+def test_pending_annotations_are_applied_when_their_image_appears(store: IndexStore, library: Library) -> None:
     given = {_hash("later"): AnnotationSet(5, 9.0, frozenset({"b", " x / y "}), "hello", 9.0)}
     assert store.annotation_exchange.import_annotations(given, dry_run=True).pending == 1
     assert store.annotation_exchange.count_pending() == 0
@@ -104,7 +102,7 @@ def test_marks_wait_for_a_content_and_are_put_on_it_when_it_appears(store: Index
     assert _all(store)[0].annotations.rated_at == 9.0
 
 
-def test_a_tag_is_found_by_what_it_is_below(store: IndexStore, library: Library) -> None:
+def test_a_tag_is_found_by_its_ancestors(store: IndexStore, library: Library) -> None:
     one, two, three = (library.add(name) for name in ("a.png", "b.png", "c.png"))
     store.annotations.tag([one], ["style/anime"])
     store.annotations.tag([two], ["STYLE / comic/"])
@@ -130,7 +128,7 @@ def test_a_note_is_appended_to_and_found(store: IndexStore, library: Library) ->
     assert store.filters.ids([Filter("note", "has")]) == {one, two}
 
 
-def test_folders_count_as_tags_where_the_root_says_so(store: IndexStore) -> None:
+def test_folders_become_tags_when_the_root_enables_it(store: IndexStore) -> None:
     library = Library(store, store.roots.ensure(b"/tagging", "images", folder_tags=True))
     one, two = library.add("portraits/red/a.png"), library.add("b.png")
     assert (_row(store, one).folder_tags, _row(store, one).tags) == (("portraits/red",), ())
@@ -147,7 +145,7 @@ def test_folders_count_as_tags_where_the_root_says_so(store: IndexStore) -> None
     assert _row(store, one).folder_tags == ("blue",)
 
 
-def test_an_edited_file_is_a_candidate_only_where_something_was_said(store: IndexStore, library: Library) -> None:
+def test_an_edited_file_is_a_candidate_only_with_annotations(store: IndexStore, library: Library) -> None:
     plain, rated = library.add("plain.png", "1"), library.add("rated.png", "2")
     store.annotations.rate([rated], 5)
     library.add("plain.png", "3")
@@ -158,7 +156,7 @@ def test_an_edited_file_is_a_candidate_only_where_something_was_said(store: Inde
     assert [item.image_id for item in taken] == [new]
 
 
-def test_the_verdict_decides_and_the_old_content_keeps_its_marks(store: IndexStore, library: Library) -> None:
+def test_the_verdict_decides_and_the_old_image_keeps_its_annotations(store: IndexStore, library: Library) -> None:
     same, other = library.add("same.png", "1"), library.add("output.png", "2")
     for image_id in (same, other):
         store.annotations.rate([image_id], 5)
@@ -172,7 +170,7 @@ def test_the_verdict_decides_and_the_old_content_keeps_its_marks(store: IndexSto
     assert store.replacements.candidates([new, another]) == {}
 
 
-def test_what_was_said_of_the_new_content_meanwhile_stays(store: IndexStore, library: Library, clock: Clock) -> None:
+def test_newer_annotations_of_the_new_image_are_kept(store: IndexStore, library: Library, clock: Clock) -> None:
     old = library.add("a.png", "1")
     store.annotations.rate([old], 5)
     store.annotations.note([old], "old")

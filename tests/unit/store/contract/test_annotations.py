@@ -6,7 +6,7 @@ import pytest
 
 from indexd.store.protocols import IndexStore
 from indexd.store.records import Filter, ImageRow
-from tests.unit.store.made_up import Library
+from tests.unit.store.sample_rows import Library
 
 
 def _row(store: IndexStore, image_id: int) -> ImageRow:

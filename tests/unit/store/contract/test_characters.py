@@ -12,7 +12,7 @@ from indexd.errors import NothingFound, UsageError
 from indexd.store.protocols import IndexStore
 from indexd.store.records import FACE_LAYER, FaceAssignments
 from indexd.worker.calls import FoundRegion
-from tests.unit.store.made_up import Library
+from tests.unit.store.sample_rows import Library
 
 DIM = 8
 

@@ -12,7 +12,7 @@ from indexd.search.query.filter_language import parse_filters
 from indexd.store.protocols import IndexStore
 from indexd.store.records import FACE_LAYER, FacesChanged
 from indexd.worker.calls import Box, FoundRegion
-from tests.unit.store.made_up import Library
+from tests.unit.store.sample_rows import Library
 
 DIM = 16
 LEFT: Box = (0.1, 0.1, 0.2, 0.2)
@@ -38,7 +38,7 @@ def put(store: IndexStore, revision: int, found: dict[int, list[FoundRegion]], s
     return vectors
 
 
-def test_regions_are_stored_with_their_vectors_and_the_work_is_done(store: IndexStore, library: Library) -> None:
+def test_regions_are_stored_with_their_vectors_and_end_their_index_task(store: IndexStore, library: Library) -> None:
     one, two = library.add("a.png", stages=(FACE_LAYER,)), library.add("b.png", stages=(FACE_LAYER,))
     hand = replace(region(RIGHT, None, "hand"), size_px=33)
     vectors = put(store, seen(store), {one: [region(), hand], two: []})
@@ -53,7 +53,7 @@ def test_regions_are_stored_with_their_vectors_and_the_work_is_done(store: Index
     assert store.index_tasks.counts() == {}
 
 
-def test_what_is_found_again_keeps_its_id_and_the_rest_goes(store: IndexStore, library: Library) -> None:
+def test_a_region_detected_again_keeps_its_id_and_others_are_deleted(store: IndexStore, library: Library) -> None:
     image = library.add("a.png")
     revision = seen(store)
     put(store, revision, {image: [region(LEFT, 0), region(RIGHT, 1)]})
@@ -69,7 +69,7 @@ def test_what_is_found_again_keeps_its_id_and_the_rest_goes(store: IndexStore, l
     assert np.abs(read.vectors.astype(np.float32) - vectors[[1, 0]]).max() < 1e-3
 
 
-def test_an_id_is_never_given_twice(store: IndexStore, library: Library) -> None:
+def test_a_region_id_is_never_reused(store: IndexStore, library: Library) -> None:
     image = library.add("a.png")
     revision = seen(store)
     put(store, revision, {image: [region()]})
@@ -80,7 +80,7 @@ def test_an_id_is_never_given_twice(store: IndexStore, library: Library) -> None
     assert second.id > first.id
 
 
-def test_changes_are_told_in_order(store: IndexStore, library: Library) -> None:
+def test_changes_are_reported_in_order(store: IndexStore, library: Library) -> None:
     heard: list[FacesChanged] = []
     store.faces.subscribe(heard.append)
     image = library.add("a.png")
@@ -91,7 +91,7 @@ def test_changes_are_told_in_order(store: IndexStore, library: Library) -> None:
     assert heard == [FacesChanged((row.id,), ()), FacesChanged((), (row.id,))]
 
 
-def test_other_detectors_or_another_model_ask_for_every_picture_again(store: IndexStore, library: Library) -> None:
+def test_other_detectors_or_another_model_queue_every_image_again(store: IndexStore, library: Library) -> None:
     image, faceless = library.add("a.png"), library.add("b.png")
     put(store, seen(store), {image: [region()], faceless: []})
     seen(store)
@@ -107,7 +107,7 @@ def test_other_detectors_or_another_model_ask_for_every_picture_again(store: Ind
     assert len(store.faces.of_image(image)) == 1, "a late result of the old model changes nothing"
 
 
-def test_the_nearest_pictures_by_their_nearest_face(store: IndexStore, library: Library) -> None:
+def test_images_rank_by_their_nearest_face(store: IndexStore, library: Library) -> None:
     images = [library.add(f"{n}.png") for n in range(3)]
     vectors = put(
         store, seen(store), {image: [region(LEFT, 2 * n), region(RIGHT, 2 * n + 1)] for n, image in enumerate(images)}
@@ -121,7 +121,7 @@ def test_the_nearest_pictures_by_their_nearest_face(store: IndexStore, library: 
     assert set(store.faces.scores(vectors[3], images[:2])) == set(images[:2])
 
 
-def test_pictures_are_filtered_by_what_was_found_in_them(store: IndexStore, library: Library) -> None:
+def test_images_are_filtered_by_their_regions(store: IndexStore, library: Library) -> None:
     def met(*texts: str) -> set[int]:
         return set(store.filters.ids(parse_filters(texts)) or ())
 
@@ -140,7 +140,7 @@ def test_pictures_are_filtered_by_what_was_found_in_them(store: IndexStore, libr
     assert met("has:faces") == {one, two} and met("has:region", "-region:hand") == {two}
 
 
-def test_switched_on_again_only_what_came_meanwhile_is_looked_at(store: IndexStore, library: Library) -> None:
+def test_enabling_faces_again_queues_only_newer_images(store: IndexStore, library: Library) -> None:
     def waiting() -> list[int]:
         return [item.image_id for item in store.index_tasks.claim(FACE_LAYER, 10, 2_000_000.0)]
 

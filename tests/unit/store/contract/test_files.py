@@ -8,7 +8,7 @@ from pathlib import Path
 from indexd.fs.file_stamp import FileStamp
 from indexd.store.protocols import IndexStore
 from indexd.store.records import Filter
-from tests.unit.store.made_up import Library
+from tests.unit.store.sample_rows import Library
 
 
 def _path(root: str, rel: str) -> bytes:
@@ -27,7 +27,7 @@ def test_known_files_are_those_of_one_root_and_folder(store: IndexStore, library
     assert store.files.present_stamps(root_id)[b"a/one.png"] == FileStamp(9, 1_700_000_000 * 10**9, 7)
 
 
-def test_missing_files_are_marked_once_and_come_back(store: IndexStore, library: Library) -> None:
+def test_missing_files_are_marked_once_and_can_return(store: IndexStore, library: Library) -> None:
     image_id = library.add("a.png")
     root_id = library.root.id
     assert store.files.mark_missing(root_id, [b"a.png", b"never.png"], 77.0) == 1

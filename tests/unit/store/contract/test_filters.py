@@ -17,7 +17,7 @@ from indexd.image_metadata.model import (
 )
 from indexd.store.protocols import IndexStore
 from indexd.store.records import Filter
-from tests.unit.store.made_up import Library, new_job
+from tests.unit.store.sample_rows import Library, new_job
 
 BIG = 2**64 - 1
 
@@ -147,11 +147,11 @@ def _range(key: str, low: str | None, high: str | None) -> Filter:
     ],
     ids=lambda value: str(sorted(value)) if isinstance(value, set) else str(value),
 )
-def test_a_filter_is_met_by(store: IndexStore, names: dict[int, str], wanted: Filter, expected: set[str]) -> None:
+def test_a_filter_selects_images(store: IndexStore, names: dict[int, str], wanted: Filter, expected: set[str]) -> None:
     assert _met(store, names, wanted) == expected
 
 
-def test_filters_are_met_together(store: IndexStore, names: dict[int, str]) -> None:
+def test_filters_are_combined_with_and(store: IndexStore, names: dict[int, str]) -> None:
     assert _met(store, names, _is("width", "64"), _range("steps", "1", "100"), _is("tag", "best", negate=True)) == {
         "other"
     }
@@ -161,7 +161,7 @@ def test_no_filter_is_no_restriction(store: IndexStore) -> None:
     assert store.filters.ids([]) is None
 
 
-def test_an_unknown_key_is_a_mistake_of_the_caller(store: IndexStore) -> None:
+def test_an_unknown_key_is_an_error(store: IndexStore) -> None:
     with pytest.raises(ValueError, match="'colour'"):
         store.filters.ids([Filter("colour", "=", "red")])
     with pytest.raises(ValueError, match="'colour'"):
@@ -177,7 +177,7 @@ def test_hostile_values_find_nothing_and_break_nothing(
     assert store.images.count() == 3
 
 
-def test_a_picture_is_missing_when_none_of_its_places_is_left(store: IndexStore, library: Library) -> None:
+def test_an_image_is_missing_when_all_its_files_are(store: IndexStore, library: Library) -> None:
     one = library.add("a.png", "same")
     library.add("b.png", "same")
     two = library.add("c.png")
@@ -186,7 +186,7 @@ def test_a_picture_is_missing_when_none_of_its_places_is_left(store: IndexStore,
     assert store.filters.ids([_is("missing", "no")]) == {one}
 
 
-def test_a_job_is_found_through_the_pictures_it_published(store: IndexStore, library: Library) -> None:
+def test_images_are_found_by_the_job_that_published_them(store: IndexStore, library: Library) -> None:
     image_id = library.add("made.png", job="portraits/0")
     plain = library.add("plain.png")
     job = store.jobs.admit(new_job("Faces"))
@@ -199,7 +199,7 @@ def test_a_job_is_found_through_the_pictures_it_published(store: IndexStore, lib
     assert store.filters.ids([_is("job", "faces", negate=True)]) == {image_id}
 
 
-def test_pictures_come_by_time_or_by_rating(store: IndexStore, library: Library) -> None:
+def test_images_sort_by_time_or_rating(store: IndexStore, library: Library) -> None:
     old, middle, new = (library.add(f"{at}.png", created_at=float(at)) for at in (1, 2, 3))
     same = library.add("same.png", created_at=3.0)
     assert store.filters.sorted_ids("newest", None, 10) == [same, new, middle, old]
@@ -226,7 +226,7 @@ def test_a_watched_folder_is_found_by_its_own_name(store: IndexStore, library: L
 
 
 @pytest.mark.parametrize("key", ["steps", "width", "height", "cfg", "path", "model", "lora"])
-def test_a_filter_says_the_same_alone_and_beside_others(store: IndexStore, names: dict[int, str], key: str) -> None:
+def test_a_filter_selects_the_same_alone_and_combined(store: IndexStore, names: dict[int, str], key: str) -> None:
     value = {"path": "landscapes/*", "model": "*", "lora": "*"}.get(key)
     wanted = _is(key, value) if value else _range(key, "1", "1000")
     assert _met(store, names, wanted) == _met(store, names, wanted, _range("width", "1", None))
@@ -260,9 +260,7 @@ def test_a_filter_says_the_same_alone_and_beside_others(store: IndexStore, names
     ],
     ids=str,
 )
-def test_what_stands_in_tables_of_its_own_is_found(
-    store: IndexStore, library: Library, wanted: Filter, expected: str
-) -> None:
+def test_metadata_in_child_tables_is_found(store: IndexStore, library: Library, wanted: Filter, expected: str) -> None:
     full = library.add(
         "full.png",
         prompt="a duck",

@@ -8,7 +8,7 @@ import numpy as np
 
 from indexd.store.protocols import IndexStore
 from indexd.store.records import Filter
-from tests.unit.store.made_up import Library, unit_vectors
+from tests.unit.store.sample_rows import Library, unit_vectors
 
 
 def _forget(store: IndexStore, *, with_marks: bool = False) -> tuple[int, int, int]:
@@ -18,7 +18,7 @@ def _forget(store: IndexStore, *, with_marks: bool = False) -> tuple[int, int, i
     return gone.files, gone.images, gone.annotations_kept
 
 
-def test_only_what_is_missing_goes(store: IndexStore, library: Library) -> None:
+def test_only_missing_images_are_forgotten(store: IndexStore, library: Library) -> None:
     here, gone = library.add("here.png"), library.add("gone.png", prompt="a cat")
     library.add("copy of gone.png", "gone.png")
     twice = library.add("twice.png")
@@ -33,7 +33,7 @@ def test_only_what_is_missing_goes(store: IndexStore, library: Library) -> None:
     assert _forget(store) == (0, 0, 0)
 
 
-def test_every_trace_goes_and_no_id_is_given_twice(store: IndexStore, library: Library) -> None:
+def test_every_row_is_deleted_and_no_id_is_reused(store: IndexStore, library: Library) -> None:
     ids = library.add_many(5, ("thumbnail", "clip_h"), prompt="a dog")
     revision = store.vectors.activate("clip_h", "toy", 16, "image")
     store.vectors.put("clip_h", revision, ids, unit_vectors(5, 16))
@@ -48,7 +48,7 @@ def test_every_trace_goes_and_no_id_is_given_twice(store: IndexStore, library: L
     assert store.images.count() == 4
 
 
-def test_what_was_said_comes_back_with_the_content(store: IndexStore, library: Library) -> None:
+def test_annotations_return_with_the_content(store: IndexStore, library: Library) -> None:
     old = library.add("a.png", "content")
     store.annotations.rate([old], 5)
     store.annotations.tag([old], ["keep"])
@@ -59,7 +59,7 @@ def test_what_was_said_comes_back_with_the_content(store: IndexStore, library: L
     assert (back.rating, back.tags) == (5, ("keep",))
 
 
-def test_or_is_forgotten_too_when_that_was_asked(store: IndexStore, library: Library) -> None:
+def test_annotations_are_forgotten_on_request(store: IndexStore, library: Library) -> None:
     store.annotations.rate([library.add("a.png", "content")], 5)
     store.files.mark_missing(library.root.id, [b"a.png"], 5.0)
     assert _forget(store, with_marks=True) == (1, 1, 0)
@@ -69,7 +69,7 @@ def test_or_is_forgotten_too_when_that_was_asked(store: IndexStore, library: Lib
     assert back.rating is None
 
 
-def test_a_content_that_was_written_over_is_forgotten_too(store: IndexStore, library: Library) -> None:
+def test_an_overwritten_content_is_forgotten(store: IndexStore, library: Library) -> None:
     old = library.add("output.png", "1")
     store.annotations.rate([old], 5)
     new = library.add("output.png", "2")
@@ -78,7 +78,7 @@ def test_a_content_that_was_written_over_is_forgotten_too(store: IndexStore, lib
     assert store.replacements.candidates([new]) == {}
 
 
-def test_what_came_back_or_is_in_a_workers_hand_stays(store: IndexStore, library: Library) -> None:
+def test_a_returned_image_and_one_in_process_are_kept(store: IndexStore, library: Library) -> None:
     back, busy = library.add("back.png"), library.add("busy.png", stages=("thumbnail",))
     store.files.mark_missing(library.root.id, [b"back.png", b"busy.png"], 5.0)
     chosen = list(store.forgetter.missing_files(1e12))
@@ -92,13 +92,13 @@ def test_what_came_back_or_is_in_a_workers_hand_stays(store: IndexStore, library
     assert _forget(store)[1] == 1
 
 
-def test_of_a_root_that_is_gone_for_good_everything_is_offered(store: IndexStore, library: Library) -> None:
+def test_files_of_a_given_root_count_as_missing(store: IndexStore, library: Library) -> None:
     library.add("a.png")
     assert list(store.forgetter.missing_files(1e12)) == []
     assert [file.rel for file in store.forgetter.missing_files(1e12, [library.root.id])] == [b"a.png"]
 
 
-def test_vectors_of_old_revisions_and_unfinished_codes_go_too(
+def test_vectors_of_old_revisions_and_unfinished_codes_are_deleted(
     store: IndexStore, library: Library, tmp_path: Path
 ) -> None:
     ids = library.add_many(3)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from indexd.store.protocols import IndexStore
-from tests.unit.store.made_up import Library
+from tests.unit.store.sample_rows import Library
 
 
 def _found(store: IndexStore, query: str) -> set[int]:
     return {image_id for image_id, _ in store.fulltext.match(query, 100)}
 
 
-def test_every_word_must_be_there(store: IndexStore, library: Library) -> None:
+def test_every_word_is_required(store: IndexStore, library: Library) -> None:
     both = library.add("1.png", prompt="a red cat on a mat")
     library.add("2.png", prompt="a red dog")
     assert _found(store, "cat red") == {both}
@@ -34,7 +34,7 @@ def test_case_and_accents_do_not_matter(store: IndexStore, library: Library) -> 
     assert _found(store, "café zurich") == {image_id}
 
 
-def test_the_negative_prompt_is_not_what_a_picture_shows(store: IndexStore, library: Library) -> None:
+def test_the_negative_prompt_is_not_searched(store: IndexStore, library: Library) -> None:
     library.add("1.png", prompt="a cat", negative_prompt="blurry")
     assert _found(store, "blurry") == set()
 
@@ -70,7 +70,7 @@ def test_a_query_without_a_word_finds_nothing(store: IndexStore, library: Librar
         "(masterpiece:1.2), <lora:x:0.5> BREAK",
     ],
 )
-def test_syntax_of_the_search_engine_is_only_words(store: IndexStore, library: Library, query: str) -> None:
+def test_fts_syntax_is_treated_as_words(store: IndexStore, library: Library, query: str) -> None:
     image_id = library.add("1.png", prompt=query)
     library.add("2.png", prompt="something else")
     assert _found(store, query) == {image_id}
@@ -85,7 +85,7 @@ def test_the_best_hit_comes_first_with_the_greatest_score(store: IndexStore, lib
     assert hits[0][1] > hits[1][1] > 0
 
 
-def test_only_those_among_are_found_and_the_limit_holds(store: IndexStore, library: Library) -> None:
+def test_hits_are_restricted_to_candidates_and_limited(store: IndexStore, library: Library) -> None:
     ids = library.add_many(10, prompt="cat")
     assert {hit for hit, _ in store.fulltext.match("cat", 10, {ids[2], ids[4], 999})} == {ids[2], ids[4]}
     assert len(store.fulltext.match("cat", 3)) == 3

@@ -7,10 +7,10 @@ from contextlib import closing
 from indexd.store.protocols import IndexStore
 from indexd.store.records import IndexTask
 from tests.unit.store.contract.conftest import OpenStore
-from tests.unit.store.made_up import Library
+from tests.unit.store.sample_rows import Library
 
 
-def test_work_is_taken_oldest_first_and_only_once(store: IndexStore, library: Library) -> None:
+def test_tasks_are_claimed_oldest_first_and_only_once(store: IndexStore, library: Library) -> None:
     ids = library.add_many(5, stages=("clip_h",))
     assert store.index_tasks.claim("clip_h", 2, now=0.0) == [
         IndexTask(ids[0], "clip_h", 1),
@@ -22,14 +22,14 @@ def test_work_is_taken_oldest_first_and_only_once(store: IndexStore, library: Li
     assert store.index_tasks.counts() == {"clip_h": {"running": 5}}
 
 
-def test_done_work_is_gone(store: IndexStore, library: Library) -> None:
+def test_a_completed_task_is_deleted(store: IndexStore, library: Library) -> None:
     ids = library.add_many(2, stages=("thumbnail", "clip_h"))
     store.index_tasks.claim("thumbnail", 9, now=0.0)
     store.index_tasks.mark_done("thumbnail", ids)
     assert store.index_tasks.counts() == {"clip_h": {"pending": 2}}
 
 
-def test_failed_work_waits_until_its_time(store: IndexStore, library: Library) -> None:
+def test_a_failed_task_waits_until_its_retry_time(store: IndexStore, library: Library) -> None:
     (image_id,) = library.add_many(1, stages=("clip_h",))
     store.index_tasks.claim("clip_h", 1, now=0.0)
     store.index_tasks.mark_failed("clip_h", image_id, "out of memory", retry_at=100.0)
@@ -39,7 +39,7 @@ def test_failed_work_waits_until_its_time(store: IndexStore, library: Library) -
     assert store.index_tasks.claim("clip_h", 1, now=100.0) == [IndexTask(image_id, "clip_h", 2)]
 
 
-def test_work_that_is_set_aside_stays_until_it_is_retried(store: IndexStore, library: Library) -> None:
+def test_a_failed_task_without_retry_time_stays_until_it_is_retried(store: IndexStore, library: Library) -> None:
     one, two = library.add_many(2, stages=("clip_h", "thumbnail"))
     store.index_tasks.mark_failed("clip_h", one, "kills the worker", retry_at=None)
     store.index_tasks.mark_failed("thumbnail", one, "truncated", retry_at=None)
@@ -53,7 +53,7 @@ def test_work_that_is_set_aside_stays_until_it_is_retried(store: IndexStore, lib
     ]
 
 
-def test_work_given_back_does_not_count(store: IndexStore, library: Library) -> None:
+def test_a_released_task_does_not_count_as_attempt(store: IndexStore, library: Library) -> None:
     ids = library.add_many(2, stages=("clip_h",))
     store.index_tasks.claim("clip_h", 2, now=0.0)
     store.index_tasks.mark_done("clip_h", ids[:1])
@@ -61,7 +61,7 @@ def test_work_given_back_does_not_count(store: IndexStore, library: Library) -> 
     assert store.index_tasks.claim("clip_h", 2, now=0.0) == [IndexTask(ids[1], "clip_h", 1)]
 
 
-def test_work_without_a_file_waits_for_one_without_a_time_or_an_attempt(store: IndexStore, library: Library) -> None:
+def test_a_task_without_a_file_waits_without_retry_time_and_attempt(store: IndexStore, library: Library) -> None:
     first, second = library.add("a.png", stages=("clip_h",)), library.add("b.png", stages=("clip_h",))
     store.files.mark_missing(library.root.id, [b"a.png"], 1.0)
     store.index_tasks.claim("clip_h", 9, now=0.0)
@@ -76,7 +76,7 @@ def test_work_without_a_file_waits_for_one_without_a_time_or_an_attempt(store: I
     assert store.index_tasks.claim("clip_h", 9, now=0.0) == [IndexTask(first, "clip_h", 1)]
 
 
-def test_what_a_killed_process_had_in_hand_waits_again_and_counts(open_store: OpenStore) -> None:
+def test_running_tasks_of_a_killed_process_are_pending_again_and_count(open_store: OpenStore) -> None:
     with closing(open_store()) as store:
         library = Library(store, store.roots.ensure(b"/pictures", "images"))
         ids = library.add_many(3, stages=("clip_h",))

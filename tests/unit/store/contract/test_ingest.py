@@ -11,10 +11,10 @@ from indexd.fs.file_stamp import FileStamp
 from indexd.image_metadata.model import ControlUse, MetadataLora, RawChunk, SamplerPass
 from indexd.store.protocols import IndexStore
 from indexd.store.records import Filter, IngestResult, ScannedFile
-from tests.unit.store.made_up import Library
+from tests.unit.store.sample_rows import Library
 
 
-def test_a_new_picture_is_stored_whole(store: IndexStore, library: Library) -> None:
+def test_a_new_image_is_stored_completely(store: IndexStore, library: Library) -> None:
     loras = (MetadataLora("grain", 0.5, None, "abc"), MetadataLora("tweak", -1.25, 0.75))
     image_id = library.add(
         "june/a.png",
@@ -58,13 +58,13 @@ def test_a_new_picture_is_stored_whole(store: IndexStore, library: Library) -> N
     assert store.images.content_hashes([image_id]) == {image_id: row.content_hash}
 
 
-def test_a_picture_without_a_date_is_as_old_as_its_file(store: IndexStore, library: Library) -> None:
+def test_an_image_without_a_date_gets_that_of_its_file(store: IndexStore, library: Library) -> None:
     row = store.images.get(library.add("a.png"))
     assert row is not None
     assert row.created_at == 1_700_000_000.0
 
 
-def test_the_same_content_is_one_image_in_several_places(store: IndexStore, library: Library) -> None:
+def test_the_same_content_is_one_image_with_several_files(store: IndexStore, library: Library) -> None:
     batch = [library.sighting("a.png", "same"), library.sighting("b.png", "same"), library.sighting("c.png", "other")]
     first, second, third = store.images.ingest(batch, 1.0)
     assert (first.outcome, second.outcome, third.outcome) == ("new", "known", "new")
@@ -89,7 +89,7 @@ def test_a_path_whose_content_changed_points_to_the_new_content(store: IndexStor
     assert [hit for hit, _ in store.fulltext.match("a.png", 5)] == [new]
 
 
-def test_work_is_wanted_for_new_content_only(store: IndexStore, library: Library) -> None:
+def test_only_new_content_is_queued(store: IndexStore, library: Library) -> None:
     image_id = library.add("a.png", "same", stages=("thumbnail", "clip_h"))
     assert [(row.stage, row.state) for row in store.index_tasks.of_image(image_id)] == [
         ("clip_h", "pending"),
@@ -100,7 +100,7 @@ def test_work_is_wanted_for_new_content_only(store: IndexStore, library: Library
     assert [row.stage for row in store.index_tasks.of_image(image_id)] == ["clip_h"]
 
 
-def test_a_file_that_is_no_picture_is_kept_with_its_problem(store: IndexStore, library: Library) -> None:
+def test_a_file_that_is_not_an_image_is_stored_with_its_problem(store: IndexStore, library: Library) -> None:
     sighting = ScannedFile(library.root.id, b"notes.png", FileStamp(3, 4, 5), None, "not a picture: text")
     assert store.images.ingest([sighting], 1.0) == [IngestResult(None, "problem")]
     assert store.files.present_stamps(library.root.id) == {b"notes.png": FileStamp(3, 4, 5)}
@@ -110,7 +110,7 @@ def test_a_file_that_is_no_picture_is_kept_with_its_problem(store: IndexStore, l
     assert store.images.count() == 0
 
 
-def test_a_file_that_became_a_picture_loses_its_problem(store: IndexStore, library: Library) -> None:
+def test_a_file_that_became_an_image_loses_its_problem(store: IndexStore, library: Library) -> None:
     store.images.ingest([ScannedFile(library.root.id, b"a.png", FileStamp(0, 0, 0), None, "empty")], 1.0)
     library.add("a.png")
     found = store.files.find(os.path.join(b"/pictures", b"a.png"))
@@ -143,17 +143,17 @@ def test_odd_metadata_does_not_stop_the_batch(store: IndexStore, library: Librar
     assert store.images.raw_chunks(row.id)[0].text == "raw \ud800 kept"
 
 
-def test_an_inode_of_sixty_four_bits_comes_back_as_it_was(store: IndexStore, library: Library) -> None:
+def test_a_64_bit_inode_is_read_back_unchanged(store: IndexStore, library: Library) -> None:
     stamp = FileStamp(1, -5, 2**64 - 1)
     store.images.ingest([ScannedFile(library.root.id, b"x", stamp, None, "no picture")], 1.0)
     assert store.files.present_stamps(library.root.id) == {b"x": stamp}
 
 
-def test_an_empty_batch_is_nothing(store: IndexStore) -> None:
+def test_an_empty_batch_is_accepted(store: IndexStore) -> None:
     assert store.images.ingest([], 1.0) == []
 
 
-def test_a_batch_is_all_or_nothing(store: IndexStore, library: Library) -> None:
+def test_a_batch_is_atomic(store: IndexStore, library: Library) -> None:
     stray = ScannedFile(library.root.id + 99, b"x.png", FileStamp(1, 1, 1), None, "of no root")
     with pytest.raises(Exception, match="FOREIGN KEY"):
         store.images.ingest([library.sighting("a.png", prompt="cat"), stray], 1.0)
@@ -163,7 +163,7 @@ def test_a_batch_is_all_or_nothing(store: IndexStore, library: Library) -> None:
     assert store.filters.ids([Filter("prompt", "has")]) == set()
 
 
-def test_prompts_and_paths_come_in_bulk(store: IndexStore, library: Library) -> None:
+def test_prompts_and_paths_are_read_in_bulk(store: IndexStore, library: Library) -> None:
     cat = library.add("cat.png", prompt="cat", negative_prompt="dog")
     blank = library.add("blank.png", prompt="  ")
     bare = library.add("bare.png")
@@ -173,7 +173,7 @@ def test_prompts_and_paths_come_in_bulk(store: IndexStore, library: Library) -> 
     assert store.images.paths([cat, bare, 999]) == {cat: os.path.join(b"/pictures", b"cat.png")}
 
 
-def test_a_path_on_a_root_that_is_there_is_preferred(store: IndexStore, library: Library) -> None:
+def test_a_path_on_an_online_root_is_preferred(store: IndexStore, library: Library) -> None:
     image_id = library.add("a.png", "same")
     other = store.roots.ensure(b"/copies", "images")
     Library(store, other).add("b.png", "same")
@@ -181,7 +181,7 @@ def test_a_path_on_a_root_that_is_there_is_preferred(store: IndexStore, library:
     assert store.images.paths([image_id]) == {image_id: os.path.join(b"/copies", b"b.png")}
 
 
-def test_a_decode_problem_is_noted_and_taken_back(store: IndexStore, library: Library) -> None:
+def test_a_decode_problem_is_stored_and_cleared(store: IndexStore, library: Library) -> None:
     image_id = library.add("a.png")
     store.images.set_decode_problem(image_id, "truncated")
     row = store.images.get(image_id)

@@ -9,14 +9,14 @@ import pytest
 from indexd.store.protocols import IndexStore
 from indexd_schemas.job_state import JobState
 from tests.unit.store.contract.conftest import OpenStore
-from tests.unit.store.made_up import Clock, new_job
+from tests.unit.store.sample_rows import Clock, new_job
 
 
 def _states(store: IndexStore, job_id: int) -> list[str]:
     return [item.state for item in store.jobs.items(job_id)]
 
 
-def test_a_job_is_stored_whole(store: IndexStore, clock: Clock) -> None:
+def test_a_job_is_stored_completely(store: IndexStore, clock: Clock) -> None:
     job = store.jobs.admit(new_job("portraits", items=2, priority=3))
     assert (job.name, job.kind, job.source, job.inbox_name) == (
         "portraits",
@@ -44,7 +44,7 @@ def test_a_job_is_stored_whole(store: IndexStore, clock: Clock) -> None:
     assert store.jobs.item(first.id) == first
 
 
-def test_admitting_the_same_file_twice_is_once(store: IndexStore) -> None:
+def test_admitting_the_same_file_twice_creates_one_job(store: IndexStore) -> None:
     job = store.jobs.admit(new_job(key="inode 7"))
     store.jobs.begin_attempt(store.jobs.items(job.id)[0].id)
     again = store.jobs.admit(new_job("renamed", key="inode 7"))
@@ -53,7 +53,7 @@ def test_admitting_the_same_file_twice_is_once(store: IndexStore) -> None:
     assert store.jobs.admit(new_job(key="inode 8")).id != job.id
 
 
-def test_items_come_by_priority_then_by_age_then_by_index(store: IndexStore) -> None:
+def test_items_are_ordered_by_priority_age_and_index(store: IndexStore) -> None:
     low = store.jobs.admit(new_job("low", items=1))
     old = store.jobs.admit(new_job("old", items=2, priority=9))
     store.jobs.admit(new_job("young", items=1, priority=9))
@@ -66,7 +66,7 @@ def test_items_come_by_priority_then_by_age_then_by_index(store: IndexStore) -> 
     assert old.priority == 9
 
 
-def test_the_attempt_is_counted_before_the_work(open_store: OpenStore) -> None:
+def test_an_attempt_is_counted_before_it_runs(open_store: OpenStore) -> None:
     with closing(open_store()) as store:
         job = store.jobs.admit(new_job(items=1))
         item = store.jobs.next_item(0.0)
@@ -89,7 +89,7 @@ def test_the_attempt_is_counted_before_the_work(open_store: OpenStore) -> None:
         assert found.state == "running"
 
 
-def test_a_published_item_knows_its_picture(store: IndexStore) -> None:
+def test_a_published_item_references_its_image(store: IndexStore) -> None:
     job = store.jobs.admit(new_job(items=1))
     (item,) = store.jobs.items(job.id)
     store.jobs.begin_attempt(item.id)
@@ -104,7 +104,7 @@ def test_a_published_item_knows_its_picture(store: IndexStore) -> None:
     )
 
 
-def test_a_failed_item_waits_for_its_time_or_for_good(store: IndexStore) -> None:
+def test_a_failed_item_waits_for_its_retry_time_or_stays_failed(store: IndexStore) -> None:
     job = store.jobs.admit(new_job(items=2))
     one, two = store.jobs.items(job.id)
     store.jobs.begin_attempt(one.id)
@@ -119,7 +119,7 @@ def test_a_failed_item_waits_for_its_time_or_for_good(store: IndexStore) -> None
     assert _states(store, job.id) == ["queued", "failed"]
 
 
-def test_an_item_given_back_does_not_count(store: IndexStore) -> None:
+def test_a_released_item_does_not_count_as_attempt(store: IndexStore) -> None:
     job = store.jobs.admit(new_job(items=1))
     (item,) = store.jobs.items(job.id)
     store.jobs.begin_attempt(item.id)
@@ -127,7 +127,7 @@ def test_an_item_given_back_does_not_count(store: IndexStore) -> None:
     assert store.jobs.begin_attempt(item.id) == 1
 
 
-def test_cancelling_leaves_what_is_made_and_stops_the_rest(store: IndexStore, clock: Clock) -> None:
+def test_cancelling_keeps_finished_items_and_stops_the_others(store: IndexStore, clock: Clock) -> None:
     job = store.jobs.admit(new_job(items=3))
     made, running, _ = store.jobs.items(job.id)
     store.jobs.begin_attempt(made.id)
@@ -149,7 +149,7 @@ def test_cancelling_leaves_what_is_made_and_stops_the_rest(store: IndexStore, cl
     assert _states(store, job.id) == ["done", "done", "cancelled"]
 
 
-def test_retrying_starts_from_nothing_and_keeps_what_is_made(store: IndexStore) -> None:
+def test_retrying_resets_attempts_and_keeps_finished_items(store: IndexStore) -> None:
     job = store.jobs.admit(new_job(items=3))
     made, failed, _ = store.jobs.items(job.id)
     store.jobs.mark_published(made.id, made.path, b"h", 1.0)
@@ -172,7 +172,7 @@ def test_retrying_starts_from_nothing_and_keeps_what_is_made(store: IndexStore) 
     assert (item.id, item.attempts, item.error) == (failed.id, 0, None)
 
 
-def test_retrying_a_job_that_is_done_does_nothing(store: IndexStore) -> None:
+def test_retrying_a_finished_job_does_nothing(store: IndexStore) -> None:
     job = store.jobs.admit(new_job(items=1))
     store.jobs.mark_published(store.jobs.items(job.id)[0].id, b"/x", b"h", 1.0)
     store.jobs.finish(job.id, JobState.DONE)
@@ -180,7 +180,7 @@ def test_retrying_a_job_that_is_done_does_nothing(store: IndexStore) -> None:
     assert store.jobs.counts() == {"done": 1}
 
 
-def test_files_that_do_not_lie_where_their_state_says_are_listed(store: IndexStore) -> None:
+def test_job_files_in_the_wrong_folder_are_listed(store: IndexStore) -> None:
     job = store.jobs.admit(new_job("a", items=1))
     other = store.jobs.admit(new_job("b", items=1))
     assert [one.id for one in store.jobs.misplaced_files()] == [job.id, other.id]
@@ -220,7 +220,7 @@ def test_jobs_are_listed_newest_first(store: IndexStore) -> None:
     assert store.jobs.counts() == {"queued": 2, "done": 1}
 
 
-def test_a_paused_queue_hands_out_nothing_until_it_goes_on(open_store: OpenStore) -> None:
+def test_a_paused_queue_hands_out_nothing_until_it_resumes(open_store: OpenStore) -> None:
     with closing(open_store()) as store:
         store.jobs.admit(new_job(items=1))
         assert store.jobs.pause_reason() is None

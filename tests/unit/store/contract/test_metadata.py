@@ -20,10 +20,10 @@ from indexd.image_metadata.model import (
 from indexd.search.serialization import serialize_extras, serialize_generation
 from indexd.store.protocols import IndexStore
 from indexd_schemas.api.output import GenerationDetails
-from tests.unit.store.made_up import Library
+from tests.unit.store.sample_rows import Library
 
 
-def test_everything_that_is_stored_is_told(store: IndexStore, library: Library) -> None:
+def test_all_stored_metadata_is_shown(store: IndexStore, library: Library) -> None:
     image_id = library.add(
         "a.png",
         source="png:parameters",
@@ -75,7 +75,7 @@ def test_everything_that_is_stored_is_told(store: IndexStore, library: Library) 
     assert serialize_extras(row) == {"twice": "one\nhttps://x/?sig=…", "once": "z"}
 
 
-def test_what_is_not_stated_has_no_line(store: IndexStore, library: Library) -> None:
+def test_absent_metadata_has_no_line(store: IndexStore, library: Library) -> None:
     assert list(generation_lines(serialize_generation(store.images.metadata(library.add("a.png"))), None)) == []
     assert serialize_generation(store.images.metadata(99)) == GenerationDetails()
     assert list(generation_lines(GenerationDetails(raw_prompt="the same"), "the same")) == []

@@ -5,19 +5,19 @@ from __future__ import annotations
 import pytest
 
 from indexd.store.protocols import IndexStore
-from tests.unit.store.made_up import Library
+from tests.unit.store.sample_rows import Library
 
 ONE, OTHER = bytes(range(64)), bytes(64)
 
 
-def test_a_hash_takes_the_work_away(store: IndexStore, library: Library) -> None:
+def test_storing_a_hash_ends_its_index_task(store: IndexStore, library: Library) -> None:
     ids = library.add_many(3, stages=("thumbnail",))
     store.perceptual_hashes.put("thumbnail", {ids[0]: ONE, ids[1]: b""})
     assert store.index_tasks.counts() == {"thumbnail": {"pending": 1}}
     assert store.perceptual_hashes.counts() == (1, 1)
 
 
-def test_what_is_no_hash_is_refused_and_nothing_is_kept(store: IndexStore, library: Library) -> None:
+def test_an_invalid_hash_is_refused_and_nothing_is_stored(store: IndexStore, library: Library) -> None:
     ids = library.add_many(2, stages=("thumbnail",))
     with pytest.raises(ValueError, match="64 bytes"):
         store.perceptual_hashes.put("thumbnail", {ids[0]: ONE, ids[1]: b"short"})
@@ -25,7 +25,7 @@ def test_what_is_no_hash_is_refused_and_nothing_is_kept(store: IndexStore, libra
     assert store.index_tasks.counts() == {"thumbnail": {"pending": 2}}
 
 
-def test_a_new_version_asks_for_every_picture_again(store: IndexStore, library: Library) -> None:
+def test_a_new_hash_version_queues_every_image_again(store: IndexStore, library: Library) -> None:
     assert store.perceptual_hashes.activate("1", "thumbnail") == 0
     ids = library.add_many(3)
     store.perceptual_hashes.put("thumbnail", dict.fromkeys(ids, ONE))
@@ -37,7 +37,7 @@ def test_a_new_version_asks_for_every_picture_again(store: IndexStore, library: 
     assert store.index_tasks.counts() == {"thumbnail": {"pending": 2}}
 
 
-def test_present_pictures_are_read_with_their_recipes(store: IndexStore, library: Library) -> None:
+def test_present_images_are_read_with_their_recipes(store: IndexStore, library: Library) -> None:
     first = library.add("a.png", seed="18446744073709551615", steps=20, cfg=7.0)
     second = library.add("b.png", seed="18446744073709551615")
     gone = library.add("c.png")

@@ -7,7 +7,7 @@ import pytest
 from indexd.errors import UsageError
 from indexd.store.path_prefix import join_path, relative_to
 from indexd.store.protocols import IndexStore
-from tests.unit.store.made_up import Library
+from tests.unit.store.sample_rows import Library
 
 
 def _paths(store: IndexStore, *ids: int) -> list[bytes | None]:
@@ -28,17 +28,17 @@ def _paths(store: IndexStore, *ids: int) -> list[bytes | None]:
         (b"/d/pics", b"D:\\pics", None),
     ],
 )
-def test_what_lies_below_a_tree(path: bytes, tree: bytes, expected: bytes | None) -> None:
+def test_paths_below_a_folder_are_found(path: bytes, tree: bytes, expected: bytes | None) -> None:
     assert relative_to(path, tree) == expected
 
 
-def test_paths_are_written_as_their_system_does() -> None:
+def test_paths_use_the_separators_of_their_system() -> None:
     assert join_path(b"E:\\", b"a/b") == b"E:\\a\\b"
     assert join_path(b"/mnt/d/", b"a/\xff") == b"/mnt/d/a/\xff"
     assert join_path(b"E:", b"") == b"E:\\"
 
 
-def test_a_root_is_renamed_with_all_that_lies_in_it(store: IndexStore, library: Library) -> None:
+def test_a_root_is_relocated_with_all_its_files(store: IndexStore, library: Library) -> None:
     one = library.add(b"a/\xff.png")
     store.annotations.rate([one], 5)
     done = store.relocation.relocate(b"/pictures", b"/mnt/new", ())
@@ -49,7 +49,7 @@ def test_a_root_is_renamed_with_all_that_lies_in_it(store: IndexStore, library: 
     assert store.files.present_stamps(root.id)[b"a/\xff.png"].inode == 0
 
 
-def test_another_drive_letter_and_another_system(store: IndexStore) -> None:
+def test_a_root_moves_to_another_drive_or_system(store: IndexStore) -> None:
     library = Library(store, store.roots.ensure(b"D:\\Pics", "images"))
     one = library.add("red/a.png")
     store.relocation.relocate(b"d:\\", b"E:\\old", ())
@@ -58,7 +58,7 @@ def test_another_drive_letter_and_another_system(store: IndexStore) -> None:
     assert _paths(store, one) == [b"/mnt/pics/red/a.png"]
 
 
-def test_a_folder_above_several_roots(store: IndexStore) -> None:
+def test_a_parent_folder_of_several_roots_is_relocated(store: IndexStore) -> None:
     ids = [
         Library(store, store.roots.ensure(path, "images")).add("x.png", str(path)) for path in (b"/d/a", b"/d/b", b"/e")
     ]
@@ -67,7 +67,7 @@ def test_a_folder_above_several_roots(store: IndexStore) -> None:
     assert _paths(store, *ids) == [b"/f/a/x.png", b"/f/b/x.png", b"/e/x.png"]
 
 
-def test_part_of_a_root_into_itself_and_into_another(store: IndexStore, library: Library) -> None:
+def test_part_of_a_root_moves_within_it_or_to_another(store: IndexStore, library: Library) -> None:
     inner, deep, plain = library.add("a/x.png"), library.add("a/a/x.png"), library.add("ab/x.png")
     other = store.roots.ensure(b"/other", "images")
     assert store.relocation.relocate(b"/pictures/a", b"/pictures/a/a", ()).files == 2
@@ -84,7 +84,7 @@ def test_part_of_a_root_into_itself_and_into_another(store: IndexStore, library:
     assert _paths(store, plain) == [b"/pictures/ab/x.png"]
 
 
-def test_a_root_that_moved_into_one_that_is_known_already(store: IndexStore, library: Library) -> None:
+def test_a_root_moves_into_a_known_one(store: IndexStore, library: Library) -> None:
     one, two, gone = library.add("1.png"), library.add("2.png"), library.add("3.png")
     store.annotations.rate([two], 4)
     new = Library(store, store.roots.ensure(b"/new", "images"))
@@ -100,7 +100,7 @@ def test_a_root_that_moved_into_one_that_is_known_already(store: IndexStore, lib
     assert row.rating == 4
 
 
-def test_a_root_that_is_watched_now_keeps_its_row(store: IndexStore, library: Library) -> None:
+def test_a_watched_root_keeps_its_row(store: IndexStore, library: Library) -> None:
     one = library.add("a.png")
     store.relocation.relocate(b"/pictures", b"/new", [library.root.id])
     assert _paths(store, one) == [b"/new/a.png"]
@@ -110,7 +110,7 @@ def test_a_root_that_is_watched_now_keeps_its_row(store: IndexStore, library: Li
     ]
 
 
-def test_looking_first_changes_nothing(store: IndexStore, library: Library) -> None:
+def test_a_dry_run_changes_nothing(store: IndexStore, library: Library) -> None:
     one = library.add("a.png")
     assert store.relocation.relocate(b"/pictures", b"/new", (), dry_run=True).files == 1
     assert _paths(store, one) == [b"/pictures/a.png"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from indexd.store.protocols import IndexStore
-from tests.unit.store.made_up import Library, unit_vectors
+from tests.unit.store.sample_rows import Library, unit_vectors
 
 DIM = 64
 
@@ -23,7 +23,7 @@ def _truth(ids: list[int], vectors: np.ndarray, query: np.ndarray, k: int) -> li
     return [ids[at] for at in np.argsort(-(vectors @ query), kind="stable")[:k]]
 
 
-def test_a_vector_comes_back_and_its_work_is_gone(store: IndexStore, library: Library) -> None:
+def test_storing_a_vector_ends_its_index_task(store: IndexStore, library: Library) -> None:
     ids, vectors = _filled(store, library, 30)
     found = store.vectors.get("clip_h", ids[3])
     assert found is not None
@@ -33,7 +33,7 @@ def test_a_vector_comes_back_and_its_work_is_gone(store: IndexStore, library: Li
     assert store.vectors.get("clip_h", 999) is None
 
 
-def test_the_nearest_come_first_with_their_cosines(store: IndexStore, library: Library) -> None:
+def test_the_nearest_vectors_come_first_with_their_cosines(store: IndexStore, library: Library) -> None:
     ids, vectors = _filled(store, library, 200)
     hits = store.vectors.nearest("clip_h", vectors[7], 5)
     assert [image_id for image_id, _ in hits] == _truth(ids, vectors, vectors[7], 5)
@@ -41,14 +41,14 @@ def test_the_nearest_come_first_with_their_cosines(store: IndexStore, library: L
     assert [score for _, score in hits] == sorted((score for _, score in hits), reverse=True)
 
 
-def test_only_those_among_are_compared(store: IndexStore, library: Library) -> None:
+def test_only_candidates_are_compared(store: IndexStore, library: Library) -> None:
     ids, vectors = _filled(store, library, 50)
     among = {ids[1], ids[2], ids[40], 12345}
     assert {image_id for image_id, _ in store.vectors.nearest("clip_h", vectors[7], 10, among)} == among - {12345}
     assert store.vectors.nearest("clip_h", vectors[7], 10, []) == []
 
 
-def test_scores_are_exact_and_leave_out_what_has_no_vector(store: IndexStore, library: Library) -> None:
+def test_scores_are_exact_and_omit_images_without_a_vector(store: IndexStore, library: Library) -> None:
     ids, vectors = _filled(store, library, 20)
     bare = library.add("bare.png")
     scores = store.vectors.scores("clip_h", vectors[0], [ids[4], ids[5], bare])
@@ -56,7 +56,7 @@ def test_scores_are_exact_and_leave_out_what_has_no_vector(store: IndexStore, li
     assert scores[ids[4]] == pytest.approx(float(vectors[4] @ vectors[0]), abs=2e-3)
 
 
-def test_an_unknown_layer_has_nothing(store: IndexStore) -> None:
+def test_an_unknown_layer_has_no_vectors(store: IndexStore) -> None:
     query = unit_vectors(1, DIM)[0]
     assert store.vectors.active_revision("clip_h") is None
     assert store.vectors.nearest("clip_h", query, 5) == []
@@ -66,7 +66,7 @@ def test_an_unknown_layer_has_nothing(store: IndexStore) -> None:
     assert not store.vectors.requantize_layer("clip_h")
 
 
-def test_a_vector_put_again_replaces_the_old_one(store: IndexStore, library: Library) -> None:
+def test_storing_a_vector_again_replaces_the_old_one(store: IndexStore, library: Library) -> None:
     ids, vectors = _filled(store, library, 20)
     revision = store.vectors.active_revision("clip_h")
     assert revision is not None
@@ -86,7 +86,7 @@ def test_a_vector_put_again_replaces_the_old_one(store: IndexStore, library: Lib
     ],
     ids=["zero", "nan", "not unit", "too many", "too short"],
 )
-def test_vectors_that_are_wrong_are_refused_and_the_work_stays(
+def test_invalid_vectors_are_refused_and_the_task_stays(
     store: IndexStore, library: Library, vectors: np.ndarray
 ) -> None:
     ids = library.add_many(2, stages=("clip_h",))
@@ -96,7 +96,7 @@ def test_vectors_that_are_wrong_are_refused_and_the_work_stays(
     assert store.index_tasks.counts() == {"clip_h": {"pending": 2}}
 
 
-def test_a_new_revision_hides_the_old_vectors_and_brings_the_work_again(store: IndexStore, library: Library) -> None:
+def test_a_new_revision_hides_the_old_vectors_and_queues_all_images(store: IndexStore, library: Library) -> None:
     ids, vectors = _filled(store, library, 10)
     store.images.set_decode_problem(ids[0], "truncated")
     second = store.vectors.activate("clip_h", "model-2", 32, "image")
@@ -111,7 +111,7 @@ def test_a_new_revision_hides_the_old_vectors_and_brings_the_work_again(store: I
         store.vectors.nearest("clip_h", vectors[0], 5)
 
 
-def test_a_revision_that_comes_back_needs_only_what_it_has_not(store: IndexStore, library: Library) -> None:
+def test_a_reactivated_revision_queues_only_missing_vectors(store: IndexStore, library: Library) -> None:
     ids, vectors = _filled(store, library, 10)
     store.vectors.activate("clip_h", "model-2", DIM, "image")
     late = library.add("late.png", stages=("clip_h",))
@@ -120,7 +120,7 @@ def test_a_revision_that_comes_back_needs_only_what_it_has_not(store: IndexStore
     assert store.vectors.nearest("clip_h", vectors[2], 1)[0][0] == ids[2]
 
 
-def test_vectors_of_a_revision_that_was_replaced_do_not_end_the_work(store: IndexStore, library: Library) -> None:
+def test_vectors_of_a_replaced_revision_do_not_end_the_task(store: IndexStore, library: Library) -> None:
     ids = library.add_many(2, stages=("clip_h",))
     first = store.vectors.activate("clip_h", "model-1", DIM, "image")
     store.vectors.activate("clip_h", "model-2", DIM, "image")
@@ -129,7 +129,7 @@ def test_vectors_of_a_revision_that_was_replaced_do_not_end_the_work(store: Inde
     assert store.vectors.nearest("clip_h", unit_vectors(1, DIM)[0], 5) == []
 
 
-def test_work_comes_only_for_pictures_that_have_the_text(store: IndexStore, library: Library) -> None:
+def test_only_images_with_the_text_are_queued(store: IndexStore, library: Library) -> None:
     both = library.add("both.png", prompt="cat", negative_prompt="dog")
     cat = library.add("cat.png", prompt="cat")
     library.add("blank.png", prompt=" ")

@@ -1,4 +1,4 @@
-"""What the kernel tells of writers."""
+"""Detection of open writers by the kernel."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from indexd.watch.settle_probe import GONE, FileProbe, probe_file
-from tests.unit.watch.hand_driven import stamp_of
+from tests.unit.watch.manual_root import stamp_of
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="read leases are Linux's")
 
 
 @linux_only
-def test_a_writer_is_seen_until_it_closes(tmp_path: Path) -> None:
+def test_an_open_writer_is_detected_until_it_closes(tmp_path: Path) -> None:
     path = tmp_path / "x"
     with path.open("wb") as writer:
         writer.write(b"half")
@@ -26,7 +26,7 @@ def test_a_writer_is_seen_until_it_closes(tmp_path: Path) -> None:
 
 
 @linux_only
-def test_looking_does_not_stand_in_a_writer_s_way(tmp_path: Path) -> None:
+def test_detection_does_not_block_a_writer(tmp_path: Path) -> None:
     """The default action of SIGIO would end this process if the lease were broken with it."""
     path = tmp_path / "x"
     path.write_bytes(b"data")
@@ -37,7 +37,7 @@ def test_looking_does_not_stand_in_a_writer_s_way(tmp_path: Path) -> None:
             writer.write(b".")
 
 
-def test_without_leases_nothing_is_said_of_writers(tmp_path: Path) -> None:
+def test_without_leases_writers_are_unknown(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(b"data")
     assert probe_file(os.fsencode(path), use_leases=False) == FileProbe(stamp_of(path), None)
@@ -48,7 +48,7 @@ def test_without_leases_nothing_is_said_of_writers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("leases", [True, False])
-def test_what_is_no_regular_file_is_not_there(tmp_path: Path, leases: bool) -> None:
+def test_an_irregular_file_counts_as_absent(tmp_path: Path, leases: bool) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to("folder")
     for name in ("folder", "link", "none", "folder/none", "none/x"):

@@ -1,4 +1,4 @@
-"""Opening only regular files."""
+"""Only regular files are opened."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ def test_a_regular_file_is_opened(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no pipes with names")
 @pytest.mark.parametrize("kind", ["link", "folder", "pipe", "socket"])
-def test_anything_else_is_refused_at_once(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_irregular_files_are_refused_without_blocking(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     if kind == "link":
         (tmp_path / "target").write_bytes(b"data")

@@ -1,4 +1,4 @@
-"""Made-up pictures, jobs and vectors for the index: no file is read, no model is run."""
+"""Generated images, jobs and vectors for the index; no file is read and no model runs."""
 
 from __future__ import annotations
 

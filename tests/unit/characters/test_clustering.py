@@ -1,4 +1,4 @@
-"""Groups are those of the truth, whatever the size, and the same each time."""
+"""Clusters equal the known identities at any size, and are deterministic."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from indexd.characters.clustering.knn_graph import nearest_neighbours
 from indexd.characters.clustering.minimum_spanning_tree import core_distances, minimum_spanning_edges
 from indexd.characters.clustering.vector_file import open_vector_file, write_vector_file
 from indexd.characters.evaluation.clustering_metrics import adjusted_rand_index, over_merge_rate
-from tests.unit.characters.truth import CHARACTERS, DIM, faces
+from tests.unit.characters.labelled_faces import CHARACTERS, DIM, faces
 
 
 def silent(_stage: str, _done: int, _total: int) -> None:
     """Nobody listens."""
 
 
-def test_the_groups_are_the_characters_and_strangers_stay_out() -> None:
+def test_each_cluster_is_one_character_and_outliers_stay_unclustered() -> None:
     made = faces(800)
     labels = cluster(made.rows.astype(np.float16))
     assert adjusted_rand_index(made.truth, labels) >= 0.97
@@ -30,7 +30,7 @@ def test_the_groups_are_the_characters_and_strangers_stay_out() -> None:
     assert (cluster(made.rows.astype(np.float16)) == labels).all()
 
 
-def test_more_faces_than_are_clustered_at_once_are_put_to_the_groups_of_a_sample() -> None:
+def test_faces_beyond_the_sample_join_the_clusters_of_the_sample() -> None:
     made = faces(1200)
     labels = cluster(made.rows, max_clustered=600)
     assert adjusted_rand_index(made.truth, labels) >= 0.95
@@ -38,17 +38,17 @@ def test_more_faces_than_are_clustered_at_once_are_put_to_the_groups_of_a_sample
 
 
 @pytest.mark.parametrize("count", [0, 1, 19])
-def test_too_few_faces_are_nobodys(count: int) -> None:
+def test_too_few_faces_form_no_cluster(count: int) -> None:
     assert (cluster(faces(100).rows[:count]) == -1).all()
 
 
-def test_small_groups_are_found_when_few_faces_are_asked_for() -> None:
+def test_a_small_min_cluster_size_finds_small_clusters() -> None:
     made = make_faces(24, DIM, characters=4, noise_share=0.0, smallest_character=6)
     assert adjusted_rand_index(made.truth, cluster(made.rows, min_cluster_size=5)) == 1.0
     assert (cluster(made.rows) == -1).all()
 
 
-def test_copies_of_one_face_are_one_group() -> None:
+def test_copies_of_one_face_form_one_cluster() -> None:
     rows = faces(60).rows
     labels = cluster(np.concatenate([np.repeat(rows[:1], 40, axis=0), np.repeat(rows[1:2], 40, axis=0), rows[2:]]))
     assert len(set(labels[:40].tolist())) == 1
@@ -56,7 +56,7 @@ def test_copies_of_one_face_are_one_group() -> None:
     assert labels[0] != labels[40]
 
 
-def test_groups_that_the_graph_leaves_apart_are_joined_into_one_tree() -> None:
+def test_unconnected_components_are_joined_into_one_tree() -> None:
     chance = np.random.default_rng(3)
     heaps = [chance.standard_normal((50, 8)).astype(np.float32) * 0.01 + place for place in range(6)]
     rows = np.concatenate(heaps).astype(np.float32)
@@ -70,7 +70,7 @@ def test_groups_that_the_graph_leaves_apart_are_joined_into_one_tree() -> None:
     assert np.allclose(long[:, 2], np.sqrt(8), atol=0.2)
 
 
-def test_the_tree_is_the_one_over_all_pairs() -> None:
+def test_the_spanning_tree_equals_that_of_all_pairs() -> None:
     from scipy.sparse.csgraph import minimum_spanning_tree  # type: ignore[import-untyped]
 
     rows = faces(200).rows
@@ -83,7 +83,7 @@ def test_the_tree_is_the_one_over_all_pairs() -> None:
     assert tree[:, 2].sum() == pytest.approx(minimum_spanning_tree(reach).sum(), rel=1e-4)
 
 
-def test_the_worker_reads_what_the_daemon_wrote(tmp_path: Path) -> None:
+def test_the_worker_reads_the_vector_file_of_the_daemon(tmp_path: Path) -> None:
     rows = faces(100).rows
     assert write_vector_file(tmp_path / "a.f16", [rows[:30], rows[30:]]) == 100
     assert np.abs(open_vector_file(tmp_path / "a.f16", rows.shape[1]).astype(np.float32) - rows).max() < 1e-3
@@ -93,7 +93,7 @@ def test_the_worker_reads_what_the_daemon_wrote(tmp_path: Path) -> None:
         open_vector_file(tmp_path / "a.f16", 7)
 
 
-def test_whoever_listens_can_end_it() -> None:
+def test_an_exception_of_the_progress_callback_ends_the_clustering() -> None:
     def stop(stage: str, _done: int, _total: int) -> None:
         if stage == "building the tree":
             raise InterruptedError(stage)
@@ -102,7 +102,7 @@ def test_whoever_listens_can_end_it() -> None:
         cluster(faces(200).rows, report_progress=stop)
 
 
-def test_it_is_as_good_as_hdbscan_itself() -> None:
+def test_the_quality_equals_that_of_hdbscan() -> None:
     from hdbscan import HDBSCAN
 
     made = faces(500, own=0.25)

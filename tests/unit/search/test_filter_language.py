@@ -1,4 +1,4 @@
-"""The filter language: every form, and every mistake with its place and cure."""
+"""The filter language: every form, and every error with its position and correction."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ from indexd.store.records import Filter
         ("model:v1..5", Filter("model", "=", "v1..5")),
     ],
 )
-def test_one_word(text: str, expected: Filter) -> None:
+def test_a_text_is_one_condition(text: str, expected: Filter) -> None:
     assert parse_filters([text]) == [expected]
 
 
-def test_many_words_in_one_text_and_in_several() -> None:
+def test_conditions_in_one_text_and_in_several_are_equal() -> None:
     in_one = parse_filters(['model:pony steps:20..40 -tag:bad "lora:my lora" has:prompt'])
     in_many = parse_filters(["model:pony", "steps:20..40", "-tag:bad", "lora:my lora", "has:prompt"])
     assert in_one == in_many
@@ -63,7 +63,7 @@ def test_size_is_two_conditions() -> None:
     assert parse_filters(["size:1024x768"]) == [Filter("width", "=", "1024"), Filter("height", "=", "768")]
 
 
-def test_nothing_is_no_condition() -> None:
+def test_an_empty_text_is_no_condition() -> None:
     assert parse_filters([]) == parse_filters(["", "   "]) == []
 
 
@@ -92,7 +92,7 @@ def test_nothing_is_no_condition() -> None:
         ("model:pony ratio:16:9", ["'ratio'"]),
     ],
 )
-def test_mistakes_say_where_and_what_to_write(text: str, parts: list[str]) -> None:
+def test_an_error_names_its_position_and_the_correct_form(text: str, parts: list[str]) -> None:
     with pytest.raises(UsageError) as caught:
         parse_filters([text])
     for part in parts:
@@ -100,7 +100,7 @@ def test_mistakes_say_where_and_what_to_write(text: str, parts: list[str]) -> No
     assert "\n" not in str(caught.value)
 
 
-def test_hostile_texts_end_in_a_sentence() -> None:
+def test_hostile_texts_are_refused_with_one_sentence() -> None:
     for text in (
         "-" * 10_000,
         "(" * 10_000,
@@ -116,5 +116,5 @@ def test_hostile_texts_end_in_a_sentence() -> None:
             continue
 
 
-def test_every_key_says_what_it_takes() -> None:
+def test_every_key_documents_its_values() -> None:
     assert all(key.expected for key in FILTER_KEYS.values())

@@ -1,4 +1,4 @@
-"""Contact sheets."""
+"""Contact sheets of search hits."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def no_thumbnail(_content: str) -> Path:
     return Path("/nowhere.webp")
 
 
-def test_every_hit_has_its_cell_and_its_own_picture(tmp_path: Path) -> None:
+def test_every_hit_has_a_cell_with_its_image(tmp_path: Path) -> None:
     colours = ["red", "lime", "blue", "white", "yellow"]
     hits = []
     for rank, colour in enumerate(colours, 1):
@@ -57,34 +57,34 @@ def test_every_hit_has_its_cell_and_its_own_picture(tmp_path: Path) -> None:
     ]
 
 
-def test_a_thumbnail_is_used_where_there_is_one(tmp_path: Path) -> None:
+def test_an_existing_thumbnail_is_used(tmp_path: Path) -> None:
     Pixels.new("RGB", (50, 50), "red").save(tmp_path / "small.webp", lossless=True)
     write_hit_contact_sheet([hit(1, tmp_path / "gone.png")], tmp_path / "sheet.png", lambda _: tmp_path / "small.webp")
     with Pixels.open(tmp_path / "sheet.png") as sheet:
         assert sheet.getpixel((GAP_PX + CELL_PX // 2, GAP_PX + CELL_PX // 2)) == (255, 0, 0)
 
 
-def test_broken_and_missing_pictures_keep_their_cell(tmp_path: Path) -> None:
+def test_broken_and_missing_images_keep_their_cell(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing more")
     (tmp_path / "text.png").write_text("%!PS not a picture")
     hits = [hit(1, tmp_path / "broken.png"), hit(2, None), hit(3, tmp_path / "text.png")]
     assert write_hit_contact_sheet(hits, tmp_path / "sheet.png", no_thumbnail) == 3
 
 
-def test_a_name_of_two_lines_is_shown_in_one(tmp_path: Path) -> None:
+def test_a_name_with_a_line_break_is_shown_in_one_line(tmp_path: Path) -> None:
     assert write_hit_contact_sheet([hit(1, tmp_path / "two\nlines.png")], tmp_path / "sheet.png", no_thumbnail) == 1
     assert write_hit_contact_sheet([hit(1, tmp_path / "two lines.png")], tmp_path / "same.png", no_thumbnail) == 1
     with Pixels.open(tmp_path / "sheet.png") as sheet, Pixels.open(tmp_path / "same.png") as same:
         assert sheet.tobytes() == same.tobytes()
 
 
-def test_captions() -> None:
+def test_captions_show_number_score_rating_and_name() -> None:
     assert hit_caption(hit(3, Path("/a/b c.png"), rating=4)) == ("3.  +1.50  4/5", "b c.png")
     assert hit_caption(hit(3, None, score=None))[0] == "3."
     assert hit_caption(hit(3, None))[1].startswith("0000")
 
 
-def test_a_sheet_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(IndexdError, match="cannot write the sheet"):
         write_hit_contact_sheet([hit(1, None)], tmp_path / "no folder" / "sheet.png", no_thumbnail)
     with pytest.raises(IndexdError, match="nothing to put"):

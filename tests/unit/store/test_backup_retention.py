@@ -1,4 +1,4 @@
-"""Which backups stay."""
+"""Which backups are kept."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def kept(*moments: str) -> list[BackupFile]:
     return [BackupFile(Path(text), datetime.datetime.fromisoformat(f"{text}+00:00")) for text in moments]
 
 
-def test_a_year_of_nights_leaves_the_last_days_and_the_end_of_the_last_weeks() -> None:
+def test_after_a_year_the_last_days_and_the_ends_of_the_last_weeks_are_kept() -> None:
     first = datetime.datetime(2026, 1, 1, 3, 30, tzinfo=datetime.UTC)
     there: list[BackupFile] = []
     for day in range(365):
@@ -47,17 +47,17 @@ def test_a_year_of_nights_leaves_the_last_days_and_the_end_of_the_last_weeks() -
     ]
 
 
-def test_of_several_in_a_day_the_newest_stays_and_gaps_do_not_count() -> None:
+def test_the_newest_backup_of_a_day_is_kept_and_days_without_backup_do_not_count() -> None:
     there = kept("2026-01-01T10:00", "2026-01-01T20:00", "2026-03-05T08:00", "2026-03-05T09:00", "2026-09-09T09:00")
     gone = expired_backups(there, daily=3, weekly=0)
     assert [one.path.name for one in gone] == ["2026-03-05T08:00", "2026-01-01T10:00"]
 
 
-def test_the_newest_always_stays() -> None:
+def test_the_newest_backup_is_always_kept() -> None:
     assert expired_backups(kept("2026-01-01T10:00"), daily=0, weekly=0) == []
 
 
-def test_only_files_of_our_names_are_touched(tmp_path: Path) -> None:
+def test_only_files_with_names_of_backups_are_deleted(tmp_path: Path) -> None:
     mine = [tmp_path / name for name in ("index.db", "index-2026.db", "notes.part", "index-20260101T000000Z.db.old")]
     for file in mine:
         file.write_text("mine")
@@ -74,7 +74,7 @@ def test_only_files_of_our_names_are_touched(tmp_path: Path) -> None:
     assert [one.path for one in list_backups(tmp_path)] == ours[:2:-1]
 
 
-def test_a_backup_is_late_when_there_is_none_or_an_old_one(tmp_path: Path) -> None:
+def test_a_backup_is_overdue_when_none_or_only_an_old_one_exists(tmp_path: Path) -> None:
     assert is_backup_overdue(tmp_path / "nowhere", 0.0, DAY)
     backup_path(tmp_path, 10 * DAY).touch()
     assert not is_backup_overdue(tmp_path, 10.5 * DAY, DAY)

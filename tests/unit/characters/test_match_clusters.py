@@ -1,4 +1,4 @@
-"""Ids stay over many clusterings, and nothing a person said is undone by one."""
+"""Character ids and corrections survive repeated clusterings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from indexd.characters.clustering.hdbscan_clustering import cluster
 from indexd.characters.evaluation.clustering_metrics import adjusted_rand_index, over_merge_rate, precision_recall
 from indexd.characters.match_clusters import KnownAssignments, reconcile_clusters
 from indexd.characters.prototype_matcher import PrototypeMatcher
-from tests.unit.characters.truth import DIM, faces, names_of
+from tests.unit.characters.labelled_faces import DIM, faces, names_of
 
 NO_ONES = np.zeros(0, np.int64)
 
@@ -53,7 +53,7 @@ class Growing:
         self.character = after
 
 
-def test_ids_stay_and_corrections_survive_ten_clusterings_with_a_tenth_of_new_faces_each() -> None:
+def test_ids_and_corrections_survive_ten_clusterings_with_a_tenth_of_new_faces_each() -> None:
     library = Growing()
     library.add(500, 0)
     library.recluster()
@@ -106,36 +106,36 @@ def after(labels: list[int], what: KnownAssignments) -> list[int]:
     return characters
 
 
-def test_the_larger_part_of_a_group_that_fell_apart_keeps_the_id() -> None:
+def test_the_larger_part_of_a_divided_group_keeps_the_id() -> None:
     assert after([0, 0, 1, 1, 1], known([7] * 5)) == [-1, -1, 7, 7, 7]
 
 
-def test_a_character_of_a_person_is_not_taken_apart() -> None:
+def test_a_curated_character_is_not_split() -> None:
     assert after([0, 0, 1, 1, 1], known([7] * 5, kept={7})) == [7] * 5
 
 
-def test_two_of_a_person_that_form_one_group_stay_two_and_its_new_faces_wait() -> None:
+def test_two_curated_characters_in_one_group_stay_separate_and_its_new_faces_stay_unassigned() -> None:
     assert after([0] * 6, known([7, 7, 7, 8, 8, 0], kept={7, 8})) == [7, 7, 7, 8, 8, 0]
 
 
-def test_one_without_a_name_is_not_swallowed_by_one_with_a_name() -> None:
+def test_an_unnamed_character_is_not_merged_into_a_named_one() -> None:
     assert after([0] * 6, known([7, 7, 7, 8, 8, 0], kept={7})) == [7, 7, 7, 8, 8, 7]
 
 
-def test_two_without_a_name_that_form_one_group_become_one() -> None:
+def test_two_unnamed_characters_in_one_group_are_merged() -> None:
     assert after([0] * 5, known([7, 7, 7, 8, 8])) == [7] * 5
 
 
-def test_a_guess_is_put_right_by_a_group() -> None:
+def test_a_cluster_corrects_an_automatic_assignment() -> None:
     assigned = np.array([False] * 8 + [True])
     what = known([7, 7, 7, 8, 8, 8, 8, 8, 7], kept={7, 8}, assigned=assigned)
     assert after([0, 0, 0, 1, 1, 1, 1, 1, 1], what) == [7, 7, 7, 8, 8, 8, 8, 8, 8]
 
 
-def test_strays_do_not_make_a_group_theirs() -> None:
+def test_a_few_stray_faces_do_not_decide_the_owner_of_a_group() -> None:
     labels = [0] * 4 + [1] * 10
     assert after(labels, known([7] * 4 + [7] + [0] * 9, kept={7})) == [7] * 4 + [7] + [-1] * 9
 
 
-def test_a_face_in_no_group_leaves_one_without_a_name_and_stays_with_one_that_has() -> None:
+def test_an_unclustered_face_leaves_an_unnamed_character_and_stays_with_a_named_one() -> None:
     assert after([0, 0, -1, 1, 1, -1], known([7, 7, 7, 8, 8, 8], kept={8})) == [7, 7, 0, 8, 8, 8]

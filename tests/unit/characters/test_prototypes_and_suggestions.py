@@ -1,4 +1,4 @@
-"""References, assignment, cutting, suggesting and sampling, each over faces of known truth."""
+"""Prototypes, assignment, grouping, suggestions and sampling on faces of known identity."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from indexd.characters.prototypes import compute_prototypes, mean_similarity, tw
 from indexd.characters.sample_strategies import choose_sample
 from indexd.characters.similarity_groups import group_by_similarity
 from indexd.characters.suggestions import find_merge_candidates, find_two_cores
-from tests.unit.characters.truth import faces
+from tests.unit.characters.labelled_faces import faces
 
 MADE = faces(600)
 
@@ -22,7 +22,7 @@ def of(one: int) -> NDArray[np.float32]:
     return rows
 
 
-def test_one_look_has_one_reference_and_two_have_two() -> None:
+def test_a_group_of_similar_faces_has_one_prototype_and_two_groups_have_two() -> None:
     assert len(compute_prototypes(of(0))) == 1
     both = compute_prototypes(np.concatenate([of(0), of(1)]))
     assert len(both) >= 2
@@ -30,14 +30,14 @@ def test_one_look_has_one_reference_and_two_have_two() -> None:
     assert len(compute_prototypes(of(0)[:1])) == 1
 
 
-def test_halves_part_what_is_two() -> None:
+def test_two_means_separates_two_groups() -> None:
     side = two_means(np.concatenate([of(2), of(3)]))
     assert set(side[: len(of(2))].tolist()) != set(side[len(of(2)) :].tolist())
     assert len(set(side[: len(of(2))].tolist())) == 1
     assert mean_similarity(of(2)) > mean_similarity(np.concatenate([of(2), of(3)]))
 
 
-def test_a_face_goes_to_the_nearest_above_its_threshold_and_margin_unless_it_was_rejected_there() -> None:
+def test_a_face_matches_the_nearest_character_within_threshold_and_margin_unless_rejected() -> None:
     known = PrototypeMatcher()
     for one in range(4):
         known.set_faces(one + 1, of(one)[:-2])
@@ -57,7 +57,7 @@ def test_a_face_goes_to_the_nearest_above_its_threshold_and_margin_unless_it_was
     assert known.nearest(last).character.tolist() == [0, 0, 0, 0]
 
 
-def test_a_large_character_is_described_from_its_confirmed_faces_first() -> None:
+def test_prototypes_of_a_large_character_use_confirmed_faces_first() -> None:
     ids = np.arange(10, 1010)
     sure = np.zeros(1000, np.bool_)
     sure[[5, 900]] = True
@@ -67,7 +67,7 @@ def test_a_large_character_is_described_from_its_confirmed_faces_first() -> None
     assert select_prototype_faces(ids[:3], sure[:3]).tolist() == [10, 11, 12]
 
 
-def test_a_cut_keeps_together_what_is_alike() -> None:
+def test_similar_faces_stay_in_one_group() -> None:
     rows = np.concatenate([of(0), of(1)])
     first, second = group_by_similarity(rows, 0.7)
     assert {tuple(first), tuple(second)} == {tuple(range(len(of(0)))), tuple(range(len(of(0)), len(rows)))}
@@ -75,7 +75,9 @@ def test_a_cut_keeps_together_what_is_alike() -> None:
     assert group_by_similarity(rows[:0], 0.5) == []
 
 
-def test_of_very_many_faces_a_part_is_cut_and_the_rest_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_very_many_faces_a_part_is_linked_and_the_others_join_the_nearest_group(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("indexd.characters.similarity_groups.MAX_LINKED_FACES", 20)
     rows = np.concatenate([of(0), of(1)])
     groups = group_by_similarity(rows, 0.7)
@@ -83,7 +85,7 @@ def test_of_very_many_faces_a_part_is_cut_and_the_rest_follows(monkeypatch: pyte
     assert len(groups) == 2
 
 
-def test_two_in_one_is_seen_and_one_is_not_called_two() -> None:
+def test_a_split_is_suggested_for_two_cores_and_not_for_one() -> None:
     found = find_two_cores(np.concatenate([of(0), of(1)]))
     assert found is not None
     assert len(set(found.in_second[: len(of(0))].tolist())) == 1
@@ -91,14 +93,14 @@ def test_two_in_one_is_seen_and_one_is_not_called_two() -> None:
     assert find_two_cores(of(0)[:15]) is None
 
 
-def test_one_in_two_is_seen_and_two_are_not_called_one() -> None:
+def test_a_merge_is_suggested_for_one_group_and_not_for_two() -> None:
     split = {one + 1: of(one) for one in range(4)}
     split[10], split[11] = of(5)[::2], of(5)[1::2]
     assert [pair[:2] for pair in find_merge_candidates(split)] == [(10, 11)]
     assert find_merge_candidates(split, [(10, 11)]) == []
 
 
-def test_samples_are_what_they_say() -> None:
+def test_each_strategy_chooses_its_sample() -> None:
     rows = np.concatenate([of(0), of(1)[:2], of(2)[:1]])
     quality = np.arange(len(rows)) / len(rows)
     assert choose_sample("best", 2, rows, quality).tolist() == [len(rows) - 1, len(rows) - 2]

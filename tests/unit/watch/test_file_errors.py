@@ -1,4 +1,4 @@
-"""Nothing about one file holds up the others: its numbers, its permissions, a bug while handling it."""
+"""An unusual stamp, a missing permission or a bug affects one file and delays no other."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from indexd.fs.file_stamp import FileStamp
 from indexd.watch import settle_probe
 from indexd.watch.watch_filter import WatchFilter
 from indexd.watch.watchers.watcher import Hint
-from tests.unit.watch.hand_driven import HandDriven, old_file, set_age
+from tests.unit.watch.manual_root import HandDriven, old_file, set_age
 
 YEAR_2300 = 10_413_792_000
 
@@ -65,7 +65,7 @@ def test_a_file_without_permission_is_delivered_when_its_permission_changes(
     assert hand.take() == []
 
 
-def test_an_event_tells_of_the_new_permission(hand: HandDriven, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_event_reports_the_new_permission(hand: HandDriven, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old_file(folder / "private.png")
     refuse(monkeypatch, b"private.png")
     hand.open()
@@ -89,7 +89,7 @@ def test_an_indexed_file_that_becomes_unreadable_stays_indexed(
     assert hand.present() == [b"a.png"]
 
 
-def test_a_bug_in_a_scan_costs_one_file(
+def test_a_bug_during_a_scan_affects_one_file(
     hand: HandDriven, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     includes = WatchFilter.includes_file
@@ -108,7 +108,7 @@ def test_a_bug_in_a_scan_costs_one_file(
 
 
 @pytest.mark.parametrize("step", ["hint", "probe", "delivery"])
-def test_a_bug_after_an_event_costs_one_file(
+def test_a_bug_after_an_event_affects_one_file(
     step: str, hand: HandDriven, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     hand.open()

@@ -1,4 +1,4 @@
-"""`check`: it finds what is wrong, and nothing where all is well."""
+"""`check` finds each kind of damage, and reports nothing for an intact index."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from indexd.store.sqlite.recovery.backup import load_vector_extension
 from indexd.store.sqlite.recovery.index_check import CheckFinding, check_index
 from indexd.store.sqlite.store import Store
 from tests.support.sample_library import SampleLibrary, make_library
-from tests.unit.store.made_up import new_job
+from tests.unit.store.sample_rows import new_job
 
 
 @pytest.fixture
@@ -44,21 +44,21 @@ def change(index: Path, *statements: str) -> None:
 
 
 @pytest.mark.parametrize("full", [False, True])
-def test_a_whole_index_has_nothing_to_say_and_is_not_changed(index: Path, full: bool) -> None:
+def test_an_intact_index_has_no_findings_and_is_not_changed(index: Path, full: bool) -> None:
     before = index.read_bytes()
     assert findings(index, full=full) == {}
     assert [one.name for one in check_index(index, full=full)].count("vectors") >= 1
     assert index.read_bytes() == before
 
 
-def test_it_looks_beside_a_running_daemon(index: Path) -> None:
+def test_the_check_runs_beside_a_running_daemon(index: Path) -> None:
     with Store.open(index) as store:
         store.annotations.rate([1], 5)
         assert findings(index, full=True) == {}
         store.annotations.rate([1], 4)
 
 
-def test_damage_is_found_and_the_cure_is_named(index: Path) -> None:
+def test_damage_is_found_and_its_cure_is_named(index: Path) -> None:
     content = bytearray(index.read_bytes())
     connection = apsw.Connection(str(index))
     [(page,)] = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'rating'").fetchall()
@@ -78,23 +78,23 @@ def test_a_lost_header_is_one_finding(index: Path) -> None:
     assert [one.state for one in found] == ["failed"]
 
 
-def test_the_mark_that_an_earlier_process_left_is_told(index: Path) -> None:
+def test_the_damage_marker_of_an_earlier_process_is_reported(index: Path) -> None:
     suspect_marker(index).touch()
     assert findings(index)["mark"].state == "warning"
 
 
-def test_rows_that_belong_to_nothing(index: Path) -> None:
+def test_orphaned_rows_are_reported(index: Path) -> None:
     change(index, "INSERT INTO rating (image_id, value, rated_at) VALUES (999, 3, 0)")
     assert findings(index)["references"].state == "failed"
 
 
-def test_pictures_without_words(index: Path) -> None:
+def test_images_without_full_text_are_reported(index: Path) -> None:
     change(index, "DELETE FROM prompt_fts WHERE rowid = 2")
     assert findings(index) == {}
     assert "1 images have no words" in findings(index, full=True)["words"].detail
 
 
-def test_vectors_that_are_none_or_have_no_code(index: Path) -> None:
+def test_invalid_vectors_and_missing_codes_are_reported(index: Path) -> None:
     connection = apsw.Connection(str(index))
     revision, generation = connection.execute(
         "SELECT id, generation FROM revision WHERE active AND layer = 'clip_h'"
@@ -108,14 +108,14 @@ def test_vectors_that_are_none_or_have_no_code(index: Path) -> None:
     assert findings(index)["vectors"].state == "failed"
 
 
-def test_a_ledger_that_contradicts_itself(index: Path) -> None:
+def test_an_inconsistent_job_ledger_is_reported(index: Path) -> None:
     change(index, "UPDATE job SET state = 'done'")
     found = findings(index)["ledger"]
     assert found.state == "warning"
     assert "2 items wait in jobs that have ended" in found.detail
 
 
-def test_files_that_are_not_as_the_index_says(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_differ_from_the_index_are_reported(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(examine_module, "SAMPLE_FILES", 500)
     with Store.open(index, read_only=True) as store:
         paths = list(store.images.paths(range(1, 5)).values())
@@ -131,7 +131,7 @@ def test_files_that_are_not_as_the_index_says(index: Path, monkeypatch: pytest.M
     assert "same size and time but other bytes" in findings(index, full=True)["files"].detail
 
 
-def test_metadata_of_older_readers(index: Path) -> None:
+def test_metadata_of_older_parsers_is_reported(index: Path) -> None:
     change(index, "UPDATE image SET parser_version = 0 WHERE id < 3")
     found = findings(index)["readers"]
     assert found.cure == "`indexd reparse`"

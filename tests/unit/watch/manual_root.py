@@ -1,4 +1,4 @@
-"""One root driven by hand: its clock, its watcher and its index are the test's."""
+"""A root without a thread: the test controls its clock, its watcher and its index."""
 
 from __future__ import annotations
 

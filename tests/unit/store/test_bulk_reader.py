@@ -1,4 +1,4 @@
-"""Whole layers in slices, and where contents lie."""
+"""Whole layers in slices, and which images are present."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import pytest
 
 from indexd.store.sqlite.store import Store
 from indexd.store.sqlite.vectors import rows as walks
-from tests.unit.store.made_up import Library, unit_vectors
+from tests.unit.store.sample_rows import Library, unit_vectors
 
 
 @pytest.mark.parametrize("slice_size", [3, 100])
-def test_a_walk_gives_every_vector_once(
+def test_bulk_reading_yields_every_vector_once(
     store: Store, library: Library, slice_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(walks, "SLICE_ROWS", slice_size)
@@ -28,7 +28,7 @@ def test_a_walk_gives_every_vector_once(
     assert list(store.bulk_reader.iter_vectors("bge_prompt")) == []
 
 
-def test_a_slice_without_vectors_does_not_end_the_walk(
+def test_a_slice_without_vectors_does_not_end_bulk_reading(
     store: Store, library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(walks, "SLICE_ROWS", 2)
@@ -39,7 +39,7 @@ def test_a_slice_without_vectors_does_not_end_the_walk(
     assert [one.tolist() for one, _ in walked] == [ids[4:]]
 
 
-def test_present_and_copied_contents(store: Store, library: Library) -> None:
+def test_present_images_and_copy_counts_are_read(store: Store, library: Library) -> None:
     first = library.add("a.png", content="x")
     assert library.add("b.png", content="x") == first
     second = library.add("c.png", content="y")

@@ -1,4 +1,4 @@
-"""Where the index lies: local disks and network shares told apart."""
+"""Local disks and network shares are distinguished."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ MOUNT = """
         ("/hidden", "nfs"),
     ],
 )
-def test_the_mount_that_holds_the_folder_decides(folder: str, kind: str | None) -> None:
+def test_the_mount_of_the_folder_decides(folder: str, kind: str | None) -> None:
     assert network_kind(folder, parse_mountinfo(MOUNTINFO)) == kind
 
 
-def test_the_root_of_a_sandbox_is_its_own_disk() -> None:
+def test_the_root_of_a_sandbox_is_local() -> None:
     assert network_kind("/data", [("/", "9p")]) is None
 
 
-def test_the_mounts_of_macos_are_read() -> None:
+def test_the_mount_table_of_macos_is_parsed() -> None:
     mounts = parse_mount(MOUNT)
     assert network_kind("/Volumes/pictures/x", mounts) == "smbfs"
     assert network_kind("/Users/me", mounts) is None
@@ -61,7 +61,7 @@ def test_a_temporary_folder_is_local(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs links without rights")
-def test_a_link_is_followed_to_where_the_index_really_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_link_is_resolved_to_the_folder_of_the_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "share").mkdir()
     os.symlink(tmp_path / "share", tmp_path / "link")
     monkeypatch.setattr(sys, "platform", "linux")

@@ -1,4 +1,4 @@
-"""One root, driven by hand: hints, scans, moves, losses, places that come and go."""
+"""A root driven by the test: events, scans, moves, lost events, and roots that disappear and return."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 from indexd.watch.roots import WatchedRoot, WatchOptions
 from indexd.watch.watch_filter import WatchFilter
 from indexd.watch.watchers.watcher import Hint, WatcherFailed
-from tests.unit.watch.hand_driven import ROOT_ID, HandDriven, old_file, set_age
+from tests.unit.watch.manual_root import ROOT_ID, HandDriven, old_file, set_age
 
 
-def test_what_is_there_at_the_start_is_delivered_once(hand: HandDriven, folder: Path) -> None:
+def test_existing_files_are_delivered_once_at_the_start(hand: HandDriven, folder: Path) -> None:
     old_file(folder / "a" / "x.png")
     old_file(folder / "y.png")
     hand.open()
@@ -24,7 +24,7 @@ def test_what_is_there_at_the_start_is_delivered_once(hand: HandDriven, folder: 
     assert hand.take() == []
 
 
-def test_a_hint_is_delivered_without_a_scan(hand: HandDriven, folder: Path) -> None:
+def test_a_file_event_is_delivered_without_a_scan(hand: HandDriven, folder: Path) -> None:
     hand.open()
     (folder / "x.png").write_bytes(b"picture")
     hand.say(Hint(b"x.png", "changed", is_folder=False))
@@ -32,7 +32,7 @@ def test_a_hint_is_delivered_without_a_scan(hand: HandDriven, folder: Path) -> N
     assert hand.status.lost_events == 0
 
 
-def test_scanned_and_notified_at_once_is_delivered_once(hand: HandDriven, folder: Path) -> None:
+def test_a_file_scanned_and_notified_at_once_is_delivered_once(hand: HandDriven, folder: Path) -> None:
     hand.stores = False
     hand.open()
     (folder / "d").mkdir()
@@ -52,7 +52,7 @@ def test_a_change_is_delivered_again(hand: HandDriven, folder: Path) -> None:
     assert hand.take() == [b"x.png"] * 3
 
 
-def test_a_hint_about_a_file_that_is_known_as_it_is_delivers_nothing(hand: HandDriven, folder: Path) -> None:
+def test_an_event_of_an_unchanged_file_delivers_nothing(hand: HandDriven, folder: Path) -> None:
     old_file(folder / "x.png")
     hand.open()
     hand.reopen()
@@ -61,7 +61,7 @@ def test_a_hint_about_a_file_that_is_known_as_it_is_delivers_nothing(hand: HandD
     assert hand.take() == []
 
 
-def test_a_handler_that_fails_gets_the_file_again_at_the_next_scan(hand: HandDriven, folder: Path) -> None:
+def test_a_failed_handler_gets_the_file_again_at_the_next_scan(hand: HandDriven, folder: Path) -> None:
     hand.open()
     hand.fails = True
     old_file(folder / "x.png")
@@ -73,7 +73,7 @@ def test_a_handler_that_fails_gets_the_file_again_at_the_next_scan(hand: HandDri
     assert (hand.take(), hand.present()) == ([b"x.png"], [b"x.png"])
 
 
-def test_an_ignored_name_is_not_even_looked_at(hand: HandDriven, folder: Path) -> None:
+def test_an_ignored_file_is_not_opened(hand: HandDriven, folder: Path) -> None:
     hand.open()
     (folder / "@eaDir").mkdir()
     for rel in ("x.png.tmp", "@eaDir/x.png", ".x.png"):
@@ -87,7 +87,7 @@ def test_an_ignored_name_is_not_even_looked_at(hand: HandDriven, folder: Path) -
     assert hand.take() == []
 
 
-def test_a_tree_that_was_moved_in_is_scanned(hand: HandDriven, folder: Path, tmp_path: Path) -> None:
+def test_a_folder_moved_into_the_root_is_scanned(hand: HandDriven, folder: Path, tmp_path: Path) -> None:
     hand.open()
     for number in range(50):
         old_file(tmp_path / "tree" / f"{number % 7}" / "deep" / f"{number}.png")
@@ -96,7 +96,7 @@ def test_a_tree_that_was_moved_in_is_scanned(hand: HandDriven, folder: Path, tmp
     assert len(hand.take()) == 50
 
 
-def test_a_removed_folder_takes_its_files_along(hand: HandDriven, folder: Path, tmp_path: Path) -> None:
+def test_files_of_a_removed_folder_are_missing(hand: HandDriven, folder: Path, tmp_path: Path) -> None:
     for name in ("d/x.png", "d/e/y.png", "dz.png"):
         old_file(folder / name)
     hand.open()
@@ -105,7 +105,7 @@ def test_a_removed_folder_takes_its_files_along(hand: HandDriven, folder: Path, 
     assert (hand.present(), hand.missing()) == ([b"dz.png"], [b"d/e/y.png", b"d/x.png"])
 
 
-def test_a_thousand_files_gone_at_once(hand: HandDriven, folder: Path) -> None:
+def test_a_thousand_removed_files_are_marked_at_once(hand: HandDriven, folder: Path) -> None:
     for number in range(600):
         old_file(folder / "d" / f"{number}.png")
     hand.open()
@@ -115,7 +115,7 @@ def test_a_thousand_files_gone_at_once(hand: HandDriven, folder: Path) -> None:
     assert hand.present() == [b"d/599.png"]
 
 
-def test_gone_is_a_hint_too(hand: HandDriven, folder: Path) -> None:
+def test_a_removal_event_is_verified(hand: HandDriven, folder: Path) -> None:
     old_file(folder / "x.png")
     hand.open()
     hand.say(Hint(b"x.png", "gone"))
@@ -132,7 +132,7 @@ def test_a_renamed_file_is_not_read_again(hand: HandDriven, folder: Path) -> Non
     assert hand.known.moves == [(b"x.png", b"y.png")]
 
 
-def test_a_folder_renamed_while_nobody_looked_is_not_read_again(hand: HandDriven, folder: Path) -> None:
+def test_a_folder_renamed_while_unwatched_is_not_read_again(hand: HandDriven, folder: Path) -> None:
     for number in range(5):
         old_file(folder / "old" / f"{number}.png", b"x" * (number + 1))
     hand.open()
@@ -152,7 +152,7 @@ def test_a_hard_link_is_a_file_of_its_own(hand: HandDriven, folder: Path) -> Non
     assert (hand.take(), hand.present()) == ([b"y.png"], [b"x.png", b"y.png"])
 
 
-def test_a_file_that_comes_back_unchanged_is_not_read_again(hand: HandDriven, folder: Path, tmp_path: Path) -> None:
+def test_a_file_that_returns_unchanged_is_not_read_again(hand: HandDriven, folder: Path, tmp_path: Path) -> None:
     old_file(folder / "x.png")
     hand.open()
     hand.take()
@@ -164,7 +164,7 @@ def test_a_file_that_comes_back_unchanged_is_not_read_again(hand: HandDriven, fo
     assert (hand.take(), hand.present(), hand.missing()) == ([], [b"x.png"], [])
 
 
-def test_the_sweep_finds_what_events_missed_and_says_so(hand: HandDriven, folder: Path) -> None:
+def test_the_sweep_finds_missed_changes_and_reports_them(hand: HandDriven, folder: Path) -> None:
     (folder / "d").mkdir()
     hand.open()
     old_file(folder / "d" / "x.png")
@@ -175,7 +175,7 @@ def test_the_sweep_finds_what_events_missed_and_says_so(hand: HandDriven, folder
     assert hand.kinds() == ["lost"]
 
 
-def test_the_sweep_notices_a_silent_removal(hand: HandDriven, folder: Path) -> None:
+def test_the_sweep_finds_a_removal_without_event(hand: HandDriven, folder: Path) -> None:
     old_file(folder / "d" / "x.png")
     hand.open()
     (folder / "d" / "x.png").unlink()
@@ -183,7 +183,7 @@ def test_the_sweep_notices_a_silent_removal(hand: HandDriven, folder: Path) -> N
     assert hand.missing() == [b"d/x.png"]
 
 
-def test_the_timer_finds_a_silent_change_in_place(hand: HandDriven, folder: Path) -> None:
+def test_the_timed_scan_finds_a_change_without_event(hand: HandDriven, folder: Path) -> None:
     path = old_file(folder / "x.png")
     hand.open()
     set_age(folder, 3600)
@@ -209,7 +209,7 @@ def test_lost_events_lead_to_a_new_watcher_and_a_scan(hand: HandDriven, folder: 
     assert (hand.take(), hand.status.mode, hand.kinds()[0]) == ([b"x.png"], "native", "watcher")
 
 
-def test_a_watcher_that_keeps_failing_is_given_pauses(hand: HandDriven, folder: Path) -> None:
+def test_a_watcher_that_keeps_failing_is_restarted_with_pauses(hand: HandDriven, folder: Path) -> None:
     hand.open()
     opened = []
     for _ in range(6):
@@ -224,7 +224,7 @@ def test_a_watcher_that_keeps_failing_is_given_pauses(hand: HandDriven, folder: 
     assert opened[-1] > 10
 
 
-def test_a_limit_means_polling_with_the_reason_and_a_later_try(hand: HandDriven, folder: Path) -> None:
+def test_a_watch_limit_leads_to_polling_with_a_reason_and_a_later_retry(hand: HandDriven, folder: Path) -> None:
     old_file(folder / "x.png")
     hand.open(None, None, WatcherFailed("the system's limit is reached", permanent=True))
     assert (hand.status.mode, hand.status.reason) == ("poll", "the system's limit is reached")
@@ -236,7 +236,7 @@ def test_a_limit_means_polling_with_the_reason_and_a_later_try(hand: HandDriven,
     assert hand.status.mode == "native"
 
 
-def test_polling_sees_changes_in_place(hand: HandDriven, folder: Path) -> None:
+def test_polling_finds_changed_files(hand: HandDriven, folder: Path) -> None:
     old_file(folder / "x.png")
     hand.open(WatchedRoot(ROOT_ID, os.fsencode(folder), mode="poll"))
     assert hand.watchers.opened == []
@@ -248,7 +248,7 @@ def test_polling_sees_changes_in_place(hand: HandDriven, folder: Path) -> None:
     assert hand.status.reason == "as the settings say"
 
 
-def test_a_cookie_that_never_comes_back_ends_in_polling(hand: HandDriven, folder: Path) -> None:
+def test_a_cookie_without_an_event_leads_to_polling(hand: HandDriven, folder: Path) -> None:
     hand.answers_cookies = False
     hand.open()
     assert (hand.status.mode, hand.status.reason) == ("native", "events by script")
@@ -258,13 +258,13 @@ def test_a_cookie_that_never_comes_back_ends_in_polling(hand: HandDriven, folder
     assert list(folder.iterdir()) == []
 
 
-def test_a_cookie_that_comes_back_keeps_the_events(hand: HandDriven) -> None:
+def test_a_cookie_with_an_event_keeps_the_watcher(hand: HandDriven) -> None:
     hand.open()
     hand.run(60)
     assert (hand.status.mode, hand.status.reason) == ("native", "events by script")
 
 
-def test_a_folder_that_takes_no_cookie_says_so(hand: HandDriven, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_refuses_a_cookie_is_reported(hand: HandDriven, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("indexd.watch.watchers.watcher_lifecycle.drop_cookie", lambda root: "read-only")
     hand.open()
     hand.run(60)
@@ -272,7 +272,7 @@ def test_a_folder_that_takes_no_cookie_says_so(hand: HandDriven, monkeypatch: py
     assert "read-only" in hand.status.reason
 
 
-def test_a_root_that_is_not_there_is_offline_and_is_found_later(hand: HandDriven, folder: Path) -> None:
+def test_an_absent_root_is_offline_and_is_found_later(hand: HandDriven, folder: Path) -> None:
     folder.rmdir()
     hand.open()
     assert (hand.status.online, hand.status.reason) == (False, "the folder does not exist")
@@ -282,7 +282,7 @@ def test_a_root_that_is_not_there_is_offline_and_is_found_later(hand: HandDriven
     assert (hand.take(), hand.status.online, hand.kinds()) == ([b"x.png"], True, ["offline", "online"])
 
 
-def test_a_folder_that_vanished_is_offline_and_nothing_is_marked(
+def test_a_removed_root_is_offline_and_no_file_is_marked_missing(
     hand: HandDriven, folder: Path, tmp_path: Path
 ) -> None:
     old_file(folder / "x.png")
@@ -298,7 +298,7 @@ def test_a_folder_that_vanished_is_offline_and_nothing_is_marked(
     assert (hand.status.online, hand.take(), hand.present()) == (True, [], [b"x.png"])
 
 
-def test_an_empty_folder_in_its_place_is_offline_and_nothing_is_marked(
+def test_an_empty_folder_at_the_root_is_offline_and_no_file_is_marked_missing(
     hand: HandDriven, folder: Path, tmp_path: Path
 ) -> None:
     old_file(folder / "x.png")
@@ -313,7 +313,7 @@ def test_an_empty_folder_in_its_place_is_offline_and_nothing_is_marked(
     assert (hand.missing(), hand.status.online) == ([], False)
 
 
-def test_another_folder_in_its_place_is_told_once(hand: HandDriven, folder: Path, tmp_path: Path) -> None:
+def test_a_foreign_folder_at_the_root_is_reported_once(hand: HandDriven, folder: Path, tmp_path: Path) -> None:
     old_file(folder / "x.png")
     hand.open()
     folder.rename(tmp_path / "elsewhere")
@@ -329,7 +329,7 @@ def test_another_folder_in_its_place_is_told_once(hand: HandDriven, folder: Path
     assert (hand.kinds()[-1], hand.status.online, hand.missing()) == ("online", True, [])
 
 
-def test_what_is_written_into_a_bare_mount_point_is_indexed_and_nothing_is_marked(
+def test_files_in_an_unmounted_mount_point_are_indexed_and_none_is_marked_missing(
     hand: HandDriven, folder: Path, tmp_path: Path
 ) -> None:
     for number in range(10):
@@ -343,7 +343,7 @@ def test_what_is_written_into_a_bare_mount_point_is_indexed_and_nothing_is_marke
 
 
 @pytest.mark.parametrize("foreign", [4, 10, 30])
-def test_however_many_foreign_files_lie_in_a_bare_mount_point_nothing_is_marked(
+def test_many_foreign_files_in_an_unmounted_mount_point_mark_no_file_missing(
     hand: HandDriven, folder: Path, tmp_path: Path, foreign: int
 ) -> None:
     for number in range(10):
@@ -364,9 +364,7 @@ def test_however_many_foreign_files_lie_in_a_bare_mount_point_nothing_is_marked(
     assert (hand.status.online, len(hand.present()), len(hand.missing())) == (True, 10, foreign)
 
 
-def test_a_library_that_was_copied_back_into_an_empty_folder_is_adopted(
-    hand: HandDriven, folder: Path, tmp_path: Path
-) -> None:
+def test_a_library_copied_into_an_empty_folder_is_adopted(hand: HandDriven, folder: Path, tmp_path: Path) -> None:
     for number in range(10):
         old_file(folder / f"{number}.png")
     hand.open(options=WatchOptions(reconcile_seconds=60.0))
@@ -381,7 +379,7 @@ def test_a_library_that_was_copied_back_into_an_empty_folder_is_adopted(
     assert (hand.status.online, hand.missing()) == (True, [b"9.png"])
 
 
-def test_the_same_disk_under_another_number_is_adopted(hand: HandDriven, folder: Path, tmp_path: Path) -> None:
+def test_the_same_disk_with_another_device_number_is_adopted(hand: HandDriven, folder: Path, tmp_path: Path) -> None:
     for number in range(10):
         old_file(folder / f"{number}.png")
     hand.open()
@@ -398,7 +396,7 @@ def test_the_same_disk_under_another_number_is_adopted(hand: HandDriven, folder:
     assert hand.status.identity not in (before, None)
 
 
-def test_a_file_that_is_still_written_is_waited_for(hand: HandDriven, folder: Path) -> None:
+def test_a_file_being_written_is_delivered_after_it_settles(hand: HandDriven, folder: Path) -> None:
     hand.open()
     with (folder / "x.png").open("wb") as writer:
         writer.write(b"half")
@@ -411,7 +409,7 @@ def test_a_file_that_is_still_written_is_waited_for(hand: HandDriven, folder: Pa
     assert hand.take() == [b"x.png"]
 
 
-def test_the_inbox_takes_yaml_only_from_itself(hand: HandDriven, folder: Path) -> None:
+def test_the_inbox_accepts_yaml_only_directly_inside(hand: HandDriven, folder: Path) -> None:
     for rel in ("a.yaml", "b.yml", "c.txt", "accepted/d.yaml"):
         old_file(folder / rel)
     hand.open(WatchedRoot(ROOT_ID, os.fsencode(folder), "jobs", watch_filter=WatchFilter(purpose="jobs")))
@@ -431,7 +429,7 @@ def test_an_inbox_file_of_the_same_name_is_a_new_job(hand: HandDriven, folder: P
         hand.say(Hint(b"job.yaml", "gone", is_folder=False))
 
 
-def test_what_was_asked_for_is_told_when_it_is_done(hand: HandDriven, folder: Path) -> None:
+def test_a_requested_scan_reports_its_end(hand: HandDriven, folder: Path) -> None:
     hand.open()
     old_file(folder / "x.png")
     ticket = hand.rounds.request_scan("test", "missed")  # type: ignore[union-attr]
@@ -441,7 +439,7 @@ def test_what_was_asked_for_is_told_when_it_is_done(hand: HandDriven, folder: Pa
     assert hand.take() == [b"x.png"]
 
 
-def test_who_asks_for_an_offline_folder_does_not_wait(hand: HandDriven, folder: Path) -> None:
+def test_a_requested_scan_of_an_offline_root_does_not_wait(hand: HandDriven, folder: Path) -> None:
     folder.rmdir()
     hand.open()
     ticket = hand.rounds.request_scan("test", "missed")  # type: ignore[union-attr]
@@ -467,14 +465,14 @@ def test_a_quiet_root_sleeps_long(hand: HandDriven, folder: Path) -> None:
     assert rounds <= 600 / 20 * 4
 
 
-def test_no_sweep_where_the_settings_switch_it_off(hand: HandDriven, folder: Path) -> None:
+def test_the_settings_can_disable_the_sweep(hand: HandDriven, folder: Path) -> None:
     hand.open(None, WatchOptions(sweep_seconds=None, reconcile_seconds=None))
     old_file(folder / "x.png")
     hand.run(10_000)
     assert hand.take() == []
 
 
-def test_a_job_file_that_is_put_back_unchanged_is_taken_again_without_events(
+def test_an_unchanged_job_file_put_back_without_an_event_is_delivered_again(
     hand: HandDriven, folder: Path, tmp_path: Path
 ) -> None:
     """It was refused because a model was not there; now it is, and the person moves the file back."""
@@ -490,7 +488,7 @@ def test_a_job_file_that_is_put_back_unchanged_is_taken_again_without_events(
     assert hand.take() == [b"x.yaml"]
 
 
-def test_a_relocated_tree_is_not_read_again(hand: HandDriven, folder: Path) -> None:
+def test_a_relocated_root_is_not_read_again(hand: HandDriven, folder: Path) -> None:
     files = [old_file(folder / name, name.encode()) for name in ("a/x.png", "y.png", "back.png", "edited.png")]
     hand.open()
     assert len(hand.take()) == 4
@@ -509,9 +507,7 @@ def test_a_relocated_tree_is_not_read_again(hand: HandDriven, folder: Path) -> N
 
 
 @pytest.mark.parametrize("text", [b"d/x.txt", b"d/x.json", b"d/x.swarm.json", b"d/x.civitai.info"])
-def test_a_text_that_is_written_beside_a_picture_brings_the_picture_again(
-    hand: HandDriven, folder: Path, text: bytes
-) -> None:
+def test_a_new_sidecar_file_delivers_its_image_again(hand: HandDriven, folder: Path, text: bytes) -> None:
     (folder / "d").mkdir()
     old_file(folder / "d" / "x.png")
     old_file(folder / "d" / "y.png")
@@ -527,7 +523,7 @@ def test_a_text_that_is_written_beside_a_picture_brings_the_picture_again(
 
 
 @pytest.mark.parametrize("mode", ["native", "poll"])
-def test_a_scan_finds_texts_that_no_event_told_of(
+def test_a_scan_finds_sidecar_files_without_events(
     hand: HandDriven, folder: Path, mode: Literal["native", "poll"]
 ) -> None:
     for name in ("x.png", "y.png", "z.png"):
@@ -552,7 +548,9 @@ def test_a_scan_finds_texts_that_no_event_told_of(
     assert hand.take() == [b"x.png"]
 
 
-def test_a_text_waits_for_no_index_and_brings_nothing_that_is_unknown(hand: HandDriven, folder: Path) -> None:
+def test_a_sidecar_file_delivers_a_reported_image_before_it_is_indexed_and_no_unknown_one(
+    hand: HandDriven, folder: Path
+) -> None:
     hand.stores = False
     hand.open()
     (folder / "x.png").write_bytes(b"picture")
@@ -566,7 +564,7 @@ def test_a_text_waits_for_no_index_and_brings_nothing_that_is_unknown(hand: Hand
     assert hand.take() == []
 
 
-def test_the_log_of_a_folder_brings_its_newest_pictures_again(hand: HandDriven, folder: Path) -> None:
+def test_a_changed_folder_log_delivers_its_newest_images_again(hand: HandDriven, folder: Path) -> None:
     for name in ("x.png", "y.png", "z.png"):
         old_file(folder / name)
     hand.open()
@@ -578,7 +576,7 @@ def test_the_log_of_a_folder_brings_its_newest_pictures_again(hand: HandDriven, 
     assert hand.take() == [b"x.png", b"z.png"]
 
 
-def test_a_text_beside_a_picture_that_is_left_out_brings_nothing(hand: HandDriven, folder: Path) -> None:
+def test_a_sidecar_file_of_an_excluded_image_delivers_nothing(hand: HandDriven, folder: Path) -> None:
     old_file(folder / "x.png")
     hand.open(WatchedRoot(ROOT_ID, os.fsencode(folder), watch_filter=WatchFilter(exclude=["x.png"])))
     (folder / "x.txt").write_bytes(b"a")

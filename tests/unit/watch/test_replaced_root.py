@@ -1,4 +1,4 @@
-"""A folder that is exchanged while it is compared, or whose comparison never came to its end: nobody's files are mixed up."""
+"""A folder that is replaced during its scan, or whose scan was interrupted: files are never assigned to the wrong folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from indexd.watch.roots import WatchOptions
 from indexd.watch.watchers.watcher import Hint
-from tests.unit.watch.hand_driven import HandDriven, old_file
+from tests.unit.watch.manual_root import HandDriven, old_file
 
 OURS, FOREIGN = 10, 30
 # A comparison has fewer steps than this; after each of them something may happen.
@@ -46,7 +46,7 @@ def begin_comparing(hand: HandDriven, steps: int) -> None:
 
 @pytest.mark.parametrize("steps", STEPS)
 @pytest.mark.parametrize("pause", [0.0, 30.0], ids=["unnoticed at first", "noticed at once"])
-def test_a_folder_that_is_taken_away_while_it_is_compared(
+def test_replacing_a_folder_during_its_scan_marks_no_file_missing(
     library: HandDriven, folder: Path, tmp_path: Path, steps: int, pause: float
 ) -> None:
     begin_comparing(library, steps)
@@ -61,7 +61,7 @@ def test_a_folder_that_is_taken_away_while_it_is_compared(
 
 @pytest.mark.parametrize("steps", STEPS)
 @pytest.mark.parametrize("pause", [0.0, 30.0], ids=["unnoticed at first", "noticed at once"])
-def test_the_right_folder_that_comes_back_while_the_foreign_one_is_compared(
+def test_the_original_folder_is_adopted_when_it_returns_during_the_scan_of_a_foreign_one(
     library: HandDriven, folder: Path, tmp_path: Path, steps: int, pause: float
 ) -> None:
     exchange(folder, tmp_path / "away")
@@ -74,7 +74,7 @@ def test_the_right_folder_that_comes_back_while_the_foreign_one_is_compared(
 
 
 @pytest.mark.parametrize("steps", STEPS)
-def test_an_end_while_a_foreign_folder_is_compared_does_not_make_it_ours(
+def test_stopping_during_the_scan_of_a_foreign_folder_does_not_adopt_it(
     library: HandDriven, folder: Path, tmp_path: Path, steps: int
 ) -> None:
     assert library.rounds is not None
@@ -90,7 +90,7 @@ def test_an_end_while_a_foreign_folder_is_compared_does_not_make_it_ours(
     assert (library.status.online, len(library.present()), len(library.missing())) == (True, OURS, FOREIGN)
 
 
-def test_who_waits_for_a_comparison_waits_through_an_exchange(
+def test_waiting_for_a_scan_continues_while_the_folder_is_replaced(
     library: HandDriven, folder: Path, tmp_path: Path
 ) -> None:
     assert library.rounds is not None
@@ -107,7 +107,7 @@ def test_who_waits_for_a_comparison_waits_through_an_exchange(
 
 
 @pytest.mark.parametrize("noticed", [True, False], ids=["it was seen to be away", "it was back before anybody looked"])
-def test_a_file_that_was_handed_over_and_not_found_because_its_folder_was_away_is_handed_over_again(
+def test_a_file_not_found_while_its_folder_was_away_is_delivered_again(
     library: HandDriven, folder: Path, tmp_path: Path, noticed: bool
 ) -> None:
     library.stores = False

@@ -1,4 +1,4 @@
-"""Faces of known truth for the tests, and a library that learns of them step by step."""
+"""Generated faces of known identity, and a library that grows step by step."""
 
 from __future__ import annotations
 
