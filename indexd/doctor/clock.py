@@ -1,4 +1,4 @@
-"""The clock: file times show what changed, so a wrong clock matters."""
+"""Checks the clock, because indexd detects changed files by their times."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ TIMEDATECTL_TIMEOUT_SECONDS = 10
 
 
 def check_clock(config: Config, now: float | None = None) -> Iterator[DoctorFinding]:
-    """Whether something has a time in the future, and whether the system synchronises the clock."""
+    """Check that no file of indexd has a time in the future, and that the system synchronises the clock."""
     now = time.time() if now is None else now
-    places = config.paths
+    paths = config.paths
     ahead = []
-    for file in (places.index, places.index.with_name(f"{places.index.name}-wal"), places.settings_file, places.lock):
+    for file in (paths.index, paths.index.with_name(f"{paths.index.name}-wal"), paths.settings_file, paths.lock):
         try:
             seconds = file.stat().st_mtime - now
         except OSError:
@@ -41,9 +41,9 @@ def is_synchronised() -> bool | None:
         return None
     command = ["timedatectl", "show", "--property=NTPSynchronized", "--value"]
     try:
-        said = subprocess.run(
+        output = subprocess.run(
             command, capture_output=True, text=True, timeout=TIMEDATECTL_TIMEOUT_SECONDS, check=False
         ).stdout.strip()
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return {"yes": True, "no": False}.get(said)
+    return {"yes": True, "no": False}.get(output)

@@ -1,4 +1,4 @@
-"""The running daemon, and who can access its API."""
+"""Checks the running daemon and the access to its HTTP API."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GROUP_AND_OTHERS_MASK = stat.S_IRWXG | stat.S_IRWXO
 
 
 def check_daemon(config: Config) -> Iterator[DoctorFinding]:
-    """Whether the daemon answers, has this version, and keeps its workers alive."""
+    """Check that the daemon responds, has this version, and that no worker died."""
     remote = find_daemon(config)
     if remote is None:
         yield warning("daemon", "it is not running", "start it with `indexd run` or `indexd service start`")
@@ -30,7 +30,7 @@ def check_daemon(config: Config) -> Iterator[DoctorFinding]:
     if status.version != version("indexd"):
         yield warning("daemon", f"it is version {status.version}, this command is {version('indexd')}", "restart it")
     else:
-        yield ok("daemon", f"process {status.pid} answers")
+        yield ok("daemon", f"process {status.pid} responds")
     for root in status.roots:
         if not root.online and os.path.isdir(root.path):
             yield warning("folder", f"{root.path} is offline: {root.reason}", "put the right folder in its place again")
@@ -40,7 +40,7 @@ def check_daemon(config: Config) -> Iterator[DoctorFinding]:
 
 
 def check_api_access(config: Config) -> Iterator[DoctorFinding]:
-    """Whether only this user can access the socket or the token file."""
+    """Check that only this user can access the socket or the token file."""
     api = config.settings.api
     if not uses_unix_socket(config) and api.token_file:
         try:
@@ -48,21 +48,21 @@ def check_api_access(config: Config) -> Iterator[DoctorFinding]:
         except IndexdError as error:
             yield failed("token", str(error), "the daemon does not start with it")
     if api.allow_remote:
-        where = f"{api.address}: other machines may ask with the token, and nothing is encrypted"
-        yield warning("api access", where, "use a TLS proxy or a tunnel, or remove `[api] address`")
+        text = f"{api.address}: other machines can send requests with the token, and requests are not encrypted"
+        yield warning("api access", text, "use a TLS proxy or a tunnel, or remove `[api] address`")
     if os.name == "nt":
         yield ok("api access", "the token is in a folder of this user")
         return
     path = config.paths.socket if uses_unix_socket(config) else config.paths.token
     try:
-        found = path.lstat()
+        info = path.lstat()
     except FileNotFoundError:
         yield ok("api access", f"the daemon creates {path} at its start, only for this user")
         return
-    if found.st_uid != os.geteuid():
+    if info.st_uid != os.geteuid():
         yield failed("api access", f"{path} belongs to another user", "stop that user's daemon, or set another --home")
-    elif stat.S_IMODE(found.st_mode) & GROUP_AND_OTHERS_MASK:
-        text = f"{path} has mode {stat.S_IMODE(found.st_mode):04o}: other users can come in"
+    elif stat.S_IMODE(info.st_mode) & GROUP_AND_OTHERS_MASK:
+        text = f"{path} has mode {stat.S_IMODE(info.st_mode):04o}: other users can open it"
         yield failed("api access", text, f"chmod 600 {path}", partial(_restrict_to_owner, path))
     elif (folder := path.parent.stat()).st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not folder.st_mode & stat.S_ISVTX:
         cure = f"chmod go-w {path.parent}"

@@ -1,4 +1,4 @@
-"""Folders of indexd: existing, writable, with free space, on a reliable disk."""
+"""Checks the folders of indexd: they exist, are writable, have free space, and the index is on a local disk."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ MIN_FREE_INODES = 10_000
 
 
 def check_data_folders(config: Config) -> Iterator[DoctorFinding]:
-    """Whether the folders are writable and have free space, and the file system of the index."""
-    places = config.paths
+    """Check that the folders are writable and have free space, and the file system of the index."""
+    paths = config.paths
     folders = {
-        "home": places.home,
-        "inbox": places.inbox,
-        "output": places.output,
-        "thumbnails": places.thumbnails,
-        "backup folder": places.backups,
+        "home": paths.home,
+        "inbox": paths.inbox,
+        "output": paths.output,
+        "thumbnails": paths.thumbnails,
+        "backup folder": paths.backups,
     }
     for name, folder in folders.items():
-        yield _check_folder(name, folder, has_run=places.index.exists())
-    yield _check_file_system(places.index.parent)
+        yield _check_folder(name, folder, has_run=paths.index.exists())
+    yield _check_file_system(paths.index.parent)
 
 
 def _check_folder(name: str, folder: Path, *, has_run: bool) -> DoctorFinding:
@@ -44,16 +44,16 @@ def _check_folder(name: str, folder: Path, *, has_run: bool) -> DoctorFinding:
             name, f"only {free >> 20} MiB are free at {folder}", "free space; jobs pause when the disk is full"
         )
     if hasattr(os, "statvfs"):
-        found = os.statvfs(existing)
+        filesystem = os.statvfs(existing)
         # File systems with dynamic inodes report 0 of 0.
-        if found.f_files and found.f_favail < MIN_FREE_INODES:
-            text = f"only {found.f_favail} more files fit on the disk of {folder}"
+        if filesystem.f_files and filesystem.f_favail < MIN_FREE_INODES:
+            text = f"only {filesystem.f_favail} more files fit on the disk of {folder}"
             return warning(name, text, "remove files, or move the folder to a disk with more inodes")
     if has_run and not folder.exists() and name in ("inbox", "output"):
         # Only inside an existing folder: otherwise its disk may be unmounted, and indexd would write to the mount point.
         fix = partial(_create_folder, folder) if folder.parent.is_dir() else None
         return warning(name, f"{folder} is gone", "mount its disk, or let `indexd doctor --fix` create it", fix)
-    return ok(name, str(folder) if folder.exists() else f"{folder} (will be made)")
+    return ok(name, str(folder) if folder.exists() else f"{folder} (will be created)")
 
 
 def _create_folder(folder: Path) -> str:

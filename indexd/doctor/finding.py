@@ -1,4 +1,4 @@
-"""The result of one check: state, fix in words and, if harmless, the fix as an action."""
+"""The result of one check, with a function that fixes the problem if that is harmless."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Fix = Callable[[], str]
 
 @dataclass(frozen=True, slots=True)
 class DoctorFinding:
-    """One line of `doctor`. `fix` exists only if it cannot destroy user data."""
+    """The result of a check. `fix` is set only if it cannot destroy user data."""
 
     check: DoctorCheck
     fix: Fix | None = None

@@ -1,4 +1,4 @@
-"""All groups of checks in display order. Adding one: a module in this folder and a line here."""
+"""All groups of checks, in display order. To add one, add a module to this folder and a line here."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ GROUPS: dict[str, CheckGroup] = {
 def run_checks(
     home: Path | None, *, fix: bool = False, on_group: Callable[[str], object] = lambda _: None
 ) -> Iterator[DoctorCheck]:
-    """Run every check; without valid settings, only those that need none. `fix` applies fixes."""
+    """Run all checks; without valid settings, only those that need no settings. `fix` applies the fixes."""
     for finding in installation.check_packages():
         yield finding.check
     try:
@@ -63,7 +63,7 @@ def run_checks(
 
 
 def _run_group(name: str, group: CheckGroup, config: Config) -> Iterator[DoctorFinding]:
-    """Turn an exception inside a check into a finding, so that it hides no other checks."""
+    """Report an exception in a check as a finding, so that the other checks still run."""
     try:
         yield from group(config)
     except (IndexdError, OSError) as error:
@@ -74,7 +74,7 @@ def _apply_fix(finding: DoctorFinding) -> DoctorCheck:
     check = finding.check
     assert finding.fix is not None
     try:
-        done = finding.fix()
+        result = finding.fix()
     except (IndexdError, OSError) as error:
-        return check.model_copy(update={"detail": f"{check.detail}; it could not be cured: {error}"})
-    return DoctorCheck(name=check.name, state="ok", detail=f"{check.detail}; cured: {done}", fixed=True)
+        return check.model_copy(update={"detail": f"{check.detail}; the fix failed: {error}"})
+    return DoctorCheck(name=check.name, state="ok", detail=f"{check.detail}; fixed: {result}", fixed=True)

@@ -1,4 +1,4 @@
-"""The index: it opens, passes its checks, agrees with a sample of the disk, and has a recent backup."""
+"""Checks the index: it opens, passes its checks, agrees with samples of the disk, and has a recent backup."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ LATE_BACKUP_SECONDS = 3 * 86400.0
 
 
 def check_index_health(config: Config) -> Iterator[DoctorFinding]:
-    """Whether the index opens and its samples are intact; failed index tasks; why the queue waits."""
+    """Check that the index opens and is intact; report failed index tasks and a paused queue."""
     path = config.paths.index
     if not path.exists():
-        yield ok("index", f"{path} will be made at the first start")
+        yield ok("index", f"{path} will be created at the first start")
         return
     try:
         store = Store.open(path, read_only=True)
@@ -29,12 +29,12 @@ def check_index_health(config: Config) -> Iterator[DoctorFinding]:
         return
     try:
         yield ok("index", f"{store.images.count()} images in {path}")
-        set_aside = {
+        failed_tasks = {
             stage: states["failed"] for stage, states in store.index_tasks.counts().items() if states.get("failed")
         }
-        if set_aside:
-            words = ", ".join(f"{count} {stage}" for stage, count in sorted(set_aside.items()))
-            yield warning("index tasks", f"failed after several attempts: {words}", "run `indexd explain FILE`")
+        if failed_tasks:
+            text = ", ".join(f"{count} {stage}" for stage, count in sorted(failed_tasks.items()))
+            yield warning("index tasks", f"failed after several attempts: {text}", "run `indexd explain FILE`")
         if (reason := store.jobs.pause_reason()) is not None:
             yield warning("queue", f"paused: {reason}", "remove the cause; the queue resumes by itself")
     finally:
@@ -45,7 +45,7 @@ def check_index_health(config: Config) -> Iterator[DoctorFinding]:
 
 
 def check_backups(config: Config) -> Iterator[DoctorFinding]:
-    """Whether there is a recent backup."""
+    """Check that there is a recent backup."""
     folder = config.paths.backups
     newest = next(iter(list_backups(folder)), None)
     if newest is not None and not is_backup_overdue(folder, time.time(), LATE_BACKUP_SECONDS):
@@ -53,5 +53,5 @@ def check_backups(config: Config) -> Iterator[DoctorFinding]:
     elif config.paths.index.exists():
         detail = f"the newest is {newest.path}" if newest else f"there are none in {folder}"
         yield warning(
-            "backups", detail, "`indexd backup` makes one; the daemon does every night ([backup] in the settings)"
+            "backups", detail, "`indexd backup` makes one; the daemon makes one every night ([backup] in the settings)"
         )

@@ -1,4 +1,4 @@
-"""The installation: Python, packages, settings."""
+"""Checks the installation: Python, packages, settings."""
 
 from __future__ import annotations
 
@@ -24,19 +24,21 @@ WORKER_PACKAGES = (
 
 
 def check_packages() -> Iterator[DoctorFinding]:
-    """Whether Python is new enough and all packages are installed (without importing them)."""
+    """Report the Python version, and check that all packages are installed, without importing them."""
     version = ".".join(map(str, sys.version_info[:3]))
     yield ok("python", f"{version} at {sys.executable}")
-    for half, names, bad in (("daemon", DAEMON_PACKAGES, failed), ("worker", WORKER_PACKAGES, warning)):
+    for side, names, report in (("daemon", DAEMON_PACKAGES, failed), ("worker", WORKER_PACKAGES, warning)):
         missing = [name for name in names if importlib.util.find_spec(name) is None]
         if missing:
-            yield bad(f"{half} packages", f"missing: {', '.join(missing)}", "install indexd again: pip install indexd")
+            yield report(
+                f"{side} packages", f"missing: {', '.join(missing)}", "install indexd again: pip install indexd"
+            )
         else:
-            yield ok(f"{half} packages", "all installed")
+            yield ok(f"{side} packages", "all installed")
 
 
 def check_settings(config: Config) -> Iterator[DoctorFinding]:
-    """Whether a settings file exists; its validity is already known."""
+    """Check that there is a settings file; `read_config` has already checked its content."""
     file = config.paths.settings_file
     if file.exists():
         yield ok("settings", str(file))

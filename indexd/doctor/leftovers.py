@@ -1,4 +1,4 @@
-"""Temporary files that a killed process of indexd left, recognised by their names."""
+"""Finds temporary files that a killed process of indexd left, by their names."""
 
 from __future__ import annotations
 
@@ -24,40 +24,42 @@ _THUMBNAIL_PARTIAL = re.compile(r"[0-9a-f]{16,}\.part")
 
 
 def check_leftovers(config: Config) -> Iterator[DoctorFinding]:
-    """Every temporary file older than an hour; the fix removes them."""
-    places = config.paths
-    where = (
-        (places.output, _IMAGE_PARTIAL, True),
+    """Report temporary files that are older than MIN_AGE_SECONDS; the fix removes them."""
+    paths = config.paths
+    locations = (
+        (paths.output, _IMAGE_PARTIAL, True),
         *((Path(root.path), _IMAGE_PARTIAL, True) for root in config.settings.roots),
-        (places.inbox / ACCEPTED, TEMP_NAME, False),
-        (places.backups, _INDEX_PARTIAL, False),
-        (places.token.parent, _INDEX_PARTIAL, False),
-        (places.index.parent, re.compile(re.escape(places.index.name) + r".*\.part"), False),
-        (places.thumbnails, _THUMBNAIL_PARTIAL, True),
+        (paths.inbox / ACCEPTED, TEMP_NAME, False),
+        (paths.backups, _INDEX_PARTIAL, False),
+        (paths.token.parent, _INDEX_PARTIAL, False),
+        (paths.index.parent, re.compile(re.escape(paths.index.name) + r".*\.part"), False),
+        (paths.thumbnails, _THUMBNAIL_PARTIAL, True),
     )
-    until = time.monotonic() + SEARCH_TIMEOUT_SECONDS
-    found = sorted({path for folder, name, deep in where for path in _unfinished(folder, name, deep, until)})
+    deadline = time.monotonic() + SEARCH_TIMEOUT_SECONDS
+    found = sorted(
+        {path for folder, name, recursive in locations for path in _temporary_files(folder, name, recursive, deadline)}
+    )
     if not found:
         yield ok("leftovers", "no temporary files of killed processes")
         return
     named = ", ".join(map(str, found[:MAX_NAMED])) + (
         f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
     )
-    text = f"{len(found)} unfinished {'file' if len(found) == 1 else 'files'} of a process that was killed: {named}"
+    text = f"{len(found)} temporary {'file' if len(found) == 1 else 'files'} of a killed process: {named}"
     yield warning("leftovers", text, "`indexd doctor --fix` removes them", partial(_remove, found))
 
 
-def _unfinished(folder: Path, name: re.Pattern[str], deep: bool, until: float) -> Iterator[Path]:
-    old = time.time() - MIN_AGE_SECONDS
-    waiting = [folder]
-    while waiting and time.monotonic() < until:
+def _temporary_files(folder: Path, name: re.Pattern[str], recursive: bool, deadline: float) -> Iterator[Path]:
+    modified_before = time.time() - MIN_AGE_SECONDS
+    pending = [folder]
+    while pending and time.monotonic() < deadline:
         try:
-            with os.scandir(waiting.pop()) as entries:
+            with os.scandir(pending.pop()) as entries:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
-                        if deep:
-                            waiting.append(Path(entry.path))
-                    elif name.fullmatch(entry.name) and _is_old_file(entry, old):
+                        if recursive:
+                            pending.append(Path(entry.path))
+                    elif name.fullmatch(entry.name) and _is_old_file(entry, modified_before):
                         yield Path(entry.path)
         except OSError:
             continue

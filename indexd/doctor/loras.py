@@ -1,4 +1,4 @@
-"""The LoRA registry: it is readable, and its files exist."""
+"""Checks the LoRA registry: it is readable, and its files exist."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from indexd.jobs.loras.registry import list_loras
 
 
 def check_loras(config: Config) -> Iterator[DoctorFinding]:
-    """One line for the registry; nothing without a registry."""
+    """Check the registry; yields nothing without LoRAs."""
     try:
         found = list_loras(config)
     except IndexdError as error:
-        yield failed("loras", str(error), "correct the file; docs/loras.md shows its form")
+        yield failed("loras", str(error), "correct the file; docs/loras.md describes the format")
         return
-    gone = [lora.name for lora in found.loras if lora.path is None]
-    if gone:
-        text = f"{len(gone)} registered LoRAs have no file, the first is {gone[0]}"
+    missing = [lora.name for lora in found.loras if lora.path is None]
+    if missing:
+        text = f"{len(missing)} registered LoRAs have no file, the first is {missing[0]}"
         yield warning("loras", text, f"put the file into a LoRA folder, or remove the entry from {found.registry}")
     elif found.loras:
         registered = sum(lora.registered is not None for lora in found.loras)

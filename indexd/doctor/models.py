@@ -1,4 +1,4 @@
-"""The models: which roles are on, whether their files are complete, and whether the daemon could load them."""
+"""Checks the models: which roles are on, and whether their files are complete and loadable."""
 
 from __future__ import annotations
 
@@ -17,43 +17,43 @@ from indexd.model_roles import role_states
 from indexd.worker.calls import FACES
 from indexd_schemas.api.output import RoleState
 
-# Header limit of the format.
+# The limit of the safetensors format.
 MAX_HEADER_BYTES = 100_000_000
 _WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth")
 
 
 def check_models(config: Config) -> Iterator[DoctorFinding]:
-    """Each role. The running daemon knows which existing models it could not load."""
+    """Check each role. A running daemon also reports the models that it could not load."""
     remote = find_daemon(config)
     states = role_states(config) if remote is None else remote.call(fetch_status).roles
-    there = {state.role: state for state in role_states(config)}
+    local_states = {state.role: state for state in role_states(config)}
     for state in states:
         name = f"model {state.role}"
-        if not there[state.role].on:
-            reason, _, cure = there[state.role].detail.partition("; ")
-            yield warning(name, f"off, because {reason}", cure or "its index tasks wait")
-        elif problem := next(filter(None, map(find_broken_file, _model_paths(config, there[state.role]))), None):
+        if not local_states[state.role].on:
+            reason, _, cure = local_states[state.role].detail.partition("; ")
+            yield warning(name, f"off, because {reason}", cure or "its index tasks stay pending")
+        elif problem := next(filter(None, map(find_broken_file, _model_paths(config, local_states[state.role]))), None):
             yield failed(name, problem, "copy or download it again")
         elif not state.on:
             yield failed(
                 name, f"it could not be loaded: {state.detail}", f"`indexd models verify {state.role}` tries again"
             )
         else:
-            yield ok(name, f"{state.detail} (whole; `indexd models verify {state.role}` loads it)")
+            yield ok(name, f"{state.detail} (complete; `indexd models verify {state.role}` loads it)")
 
 
 def _model_paths(config: Config, state: RoleState) -> list[Path]:
-    """Files of the role; faces report more than their paths."""
+    """The model files of a role. The detail of `faces` has more than paths, so the settings are read."""
     if state.role == FACES:
         return [Path(detector.path) for detector in config.settings.faces.detectors]
     return [Path(state.detail)]
 
 
 def find_broken_file(model: Path) -> str | None:
-    """Problem of a model's weight files seen from outside; None when there is none.
+    """The problem of a truncated or unreadable weight file, or None. Does not read the weights.
 
-    A .safetensors file starts with the length of its header (8 bytes, little endian) and the JSON header, which states where the last
-    tensor ends. A .pt file is a ZIP archive with its directory at the end. So a truncated download shows without reading the rest.
+    A .safetensors file starts with the length of its JSON header (8 bytes, little endian); the header has the end of the
+    last tensor. A .pt file is a ZIP archive with its directory at the end.
     """
     files = sorted(file for file in model.rglob("*") if file.suffix in _WEIGHT_SUFFIXES) if model.is_dir() else [model]
     for file in files:
@@ -62,7 +62,7 @@ def find_broken_file(model: Path) -> str | None:
                 with file.open("rb") as stream:
                     start = stream.read(2)
                 if not start or (start == b"PK" and not zipfile.is_zipfile(file)):
-                    return f"{file} broke off"
+                    return f"{file} is truncated"
                 continue
             if file.suffix != ".safetensors":
                 continue
@@ -70,11 +70,11 @@ def find_broken_file(model: Path) -> str | None:
             with file.open("rb") as stream:
                 (length,) = struct.unpack("<Q", stream.read(8))
                 if length > min(MAX_HEADER_BYTES, size):
-                    return f"{file} is no safetensors file, or broke off"
+                    return f"{file} is not a safetensors file, or is truncated"
                 head = json.loads(stream.read(length))
             end = max((entry["data_offsets"][1] for key, entry in head.items() if key != "__metadata__"), default=0)
         except (OSError, struct.error, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             return f"{file} cannot be read: {os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error}"
         if size < 8 + length + end:
-            return f"{file} broke off: {size} of {8 + length + end} bytes are there"
+            return f"{file} is truncated: {size} of {8 + length + end} bytes"
     return None

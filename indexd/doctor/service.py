@@ -1,4 +1,4 @@
-"""The service: whether it is installed, and up to date."""
+"""Checks that the service is up to date and installed only once."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from indexd.service.service_spec import SERVICE_NAME, ServiceManager, build_serv
 
 
 def check_service(config: Config) -> Iterator[DoctorFinding]:
-    """State of this user's service, and of a system service for this user."""
+    """Check the service of this user, and the system service that runs as this user."""
     # With --home the settings are in the home, else in the standard location.
     home = config.paths.home if config.paths.settings_file.parent == config.paths.home else None
-    order = build_service_spec(config, home)
-    found = []
-    for scope, manager in available_managers(order.user).items():
+    spec = build_service_spec(config, home)
+    installed = []
+    for scope, manager in available_managers(spec.user).items():
         try:
-            standing = manager.status(order)
+            status = manager.status(spec)
         except (IndexdError, OSError) as error:
             yield warning("service", f"its state is unknown: {error}", "run `indexd service status`")
             continue
-        if standing.installed:
-            found.append(scope)
-            if standing.current:
-                yield ok("service", standing.detail)
+        if status.installed:
+            installed.append(scope)
+            if status.current:
+                yield ok("service", status.detail)
             else:
-                yield warning("service", standing.detail, f"update it: indexd service install --{scope}")
-    if not found:
+                yield warning("service", status.detail, f"update it: indexd service install --{scope}")
+    if not installed:
         yield ok("service", "not installed; `indexd service install` keeps the daemon running")
-    elif len(found) > 1:
+    elif len(installed) > 1:
         text = "installed twice, as user and as system service: only one can hold the index"
         yield warning("service", text, "indexd service uninstall --user, or --system")
 
 
 def available_managers(user: str, platform: str = sys.platform) -> dict[str, ServiceManager]:
-    """Service managers on this machine, by option name."""
+    """The service managers of this machine by the name of their option."""
     if platform == "win32":
         from indexd.service.windows_task import WindowsTask
 
@@ -50,7 +50,7 @@ def available_managers(user: str, platform: str = sys.platform) -> dict[str, Ser
         return {"user": Launchd("user", user), "system": Launchd("system", user)}
     from indexd.service.systemd import SYSTEM_UNIT_FOLDER, Systemd
 
-    found: dict[str, ServiceManager] = {"user": Systemd("user", user)}
+    managers: dict[str, ServiceManager] = {"user": Systemd("user", user)}
     if os.path.isdir(Path(SYSTEM_UNIT_FOLDER, f"{SERVICE_NAME}@{user}.service.d")):
-        found["system"] = Systemd("system", user)
-    return found
+        managers["system"] = Systemd("system", user)
+    return managers

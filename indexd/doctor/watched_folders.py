@@ -1,4 +1,4 @@
-"""The watched folders: existing, readable, their file systems, and the system's watch limits."""
+"""Checks the watched folders and the inotify limits of the system."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COUNT_TIMEOUT_SECONDS = 5.0
 
 
 def check_watched_folders(config: Config) -> Iterator[DoctorFinding]:
-    """Whether the watched folders exist and are readable, and how indexd notices changes in them."""
+    """Check that the watched folders exist and are readable, and that indexd can detect changes in them."""
     if not config.settings.roots:
         yield warning(
             "folders", "only the output folder is watched", f"add [[roots]] tables to {config.paths.settings_file}"
@@ -33,26 +33,26 @@ def check_watched_folders(config: Config) -> Iterator[DoctorFinding]:
         elif not os.access(path, os.R_OK | os.X_OK):
             yield failed("folder", f"{path} cannot be read", "change its mode, or run indexd as its owner")
         elif mount.is_remote and root.mode == "native":
-            text = f"{path} is on {mount.name}, where changes of other machines give no events"
+            text = f"{path} is on {mount.name}, which reports no events for changes of other machines"
             yield warning("folder", text, 'set mode = "auto" or "poll" for it')
         elif mount.is_remote:
-            yield ok("folder", f"{path} (on {mount.name}: looked at every {config.settings.watch.poll})")
+            yield ok("folder", f"{path} (on {mount.name}: polled every {config.settings.watch.poll})")
         else:
             yield ok("folder", str(path))
 
 
 def check_watch_limits(config: Config) -> Iterator[DoctorFinding]:
-    """Whether the inotify limits suffice for all folders."""
+    """Check that the inotify limits suffice for all folders."""
     if not INOTIFY_LIMITS.exists():
         return
     watches = int((INOTIFY_LIMITS / "max_user_watches").read_text())
     instances = int((INOTIFY_LIMITS / "max_user_instances").read_text())
-    count, whole = count_folders([folder.path for folder in watched_folders(config)])
-    counted = f"{count} folders are" if whole else f"more than {count} folders are"
+    count, is_complete = count_folders([folder.path for folder in watched_folders(config)])
+    counted = f"{count} folders are" if is_complete else f"more than {count} folders are"
     if count + RESERVED_WATCHES > watches:
-        wanted = max(524_288, 2 * (count + RESERVED_WATCHES))
+        limit = max(524_288, 2 * (count + RESERVED_WATCHES))
         cure = (
-            f"sudo sysctl fs.inotify.max_user_watches={wanted} (permanently: in /etc/sysctl.d); else folders are polled"
+            f"sudo sysctl fs.inotify.max_user_watches={limit} (permanently: in /etc/sysctl.d); else folders are polled"
         )
         yield warning("watch limits", f"{counted} to be watched, and one user may watch {watches}", cure)
     elif instances < MIN_INSTANCES:
@@ -63,16 +63,16 @@ def check_watch_limits(config: Config) -> Iterator[DoctorFinding]:
 
 
 def count_folders(roots: list[bytes], seconds: float = COUNT_TIMEOUT_SECONDS) -> tuple[int, bool]:
-    """Number of folders, and whether the count finished in time. Excludes mounts without events."""
+    """The number of folders, and whether the count finished in time. Excludes mounts without events."""
     end, count = time.monotonic() + seconds, 0
-    waiting = [root for root in roots if os.path.isdir(root) and not find_mount(root).is_remote]
-    while waiting:
+    pending = [root for root in roots if os.path.isdir(root) and not find_mount(root).is_remote]
+    while pending:
         if time.monotonic() > end:
             return count, False
         count += 1
         try:
-            with os.scandir(waiting.pop()) as entries:
-                waiting.extend(entry.path for entry in entries if entry.is_dir(follow_symlinks=False))
+            with os.scandir(pending.pop()) as entries:
+                pending.extend(entry.path for entry in entries if entry.is_dir(follow_symlinks=False))
         except OSError:
             continue
     return count, True

@@ -1,4 +1,4 @@
-"""The whole question about duplicates: which groups there are, which picture of each to keep, and why."""
+"""Finds the duplicates of a request, and suggests which image of each group to keep."""
 
 from __future__ import annotations
 
@@ -30,31 +30,33 @@ SimilarityTo = Callable[[int, Sequence[int]], dict[int, float]]
 
 
 def find_duplicates(store: IndexStore, request: DuplicatesRequest) -> DuplicatesReport:
-    """The groups of each kind asked for, largest first. Raises UsageError for a filter that is none."""
-    began = time.perf_counter()
-    among = store.filters.ids(parse_filters(request.filters))
+    """The groups of each requested kind, largest first. Raises UsageError for an invalid filter."""
+    started = time.perf_counter()
+    allowed_ids = store.filters.ids(parse_filters(request.filters))
     groups: list[DuplicateGroup] = []
-    found: list[DuplicateKindCount] = []
+    counts: list[DuplicateKindCount] = []
     notes: list[str] = []
     for kind in dict.fromkeys(request.kinds):
-        every, listed = _GROUPERS[kind](store, among, request, notes)
-        every.sort(key=lambda one: (-one[0], min(one[1])))
-        found.append(DuplicateKindCount(kind=kind, groups=len(every), members=sum(size for size, _ in every)))
-        groups += (group for _, ids in every[: request.limit] if (group := listed(ids)) is not None)
-    return DuplicatesReport(groups=groups, found=found, seconds=round(time.perf_counter() - began, 6), notes=notes)
+        all_groups, build = _GROUPERS[kind](store, allowed_ids, request, notes)
+        all_groups.sort(key=lambda one: (-one[0], min(one[1])))
+        counts.append(
+            DuplicateKindCount(kind=kind, groups=len(all_groups), members=sum(size for size, _ in all_groups))
+        )
+        groups += (group for _, ids in all_groups[: request.limit] if (group := build(ids)) is not None)
+    return DuplicatesReport(groups=groups, found=counts, seconds=round(time.perf_counter() - started, 6), notes=notes)
 
 
-# Groups as (how many members, their image ids), and what makes one that is listed.
+# Groups as (number of members, image ids), and the function that builds the group of a report.
 _GroupsAndBuilder = tuple[list[tuple[int, list[int]]], Callable[[list[int]], "DuplicateGroup | None"]]
 
 
 def _same_groups(
-    store: IndexStore, among: Collection[int] | None, _question: DuplicatesRequest, _notes: list[str]
+    store: IndexStore, allowed_ids: Collection[int] | None, _request: DuplicatesRequest, _notes: list[str]
 ) -> _GroupsAndBuilder:
-    copied = store.bulk_reader.copy_counts().items()
-    groups = [(count, [image_id]) for image_id, count in copied if among is None or image_id in among]
+    copy_counts = store.bulk_reader.copy_counts().items()
+    groups = [(count, [image_id]) for image_id, count in copy_counts if allowed_ids is None or image_id in allowed_ids]
 
-    def listed(ids: list[int]) -> DuplicateGroup | None:
+    def build(ids: list[int]) -> DuplicateGroup | None:
         row = store.images.get(ids[0])
         files = _present_files(row) if row is not None else []
         if row is None or len(files) < 2:
@@ -64,44 +66,42 @@ def _same_groups(
         members = [_serialize_member(row, file, file is kept, 1.0) for file in ordered]
         return _serialize_group("same", reason, members)
 
-    return groups, listed
+    return groups, build
 
 
 def _near_groups(
-    store: IndexStore, among: Collection[int] | None, _question: DuplicatesRequest, notes: list[str]
+    store: IndexStore, allowed_ids: Collection[int] | None, _request: DuplicatesRequest, notes: list[str]
 ) -> _GroupsAndBuilder:
-    pictures = store.perceptual_hashes.present(among)
-    groups = [(len(group), [int(pictures.ids[row]) for row in group]) for group in near_duplicate_groups(pictures)]
+    images = store.perceptual_hashes.present(allowed_ids)
+    groups = [(len(group), [int(images.ids[row]) for row in group]) for group in near_duplicate_groups(images)]
     states = store.index_tasks.counts().get(THUMBNAIL, {})
-    if waiting := states.get("pending", 0) + states.get("running", 0):
-        notes.append(f"{waiting} images of the library have no perceptual hash yet, and were not compared by it")
+    if pending := states.get("pending", 0) + states.get("running", 0):
+        notes.append(f"{pending} images of the library have no perceptual hash yet, and were not compared")
     if plain := store.perceptual_hashes.counts()[1]:
-        notes.append(
-            f"{plain} images of the library are too plain (one colour or a gradient) for a comparison by perceptual hash"
-        )
-    looks = HashArrays.from_rows(pictures)
+        notes.append(f"{plain} images of the library have too little detail to compare (one colour, or a gradient)")
+    hashes = HashArrays.from_rows(images)
 
-    def likeness(kept: int, ids: Sequence[int]) -> dict[int, float]:
-        rows = np.searchsorted(pictures.ids, np.array([kept, *ids]))
-        apart = bit_difference_shares(looks, np.full(len(ids), rows[0]), rows[1:])
-        return {image_id: 1.0 - float(one) for image_id, one in zip(ids, apart, strict=True)}
+    def similarities(kept: int, ids: Sequence[int]) -> dict[int, float]:
+        rows = np.searchsorted(images.ids, np.array([kept, *ids]))
+        distances = bit_difference_shares(hashes, np.full(len(ids), rows[0]), rows[1:])
+        return {image_id: 1.0 - float(distance) for image_id, distance in zip(ids, distances, strict=True)}
 
-    return groups, lambda ids: _build_group(store, "near", ids, likeness)
+    return groups, lambda ids: _build_group(store, "near", ids, similarities)
 
 
 def _similar_groups(
-    store: IndexStore, among: Collection[int] | None, question: DuplicatesRequest, notes: list[str]
+    store: IndexStore, allowed_ids: Collection[int] | None, request: DuplicatesRequest, notes: list[str]
 ) -> _GroupsAndBuilder:
     if store.vectors.active_revision(LAYER) is None:
-        notes.append(f"no image has a {LAYER} vector yet, so none was compared by content")
+        notes.append(f"no image has a {LAYER} vector yet, so similar images cannot be found")
         return [], lambda _ids: None
 
-    def likeness(kept: int, ids: Sequence[int]) -> dict[int, float]:
-        found = np.nan_to_num(pair_cosines(store, np.full(len(ids), kept), np.array(ids)))
-        return {image_id: float(one) for image_id, one in zip(ids, found, strict=True)}
+    def similarities(kept: int, ids: Sequence[int]) -> dict[int, float]:
+        cosines = np.nan_to_num(pair_cosines(store, np.full(len(ids), kept), np.array(ids)))
+        return {image_id: float(cosine) for image_id, cosine in zip(ids, cosines, strict=True)}
 
-    groups = [(len(group), group) for group in similar_image_groups(store, among, question.threshold)]
-    return groups, lambda ids: _build_group(store, "similar", ids, likeness)
+    groups = [(len(group), group) for group in similar_image_groups(store, allowed_ids, request.threshold)]
+    return groups, lambda ids: _build_group(store, "similar", ids, similarities)
 
 
 _GROUPERS: dict[

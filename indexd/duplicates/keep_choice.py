@@ -1,4 +1,4 @@
-"""Which of several pictures to keep, and why. A suggestion: nothing here touches a file."""
+"""Suggests which of several duplicates to keep, with the reason. Changes no files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _COPY_NAME = re.compile(rb"(?:\(\d+\)|[ _-]+copy(?:[ _-]*\d+)?|[ _-]+kopie(?:[ _
 
 @dataclass(frozen=True, slots=True)
 class _KeepRule:
-    """`rank`: higher is kept. `reason` says why the winner won, given itself."""
+    """The row with the highest `rank` is kept; `reason` describes it."""
 
     rank: Callable[[ImageRow], float]
     reason: Callable[[ImageRow], str]
@@ -37,7 +37,7 @@ def _created_at(row: ImageRow) -> float:
 _RULES = (
     _KeepRule(lambda row: row.rating or 0, lambda row: f"rated {row.rating}"),
     _KeepRule(lambda row: bool(row.tags or row.note), lambda _row: "has tags or a note"),
-    # Before the size: a blown-up copy that has lost its recipe can be made again from the original, never the reverse.
+    # Before the size: the original can be upscaled again, but an enlarged copy without a recipe gives no original.
     _KeepRule(_has_recipe, lambda _row: "has the original metadata"),
     _KeepRule(_pixels, lambda row: f"larger ({row.width}x{row.height})"),
     _KeepRule(lambda row: row.format.upper() in _LOSSLESS, lambda row: f"lossless ({row.format})"),
@@ -48,7 +48,7 @@ _RULES = (
 
 
 def choose_image_to_keep(rows: Sequence[ImageRow]) -> tuple[ImageRow, str]:
-    """The picture to keep of at least two, and in a few words what sets it apart from the next best."""
+    """The image to keep of at least two, and the reason that decides between it and the second best."""
     ordered = sorted(rows, key=lambda row: tuple(-rule.rank(row) for rule in _RULES))
     best, next_best = ordered[0], ordered[1]
     decisive = next(rule for rule in _RULES if rule.rank(best) != rule.rank(next_best))

@@ -1,4 +1,4 @@
-"""The same picture in other bytes: groups of near picture hashes."""
+"""Groups images with near perceptual hashes."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from indexd.store.records import HashedImages
 Ids = NDArray[np.int64]
 
 
-def near_duplicate_groups(pictures: HashedImages) -> list[list[int]]:
-    """Groups of rows of `pictures` that show the same picture, at least two each."""
-    if len(pictures.ids) < 2:
+def near_duplicate_groups(images: HashedImages) -> list[list[int]]:
+    """Groups of at least two rows of `images` that are near duplicates."""
+    if len(images.ids) < 2:
         return []
-    # Equal hashes with equal recipes are one node: thousands of copies of one picture are then no pairs at all.
-    whole = np.hstack([pictures.hashes, np.ascontiguousarray(pictures.recipes).view(np.uint8)])
-    rows = np.ascontiguousarray(whole).view(np.dtype((np.void, whole.shape[1]))).ravel()
+    # Images with equal hashes and recipes are one node: otherwise thousands of copies would give millions of pairs.
+    combined = np.hstack([images.hashes, np.ascontiguousarray(images.recipes).view(np.uint8)])
+    rows = np.ascontiguousarray(combined).view(np.dtype((np.void, combined.shape[1]))).ravel()
     _, first, node_of = np.unique(rows, return_index=True, return_inverse=True)
-    nodes = HashedImages(pictures.ids[first], pictures.hashes[first], pictures.recipes[first])
+    nodes = HashedImages(images.ids[first], images.hashes[first], images.recipes[first])
     members = np.split(np.argsort(node_of, kind="stable"), np.cumsum(np.bincount(node_of))[:-1])
     groups = star_groups(len(first), *near_duplicate_pairs(HashArrays.from_rows(nodes)), nodes.recipes)
     joined = {node for group in groups for node in group}
@@ -30,7 +30,7 @@ def near_duplicate_groups(pictures: HashedImages) -> list[list[int]]:
 
 
 def near_duplicate_pairs(hashes: HashArrays) -> tuple[Ids, Ids]:
-    """Every pair of near rows, once: the lower rows and the higher ones."""
+    """Every pair of near-duplicate rows, once: the lower rows and the higher rows."""
     count = len(hashes.one_counts)
     found = []
     for left, right in candidate_pairs(hashes.low_bits(), MAX_LOW_BITS):

@@ -1,9 +1,9 @@
-"""Pictures that look alike without being the same: pairs of near `clip_h` vectors.
+"""Groups visually similar images by the cosine of their `clip_h` vectors.
 
-The vectors are first reduced to their 64 strongest directions and the length of the rest. A distance there is never greater
-than the true one, so that nothing is lost by looking only at pairs that are near there; those are then scored exactly. Up
-to EXACT pictures every pair is looked at there; beyond that only pairs that share a cell (an inverted file, after Sivic and
-Zisserman, "Video Google", ICCV 2003), each picture looking into its nearest cells. tests and bench show how little that costs.
+The vectors are first reduced to their 64 principal components and the norm of the rest. A distance between reduced points
+is at most the true distance, so no near pair is lost; near pairs are then scored exactly. Up to MAX_EXACT_IMAGES images
+all pairs are compared. Above that, each point is compared with the points of its nearest cells (an inverted file: Sivic and
+Zisserman, "Video Google", ICCV 2003), which can miss a few pairs; the tests and bench/ measure how many.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ CELLS_PROBED = 6
 BLOCK = 1024
 SAMPLE_SIZE = 4096
 SCORE_BATCH = 2048
-# Vectors are stored in half precision: a cosine is off by up to this.
+# Vectors are stored in half precision, so a cosine has up to this error.
 _COSINE_ROUNDING = 2e-3
 _SEED = 1
 
 
 def similar_image_groups(store: IndexStore, allowed_ids: Collection[int] | None, threshold: float) -> list[list[int]]:
-    """Groups of image ids whose cosine with the first of the group is at least `threshold` (0.5 to 1)."""
+    """Groups of image ids. The cosine of each with the first of its group is at least `threshold` (0.5 to 1)."""
     ids, points = _reduced_points(store, allowed_ids)
     if len(ids) < 2:
         return []
@@ -50,14 +50,14 @@ def similar_image_groups(store: IndexStore, allowed_ids: Collection[int] | None,
 
 
 def pair_cosines(store: IndexStore, left: Ids, right: Ids) -> NDArray[np.float64]:
-    """The exact cosine of each pair of images; NaN where one has no vector (any more)."""
-    wanted = np.unique(np.concatenate([left, right]))
-    ids, vectors = _load_vectors(store, wanted.tolist())
+    """The exact cosine of each pair of images; NaN if one of them has no vector."""
+    image_ids = np.unique(np.concatenate([left, right]))
+    ids, vectors = _load_vectors(store, image_ids.tolist())
     if not len(ids):
         return np.full(len(left), np.nan)
-    places = [np.minimum(np.searchsorted(ids, one), len(ids) - 1) for one in (left, right)]
-    scores = np.einsum("ij,ij->i", vectors[places[0]], vectors[places[1]]).astype(np.float64)
-    scores[(ids[places[0]] != left) | (ids[places[1]] != right)] = np.nan
+    rows = [np.minimum(np.searchsorted(ids, one), len(ids) - 1) for one in (left, right)]
+    scores = np.einsum("ij,ij->i", vectors[rows[0]], vectors[rows[1]]).astype(np.float64)
+    scores[(ids[rows[0]] != left) | (ids[rows[1]] != right)] = np.nan
     return np.asarray(scores, np.float64)
 
 
@@ -69,7 +69,7 @@ def _load_vectors(store: IndexStore, ids: Collection[int]) -> tuple[Ids, Floats]
 
 
 def _reduced_points(store: IndexStore, allowed_ids: Collection[int] | None) -> tuple[Ids, Floats]:
-    """Ids of the pictures that lie somewhere, and what is compared: float32 (n, directions + 1)."""
+    """Ids of the images with a present file, and their reduced points: float32 (n, directions + 1)."""
     present = store.bulk_reader.present_image_ids()
     basis: Floats | None = None
     mean: Floats | None = None
@@ -77,13 +77,13 @@ def _reduced_points(store: IndexStore, allowed_ids: Collection[int] | None) -> t
     for ids, vectors in store.bulk_reader.iter_vectors(LAYER, allowed_ids):
         if basis is None or mean is None:
             mean, basis = _principal_directions(store.vectors.sample(LAYER, SAMPLE_SIZE))
-        if vectors.shape[1] != len(mean):  # the model was replaced in the middle of the walk
+        if vectors.shape[1] != len(mean):  # the model was replaced meanwhile
             return np.empty(0, np.int64), np.empty((0, 0), np.float32)
-        here = np.isin(ids, present, assume_unique=True)
-        centred = vectors[here] - mean
+        is_present = np.isin(ids, present, assume_unique=True)
+        centred = vectors[is_present] - mean
         along = centred @ basis
         rest = np.maximum(np.einsum("ij,ij->i", centred, centred) - np.einsum("ij,ij->i", along, along), 0)
-        all_ids.append(ids[here])
+        all_ids.append(ids[is_present])
         all_points.append(np.hstack([along, np.sqrt(rest)[:, None]]).astype(np.float32))
     if not all_ids:
         return np.empty(0, np.int64), np.empty((0, 0), np.float32)
@@ -91,7 +91,7 @@ def _reduced_points(store: IndexStore, allowed_ids: Collection[int] | None) -> t
 
 
 def _principal_directions(sample: Floats) -> tuple[Floats, Floats]:
-    """The mean of the sample and its directions of most variance as columns, (dim, at most DIRECTIONS)."""
+    """The mean (dim,) of a sample, and its principal components as columns: (dim, at most PRINCIPAL_DIRECTIONS)."""
     mean = sample.mean(axis=0)
     centred = sample - mean
     _, vectors = np.linalg.eigh(centred.T @ centred)
@@ -99,21 +99,23 @@ def _principal_directions(sample: Floats) -> tuple[Floats, Floats]:
 
 
 def _candidate_pairs(points: Floats, limit: float) -> Iterator[tuple[Ids, Ids]]:
-    """Pairs of rows, lower first, whose squared distance is at most `limit`; a pair may come more than once."""
+    """Yield pairs of rows, lower row first, with a squared distance of at most `limit`. A pair can occur more than once."""
     if len(points) <= MAX_EXACT_IMAGES:
-        everyone = np.arange(len(points))
+        rows = np.arange(len(points))
         for start in range(0, len(points), BLOCK):
-            yield from _pairs_within(points, everyone[start : start + BLOCK], everyone[start:], limit)
+            yield from _pairs_within(points, rows[start : start + BLOCK], rows[start:], limit)
         return
-    home, looks = _assign_cells(points)
+    home, probed = _assign_cells(points)
     members = np.split(
-        np.argsort(home, kind="stable"), np.cumsum(np.bincount(home, minlength=int(looks.max()) + 1))[:-1]
+        np.argsort(home, kind="stable"), np.cumsum(np.bincount(home, minlength=int(probed.max()) + 1))[:-1]
     )
-    flat = np.argsort(looks.ravel(), kind="stable")
-    visitors = np.split(flat // looks.shape[1], np.cumsum(np.bincount(looks.ravel(), minlength=len(members)))[:-1])
-    for mine, coming in zip(members, visitors, strict=True):
-        for start in range(0, len(coming), BLOCK):
-            yield from _pairs_within(points, coming[start : start + BLOCK], mine, limit)
+    flat = np.argsort(probed.ravel(), kind="stable")
+    probing_by_cell = np.split(
+        flat // probed.shape[1], np.cumsum(np.bincount(probed.ravel(), minlength=len(members)))[:-1]
+    )
+    for residents, probing in zip(members, probing_by_cell, strict=True):
+        for start in range(0, len(probing), BLOCK):
+            yield from _pairs_within(points, probing[start : start + BLOCK], residents, limit)
 
 
 def _pairs_within(points: Floats, rows: Ids, others: Ids, limit: float) -> Iterator[tuple[Ids, Ids]]:
@@ -128,28 +130,28 @@ def _pairs_within(points: Floats, rows: Ids, others: Ids, limit: float) -> Itera
 
 
 def _assign_cells(points: Floats) -> tuple[Ids, NDArray[np.int64]]:
-    """The cell of each point, and the nearest cells it looks into, (n, CELLS_LOOKED_AT). A few rounds of k-means."""
-    chance = np.random.default_rng(_SEED)
+    """The cell of each point, and the nearest cells, (n, CELLS_PROBED). The cells come from four rounds of k-means."""
+    generator = np.random.default_rng(_SEED)
     count = int(2 * np.sqrt(len(points)))
-    some = points[np.sort(chance.choice(len(points), min(len(points), 16 * count), replace=False))]
-    middles = some[chance.choice(len(some), count, replace=False)]
+    sample = points[np.sort(generator.choice(len(points), min(len(points), 16 * count), replace=False))]
+    centroids = sample[generator.choice(len(sample), count, replace=False)]
     for _ in range(4):
-        nearest = _nearest_centroids(some, middles, 1)[:, 0]
-        sums = np.zeros_like(middles)
-        np.add.at(sums, nearest, some)
+        nearest = _nearest_centroids(sample, centroids, 1)[:, 0]
+        sums = np.zeros_like(centroids)
+        np.add.at(sums, nearest, sample)
         sizes = np.bincount(nearest, minlength=count)
         filled = sizes > 0
-        middles[filled] = sums[filled] / sizes[filled][:, None]
-    looks = _nearest_centroids(points, middles, CELLS_PROBED)
-    return looks[:, 0], looks
+        centroids[filled] = sums[filled] / sizes[filled][:, None]
+    probed = _nearest_centroids(points, centroids, CELLS_PROBED)
+    return probed[:, 0], probed
 
 
-def _nearest_centroids(points: Floats, middles: Floats, count: int) -> NDArray[np.int64]:
-    """The `count` nearest middles of each point, the nearest first."""
+def _nearest_centroids(points: Floats, centroids: Floats, count: int) -> NDArray[np.int64]:
+    """The `count` nearest centroids of each point, nearest first: int64 (n, count)."""
     found = []
-    lengths = (middles * middles).sum(axis=1)
+    lengths = (centroids * centroids).sum(axis=1)
     for start in range(0, len(points), BLOCK):
-        squares = lengths[None, :] - 2.0 * (points[start : start + BLOCK] @ middles.T)
+        squares = lengths[None, :] - 2.0 * (points[start : start + BLOCK] @ centroids.T)
         few = np.argpartition(squares, count - 1, axis=1)[:, :count]
         order = np.argsort(np.take_along_axis(squares, few, axis=1), axis=1)
         found.append(np.take_along_axis(few, order, axis=1))

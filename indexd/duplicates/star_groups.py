@@ -1,7 +1,7 @@
-"""From pairs to groups: every member belongs to the group's middle, and nothing is chained along.
+"""Groups similar images around centres: every member of a group is similar to its centre.
 
-Joining whatever hangs together would make one giant group of a library: a is like b, b is like c, and a has nothing to do
-with c. So a group is one picture with those that are like *it*; the picture with most likenesses chooses first.
+Connected components would chain a whole library into one group: a is similar to b and b to c, but a is not to c. So a
+group is one image and the images similar to *it*. The image with the most similar images becomes a centre first.
 """
 
 from __future__ import annotations
@@ -16,36 +16,36 @@ Ids = NDArray[np.int64]
 
 
 def star_groups(count: int, left: Ids, right: Ids, recipes: NDArray[np.int64] | None = None) -> list[list[int]]:
-    """Groups of at least two of `count` pictures, given the pairs that are alike (each once); the middle comes first.
+    """Groups of at least two of `count` images from pairs of similar images (each pair once); the centre comes first.
 
-    `recipes`, int64 (count, 3): members whose recipes contradict what the group states already stay out of it.
+    `recipes`, int64 (count, 3): an image whose recipe contradicts that of an earlier member does not join the group.
     """
     ends = np.concatenate([left, right])
     order = np.argsort(ends, kind="stable")
     others = np.concatenate([right, left])[order]
     degrees = np.bincount(ends, minlength=count)
     starts = np.concatenate([[0], np.cumsum(degrees)])
-    taken = np.zeros(count, np.bool_)
+    is_grouped = np.zeros(count, np.bool_)
     groups = []
-    for middle in np.argsort(-degrees, kind="stable").tolist():
-        if degrees[middle] == 0:
+    for centre in np.argsort(-degrees, kind="stable").tolist():
+        if degrees[centre] == 0:
             break
-        if taken[middle]:
+        if is_grouped[centre]:
             continue
-        near = others[starts[middle] : starts[middle + 1]]
-        near = np.sort(near[~taken[near]])
-        members = near.tolist() if recipes is None else _compatible_members(recipes, middle, near)
+        near = others[starts[centre] : starts[centre + 1]]
+        near = np.sort(near[~is_grouped[near]])
+        members = near.tolist() if recipes is None else _compatible_members(recipes, centre, near)
         if members:
-            group = [middle, *members]
-            taken[group] = True
+            group = [centre, *members]
+            is_grouped[group] = True
             groups.append(group)
     return groups
 
 
-def _compatible_members(recipes: NDArray[np.int64], middle: int, near: Ids) -> list[int]:
-    stated = recipes[middle].copy()
+def _compatible_members(recipes: NDArray[np.int64], centre: int, near: Ids) -> list[int]:
+    stated = recipes[centre].copy()
     if (stated != NOT_STATED).all():
-        # The middle states everything, and was compared with each of them.
+        # The centre states all three values, and the pairs were compared with it.
         return [int(one) for one in near[~recipes_contradict(recipes[near], stated)]]
     members = []
     for one in near.tolist():

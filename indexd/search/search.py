@@ -1,4 +1,4 @@
-"""Carries a plan out: candidates from every probe, exact scores for all of them in all layers, fused, ranked, shown."""
+"""Runs search plans: finds candidates for each term, scores all of them in all layers, fuses the scores and ranks."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from indexd.vector_index.parallel import run_parallel
 from indexd_schemas.api.output import ScoreContribution, SearchHit, SearchResults
 from indexd_schemas.api.requests import SearchRequest, SortOrder
 
-# So many candidates of each layer stand for choice, or twice as many as are asked for. Measured at a million pictures, three
-# layers and words: the 20 shown are the same for 150, 200 and 1000, and of 120 .999 are.
+# The number of candidates of each layer, unless twice the limit is more. Measured with a million images, three layers and
+# text: the first 20 hits are the same for 150, 200 and 1000 candidates, and 99.9 % of the first 120.
 MIN_CANDIDATES = 150
 MAX_CANDIDATES = 4096
 FULLTEXT_HITS = 1000
@@ -35,7 +35,7 @@ MATCH_SAMPLE_SIZE = 1000
 
 @dataclass(frozen=True, slots=True)
 class _RankedHits:
-    """The hits, what the cut-off was, and what it did."""
+    """The hits, the cut-off, and the number of images that only the cut-off excluded."""
 
     hits: list[SearchHit]
     cutoff: float | None = None
@@ -44,7 +44,7 @@ class _RankedHits:
 
 
 class Search:
-    """Answers questions over the index. Safe to use from several threads."""
+    """Searches the index. Thread-safe."""
 
     def __init__(self, store: IndexStore, embedder: QueryEmbedder, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
@@ -52,19 +52,19 @@ class Search:
         self._samples = BackgroundSamples(store, clock)
 
     def query(self, request: SearchRequest) -> SearchResults:
-        """The hits, best first. Raises UsageError for a wrong filter, IndexdError when no term can be used."""
+        """The hits, best first. Raises UsageError for an invalid filter, IndexdError when no term can be used."""
         started = time.perf_counter()
         plan = SearchPlanner(self._store, self._embedder).plan(request)
-        considered = self._candidate_count(plan)
+        candidate_count = self._candidate_count(plan)
         if not plan.vector_terms and not plan.text_terms:
             found = _RankedHits(self._sorted_hits(plan, request.limit))
-        elif considered:
-            found = self._ranked_hits(plan, request, considered)
+        elif candidate_count:
+            found = self._ranked_hits(plan, request, candidate_count)
         else:
             found = _RankedHits([])
         return SearchResults(
             hits=found.hits,
-            candidate_count=considered,
+            candidate_count=candidate_count,
             seconds=round(time.perf_counter() - started, 6),
             cutoff=found.cutoff,
             cut_off_count=found.cut_off_count,
@@ -73,30 +73,30 @@ class Search:
 
     def _limit_notes(self, plan: SearchPlan, limit: int) -> list[str]:
         if plan.vector_terms and limit > MAX_CANDIDATES:
-            return [f"likeness ranks the best {MAX_CANDIDATES} images of each layer; the others are left out"]
+            return [f"only the best {MAX_CANDIDATES} images of each layer are ranked; the others are left out"]
         return []
 
     def _sorted_hits(self, plan: SearchPlan, limit: int) -> list[SearchHit]:
         order: SortOrder = plan.sort
         assert order != "score"
-        wanted = limit
+        count = limit
         while True:
-            ids = self._store.filters.sorted_ids(order, plan.allowed_ids, wanted)
+            ids = self._store.filters.sorted_ids(order, plan.allowed_ids, count)
             rows = self._visible_rows(ids, plan, limit)
-            if len(rows) >= limit or len(ids) < wanted:
+            if len(rows) >= limit or len(ids) < count:
                 return [SearchHit(rank=rank, image=serialize_image(row)) for rank, row in enumerate(rows, 1)]
-            wanted *= 4
+            count *= 4
 
     def _ranked_hits(self, plan: SearchPlan, request: SearchRequest, candidate_count: int) -> _RankedHits:
         limit = request.limit
-        scales = [self._samples.background(probe) for probe in plan.vector_terms]
-        ranked = self._rank(plan, scales, limit)
-        least = min(
-            [candidate_count, *(s.count for p, s in zip(plan.vector_terms, scales, strict=True) if p.weight > 0)]
+        backgrounds = [self._samples.background(term) for term in plan.vector_terms]
+        ranked = self._rank(plan, backgrounds, limit)
+        sizes = [one.count for term, one in zip(plan.vector_terms, backgrounds, strict=True) if term.weight > 0]
+        cutoff = choose_cutoff(
+            request, has_positive_terms=plan.has_positive_terms, image_count=min([candidate_count, *sizes])
         )
-        cutoff = choose_cutoff(request, has_positive_terms=plan.has_positive_terms, image_count=least)
-        fitting = [image_id for image_id in ranked.ranked_ids if cutoff.passes(ranked.score_of(image_id))]
-        rows = self._visible_rows(fitting, plan, limit)
+        matching = [image_id for image_id in ranked.ranked_ids if cutoff.passes(ranked.score_of(image_id))]
+        rows = self._visible_rows(matching, plan, limit)
         if plan.sort != "score":
             rows = sorted(rows, key=_SORT_KEYS[plan.sort])
         hits = [
@@ -110,13 +110,13 @@ class Search:
             for rank, row in enumerate(rows, 1)
         ]
         top = [ranked.score_of(image_id) for image_id in ranked.ranked_ids[:limit]]
-        shown = min(len(fitting), len(top))
+        shown = min(len(matching), len(top))
         return _RankedHits(hits, cutoff.threshold, len(top) - shown, tuple(cutoff.notes(top, shown)))
 
     def _visible_rows(self, ids: Sequence[int], plan: SearchPlan, limit: int) -> list[ImageRow]:
-        """The first `limit` rows in the order of `ids` that lie somewhere (or that were asked for as missing)."""
+        """The first `limit` rows in the order of `ids`, without images that have no present file unless the plan includes them."""
         found: list[ImageRow] = []
-        # A row is a tenth of a millisecond, and nearly all of them are there: no more than needed at first.
+        # Reading a row takes 0.1 ms and nearly all images have a file, so the first chunk is as small as the limit.
         step = max(limit, 10)
         for start in range(0, len(ids), step):
             chunk = ids[start : start + step]
@@ -128,36 +128,35 @@ class Search:
         return found[:limit]
 
     def _rank(self, plan: SearchPlan, backgrounds: Sequence[Background], limit: int) -> Ranking:
-        answers = run_parallel(
+        results = run_parallel(
             [
-                *(partial(self._vector_candidates, plan, probe, limit) for probe in plan.vector_terms),
-                *(partial(self._text_candidates, plan, words, limit) for words in plan.text_terms),
+                *(partial(self._vector_candidates, plan, term, limit) for term in plan.vector_terms),
+                *(partial(self._text_candidates, plan, term, limit) for term in plan.text_terms),
             ]
         )
-        found, matched = answers[: len(plan.vector_terms)], answers[len(plan.vector_terms) :]
+        found, matched = results[: len(plan.vector_terms)], results[len(plan.vector_terms) :]
         ids = list(dict.fromkeys(image_id for hits in (*found, *matched) for image_id in hits))
         columns = run_parallel(
             [
-                partial(self._vector_column, probe, scale, near, ids)
-                for probe, scale, near in zip(plan.vector_terms, backgrounds, found, strict=True)
+                partial(self._vector_column, term, background, cosines, ids)
+                for term, background, cosines in zip(plan.vector_terms, backgrounds, found, strict=True)
             ]
         )
         columns += [
-            self._text_column(words, bm25, self._match_share(plan, words, bm25, limit))
-            for words, bm25 in zip(plan.text_terms, matched, strict=True)
+            self._text_column(term, bm25, self._match_share(plan, term, bm25, limit))
+            for term, bm25 in zip(plan.text_terms, matched, strict=True)
         ]
         return Ranking(
             ids, columns, fused_deviations(self._samples, plan, backgrounds), text_terms_only=plan.text_terms_only
         )
 
     def _vector_candidates(self, plan: SearchPlan, term: VectorTerm, limit: int) -> dict[int, float]:
-        """Candidates of one probe. What a probe pushes away brings no candidates, unless nothing else does."""
-        attracts = any(one.weight > 0 for one in plan.vector_terms) or any(one.weight > 0 for one in plan.text_terms)
-        if term.weight <= 0 and attracts:
+        """The candidates of one term with their cosines. A negative term adds candidates only if there is no positive term."""
+        if term.weight <= 0 and plan.has_positive_terms:
             return {}
-        wanted = min(max(2 * limit, MIN_CANDIDATES), MAX_CANDIDATES)
+        count = min(max(2 * limit, MIN_CANDIDATES), MAX_CANDIDATES)
         find = nearest_images if term.weight > 0 else farthest_images
-        return find(self._store, term.layer, term.vector, wanted, plan.allowed_ids, guaranteed_top_k=limit)
+        return find(self._store, term.layer, term.vector, count, plan.allowed_ids, guaranteed_top_k=limit)
 
     def _text_candidates(self, plan: SearchPlan, term: TextTerm, limit: int) -> dict[int, float]:
         return dict(self._store.fulltext.match(term.text, max(FULLTEXT_HITS, limit), plan.allowed_ids, term.columns))
@@ -171,7 +170,7 @@ class Search:
         return ScoreColumn(term.label, term.weight, cosines, dict(zip(cosines, z.tolist(), strict=True)), 0.0)
 
     def _match_share(self, plan: SearchPlan, term: TextTerm, bm25: dict[int, float], limit: int) -> float:
-        """Which share of those who may appear match; estimated from the newest where not every hit was fetched."""
+        """The share of the allowed images that match; estimated from the newest images if not every hit was read."""
         if len(bm25) < max(FULLTEXT_HITS, limit):
             return match_share(len(bm25), self._candidate_count(plan))
         newest = self._store.filters.sorted_ids("newest", plan.allowed_ids, MATCH_SAMPLE_SIZE)
@@ -183,23 +182,23 @@ class Search:
         return self._store.images.count() if plan.allowed_ids is None else len(plan.allowed_ids)
 
     def _text_column(self, term: TextTerm, bm25: dict[int, float], share: float) -> ScoreColumn:
-        known, miss = fulltext_z_scores(bm25, share)
-        # Words that nobody wrote tell nothing, and would only water down what the vectors say.
-        return ScoreColumn(term.label, term.weight if bm25 else 0.0, bm25, known, miss, is_text=True)
+        z_scores, miss = fulltext_z_scores(bm25, share)
+        # A term without any match carries no information and would only weaken the vector terms.
+        return ScoreColumn(term.label, term.weight if bm25 else 0.0, bm25, z_scores, miss, is_text=True)
 
 
 def _score_parts(plan: SearchPlan, ranked: Ranking, image_id: int) -> list[ScoreContribution]:
-    parts: tuple[VectorTerm | TextTerm, ...] = (*plan.vector_terms, *plan.text_terms)
-    plain = ranked.raw_scores_of(image_id)
+    terms: tuple[VectorTerm | TextTerm, ...] = (*plan.vector_terms, *plan.text_terms)
+    raw_scores = ranked.raw_scores_of(image_id)
     return [
         ScoreContribution(
-            term=part.cli_text,
-            layer=part.label,
-            weight=part.weight,
-            raw=round(plain[part.label], 4) if part.label in plain else None,
+            term=term.cli_text,
+            layer=term.label,
+            weight=term.weight,
+            raw=round(raw_scores[term.label], 4) if term.label in raw_scores else None,
             z=round(z, 4),
         )
-        for part, z in zip(parts, ranked.z_scores_of(image_id), strict=True)
+        for term, z in zip(terms, ranked.z_scores_of(image_id), strict=True)
     ]
 
 

@@ -1,4 +1,4 @@
-"""Rows of the index as people and programs see them: text paths, hex hashes, the fields of the JSON contract."""
+"""Converts rows of the index into the models of the JSON output."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _COPIED_FIELDS = {one.name for one in fields(ImageRow)} & ImageSummary.model_fie
 
 
 def find_present_file(row: ImageRow) -> FileRow | None:
-    """One place where the picture lies now, or None when every one is missing."""
+    """A file of the image that is not missing, or None."""
     return next((file for file in row.files if file.missing_since is None), None)
 
 
 def serialize_image(row: ImageRow) -> ImageSummary:
-    """The image as the JSON output has it. Fields of the same name are copied."""
+    """Convert an image. Fields of the same name are copied."""
     file = find_present_file(row)
     return ImageSummary(
         **{name: getattr(row, name) for name in _COPIED_FIELDS},
@@ -50,7 +50,7 @@ def serialize_image(row: ImageRow) -> ImageSummary:
 
 
 def serialize_region(row: RegionRow) -> ImageRegion:
-    """A face or another thing found in a picture as the JSON contract has it."""
+    """Convert a region, with rounded numbers."""
     region = row.region
     return ImageRegion(
         id=row.id,
@@ -68,7 +68,6 @@ def serialize_region(row: RegionRow) -> ImageRegion:
 
 
 def serialize_attributes(rows: Iterable[AttributeRow]) -> list[StatedAttribute]:
-    """What index stages state of an image as the JSON contract has it."""
     return [
         StatedAttribute(source=row.source, key=sanitize_text(row.key), value=sanitize_text(row.value), score=row.score)
         for row in rows
@@ -76,7 +75,6 @@ def serialize_attributes(rows: Iterable[AttributeRow]) -> list[StatedAttribute]:
 
 
 def serialize_file(row: FileRow) -> ImageFile:
-    """One place where a picture lies or lay."""
     return ImageFile(
         path=display(row.path),
         path_quoted=quoted_if_not_utf8(row.path),
@@ -87,7 +85,7 @@ def serialize_file(row: FileRow) -> ImageFile:
 
 
 def serialize_generation(metadata: ImageMetadata | None) -> GenerationDetails:
-    """How an image was made as the JSON output has it; empty if the image was deleted meanwhile."""
+    """Convert generation settings; None (the image was deleted meanwhile) gives an empty result."""
     if metadata is None:
         return GenerationDetails()
     details = {name: value for name, value in asdict(metadata).items() if name in GenerationDetails.model_fields}
@@ -96,11 +94,11 @@ def serialize_generation(metadata: ImageMetadata | None) -> GenerationDetails:
 
 
 def serialize_extras(row: ImageRow) -> dict[str, str]:
-    """What no column is made for, by name; what is stated several times stands in lines below each other."""
-    found: dict[str, str] = {}
+    """Metadata without a column, by name. Several values of one name are joined by line breaks."""
+    extras: dict[str, str] = {}
     for key, value in row.extras:
-        found[key] = f"{found[key]}\n{sanitize_text(value)}" if key in found else sanitize_text(value)
-    return found
+        extras[key] = f"{extras[key]}\n{sanitize_text(value)}" if key in extras else sanitize_text(value)
+    return extras
 
 
 def _sanitize(value: Any) -> Any:
@@ -112,5 +110,5 @@ def _sanitize(value: Any) -> Any:
 
 
 def sanitize_text(text: str) -> str:
-    """Text of a file's metadata, fit for JSON, and with the signatures of its addresses taken off."""
+    """Metadata text as valid UTF-8, without the signatures in URLs."""
     return redact_secrets(text.encode("utf-8", "replace").decode())

@@ -1,7 +1,7 @@
-"""The hands of install and uninstall: files that know who wrote them, and commands; or, on request, only a word of both.
+"""Writes files and runs commands for `service install` and `uninstall`, or only prints them (`--dry-run`).
 
-Every file that is written bears a line with a checksum of the rest. So a file that was changed since, and one that
-somebody else wrote, are told apart from ours: neither is overwritten or taken away without being asked for.
+Each written file has a signature line with a checksum of the rest. The signature distinguishes our unchanged files from
+edited and foreign ones, which are replaced or removed only with `--replace`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SIGNATURE = re.compile(r"^.*written by `indexd service install`, checksum ([0-9
 
 
 def run_command(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Run a command of the system and keep what it says. Raises IndexdError when there is no such command."""
+    """Run a command and capture its output. Raises IndexdError when the program does not exist."""
     try:
         return subprocess.run(list(command), capture_output=True, text=True, check=False, errors="replace")
     except FileNotFoundError:
@@ -33,40 +33,39 @@ def run_command(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
 
 
 def with_signature(text: str, comment: tuple[str, str] = ("# ", "")) -> str:
-    """The text with our line at its end; `comment` begins and ends a comment in that kind of file."""
+    """Append the signature line; `comment` is the start and the end of a comment in the file format."""
     text = text if text.endswith("\n") else text + "\n"
     line = f"{comment[0]}written by `indexd service install`, checksum {_checksum(text)}{comment[1]}\n"
     return text + line
 
 
 def file_ownership(file: Path) -> FileOwnership:
-    """Whose the file is."""
     try:
         text = file.read_text("utf-8", "surrogateescape")
     except FileNotFoundError:
         return "absent"
     except OSError:
         return "foreign"
-    sign = _SIGNATURE.search(text)
-    if sign is None:
+    signature = _SIGNATURE.search(text)
+    if signature is None:
         return "foreign"
-    return "ours" if _checksum(text[: sign.start()] + text[sign.end() :]) == sign[1] else "edited"
+    return "ours" if _checksum(text[: signature.start()] + text[signature.end() :]) == signature[1] else "edited"
 
 
 def _checksum(text: str) -> str:
     return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
 
 
-# What systemctl says, and what a person can do about it.
+# Error messages of systemctl, and the advice for each.
 REMEDIES = {
-    "Failed to connect to bus": "no manager of this user runs: log in as that user (not with `su`), or say --system",
-    "Access denied": "say it with sudo",
-    "Interactive authentication required": "say it with sudo",
+    "Failed to connect to bus": "this user has no running service manager: log in as that user (not with `su`), or use --system",
+    "Access denied": "use sudo",
+    "Interactive authentication required": "use sudo",
 }
 
 
 class Installer:
-    """`say` hears a line about everything that is done, or with `dry_run` would be."""
+    """Performs the steps of an installation. `echo` prints each step; with `dry_run` the step is only printed."""
 
     def __init__(
         self,
@@ -77,7 +76,7 @@ class Installer:
         run: CommandRunner = run_command,
         owner: tuple[int, int] | None = None,
     ) -> None:
-        """`replace`: what was edited is set aside and written anew. `owner`: to whom folders that are made belong."""
+        """`replace`: rename edited files and write new ones. `owner`: user id and group id of new folders."""
         self._echo = echo
         self._dry_run = dry_run
         self.replaces_edited = replace
@@ -85,16 +84,16 @@ class Installer:
         self._owner = owner
 
     def write_file(self, file: Path, text: str) -> None:
-        """Put a signed text under a name. Raises IndexdError where somebody else's hand is in the file."""
-        whose = file_ownership(file)
-        if whose in ("edited", "foreign"):
+        """Write a signed text atomically. Raises IndexdError for an edited or foreign file without `replace`."""
+        ownership = file_ownership(file)
+        if ownership in ("edited", "foreign"):
             if not self.replaces_edited:
-                how = "was changed by hand" if whose == "edited" else "was not written by `indexd service install`"
+                how = "was edited" if ownership == "edited" else "was not written by `indexd service install`"
                 raise IndexdError(
-                    f"{file} {how} and is left as it is; move it away, or say --replace: then it is set aside first"
+                    f"{file} {how} and stays unchanged; move it away, or use --replace to rename it first"
                 )
             self._back_up_file(file)
-        elif whose == "ours" and file.read_text("utf-8", "surrogateescape") == text:
+        elif ownership == "ours" and file.read_text("utf-8", "surrogateescape") == text:
             self._echo(f"unchanged: {file}")
             return
         if self._dry_run:
@@ -110,16 +109,15 @@ class Installer:
         self._echo(f"written: {file}")
 
     def remove_file(self, file: Path) -> bool:
-        """Take away a file of ours, and its folder when that is empty then. Whether nothing is left there."""
-        whose = file_ownership(file)
-        if whose == "absent":
+        """Remove a signed file, and its drop-in folder if that is empty. Returns whether the file is gone."""
+        ownership = file_ownership(file)
+        if ownership == "absent":
             return True
-        if whose != "ours" and not (whose == "edited" and self.replaces_edited):
-            how = "was changed by hand" if whose == "edited" else "is not ours"
-            more = " (say --replace to set it aside)" if whose == "edited" else ""
-            self._echo(f"left as it is: {file} {how}{more}")
+        if ownership != "ours" and not (ownership == "edited" and self.replaces_edited):
+            how = "was edited (use --replace to rename it)" if ownership == "edited" else "was not written by indexd"
+            self._echo(f"not removed: {file} {how}")
             return False
-        if whose == "edited":
+        if ownership == "edited":
             self._back_up_file(file)
             return True
         if self._dry_run:
@@ -135,12 +133,12 @@ class Installer:
         return True
 
     def make_folder(self, folder: Path) -> None:
-        """Make a folder with its parents where it is missing, for the one who runs the service."""
+        """Create a missing folder and its missing parents for the user of the service."""
         missing = [one for one in (folder, *folder.parents) if not one.exists()]
         if not missing:
             return
         if self._dry_run:
-            self._echo(f"would make {folder}")
+            self._echo(f"would create {folder}")
             return
         try:
             for one in reversed(missing):
@@ -148,28 +146,28 @@ class Installer:
                 if self._owner is not None:
                     os.chown(one, *self._owner)
         except OSError as error:
-            raise IndexdError(f"cannot make {folder}: {error.strerror or error}") from None
-        self._echo(f"made: {folder}")
+            raise IndexdError(f"cannot create {folder}: {error.strerror or error}") from None
+        self._echo(f"created: {folder}")
 
     def run(self, *command: str, may_fail: bool = False) -> None:
-        """Run a command. Raises IndexdError with what it said when it fails, unless it may."""
+        """Run a command. Raises IndexdError with its output when it fails, unless `may_fail`."""
         if self._dry_run:
             self._echo(f"would run: {shlex.join(command)}")
             return
-        done = self._run(command)
-        if done.returncode and not may_fail:
-            said = (done.stderr or done.stdout or "").strip() or f"exit code {done.returncode}"
-            cure = next((f"; {cure}" for words, cure in REMEDIES.items() if words in said), "")
-            raise IndexdError(f"`{shlex.join(command)}` failed: {said}{cure}")
-        if not done.returncode:
+        completed = self._run(command)
+        if completed.returncode and not may_fail:
+            output = (completed.stderr or completed.stdout or "").strip() or f"exit code {completed.returncode}"
+            remedy = next((f"; {remedy}" for message, remedy in REMEDIES.items() if message in output), "")
+            raise IndexdError(f"`{shlex.join(command)}` failed: {output}{remedy}")
+        if not completed.returncode:
             self._echo(f"ran: {shlex.join(command)}")
 
     def report(self, text: str) -> None:
-        """Something that the person should know."""
+        """Print a text for the user."""
         self._echo(text)
 
     def run_action(self, what: str, action: Callable[[], object]) -> None:
-        """Something that is neither a file nor a command."""
+        """Run a step that is neither a file nor a command. `what` is an imperative phrase."""
         if self._dry_run:
             self._echo(f"would {what}")
             return
@@ -177,9 +175,9 @@ class Installer:
         self._echo(f"done: {what}")
 
     def _back_up_file(self, file: Path) -> None:
-        aside = next(
+        backup = next(
             path
             for number in itertools.count(1)
             if not (path := file.with_name(f"{file.name}.yours-{number}")).exists()
         )
-        self.run_action(f"set {file} aside as {aside.name}", lambda: file.rename(aside))
+        self.run_action(f"rename {file} to {backup.name}", lambda: file.rename(backup))

@@ -1,4 +1,7 @@
-"""launchd of macOS: an agent of the user, or a daemon of the system that runs as a user. See launchd.plist(5), launchctl(1)."""
+"""Service manager launchd of macOS: a user agent, or a system daemon that runs as a user.
+
+See launchd.plist(5), launchctl(1).
+"""
 
 from __future__ import annotations
 
@@ -19,21 +22,21 @@ _XML_COMMENT = ("<!-- ", " -->")
 
 
 def plist_text(spec: ServiceSpec, log: Path, *, system: bool) -> str:
-    """The property list; a comment after the document is our sign."""
+    """The property list, with the signature as a comment at the end."""
     content: dict[str, object] = {
         "Label": LABEL,
         "ProgramArguments": [*spec.program, "--log-file", str(log), "--end-when-stuck"],
         "RunAtLoad": True,
-        # Started again when it dies, and not when it was asked to stop.
+        # Restart after a crash, but not after a clean stop.
         "KeepAlive": {"SuccessfulExit": False},
         "ThrottleInterval": 10,
-        # The first signal drains: a render in hand gets ten seconds, then it is handed back.
+        # The daemon needs time to drain: a running render gets ten seconds before its item returns to the queue.
         "ExitTimeOut": 60,
         "Umask": 0o077,
         "Nice": 5,
         "SoftResourceLimits": {"NumberOfFiles": 65536},
         "HardResourceLimits": {"NumberOfFiles": 65536},
-        # What it says goes to the log file, which rotates; this is for what dies before that is open.
+        # Only for errors before the daemon opens its rotating log file.
         "StandardErrorPath": str(log.with_suffix(".err")),
     }
     if system:
@@ -42,7 +45,7 @@ def plist_text(spec: ServiceSpec, log: Path, *, system: bool) -> str:
 
 
 class Launchd:
-    """`folder` is where property lists lie; None = the usual place."""
+    """`folder` is the folder of property lists; None = the standard one."""
 
     def __init__(
         self,
@@ -61,7 +64,7 @@ class Launchd:
         self._log = (home or Path(os.path.expanduser(f"~{user}" if self._system else "~"))) / LOG
 
     def install(self, spec: ServiceSpec, installer: Installer, *, now: bool) -> None:
-        """See ServiceManager. launchd starts a job when it is loaded, so without `now` it is only written."""
+        """See ServiceManager. launchd starts a job when it is loaded, so without `now` the property list is only written."""
         if self._system and spec.user == "root":
             raise IndexdError("indexd does not run as root; name the owner of the images: --run-as USER")
         for folder in (*spec.own_folders, self._log.parent):
@@ -72,7 +75,6 @@ class Launchd:
             installer.run("launchctl", "bootstrap", self._domain, str(self._plist))
 
     def uninstall(self, installer: Installer) -> None:
-        """See ServiceManager."""
         if file_ownership(self._plist) == "absent":
             installer.report(f"there is no {self._plist}; nothing to do")
             return
@@ -80,34 +82,31 @@ class Launchd:
         installer.remove_file(self._plist)
 
     def start(self, installer: Installer) -> None:
-        """See ServiceManager."""
         self._require_plist()
         installer.run("launchctl", "bootstrap", self._domain, str(self._plist), may_fail=True)
         installer.run("launchctl", "kickstart", f"{self._domain}/{LABEL}")
 
     def stop(self, installer: Installer) -> None:
-        """See ServiceManager. Out of launchd until the next login, else it would be started again."""
+        """See ServiceManager. Unloads the job until the next login, because launchd would restart a stopped one."""
         self._require_plist()
         installer.run("launchctl", "bootout", f"{self._domain}/{LABEL}")
 
     def status(self, spec: ServiceSpec) -> InstallationStatus:
-        """See ServiceManager."""
-        whose = file_ownership(self._plist)
-        if whose == "absent":
+        ownership = file_ownership(self._plist)
+        if ownership == "absent":
             return InstallationStatus(False, False, False, f"there is no {self._plist}")
-        wanted = plist_text(spec, self._log_file(spec), system=self._system)
-        current = self._plist.read_text("utf-8", "surrogateescape") == wanted
-        printed = self._run(("launchctl", "print", f"{self._domain}/{LABEL}"))
-        running = printed.returncode == 0 and "state = running" in printed.stdout
-        words = [f"{LABEL} {'runs' if running else 'does not run'}"]
-        if whose != "ours":
-            words.append(f"{self._plist} was changed by hand")
+        expected = plist_text(spec, self._log_file(spec), system=self._system)
+        current = self._plist.read_text("utf-8", "surrogateescape") == expected
+        shown = self._run(("launchctl", "print", f"{self._domain}/{LABEL}"))
+        running = shown.returncode == 0 and "state = running" in shown.stdout
+        parts = [f"{LABEL} {'runs' if running else 'does not run'}"]
+        if ownership != "ours":
+            parts.append(f"{self._plist} was edited")
         elif not current:
-            words.append(f"{self._plist} is older than this indexd or its settings")
-        return InstallationStatus(True, current, running, "; ".join(words))
+            parts.append(f"{self._plist} is older than this indexd or its settings")
+        return InstallationStatus(True, current, running, "; ".join(parts))
 
     def logs(self, spec: ServiceSpec, _lines: int, _follow: bool) -> Path:
-        """See ServiceManager."""
         return self._log_file(spec)
 
     def _log_file(self, spec: ServiceSpec) -> Path:
@@ -115,4 +114,4 @@ class Launchd:
 
     def _require_plist(self) -> None:
         if file_ownership(self._plist) == "absent":
-            raise IndexdError(f"{self._plist} is not there; `indexd service install` writes it")
+            raise IndexdError(f"{self._plist} does not exist; run `indexd service install`")

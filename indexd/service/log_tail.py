@@ -1,4 +1,4 @@
-"""The end of a log file, and what is added to it, across rotations."""
+"""Prints the end of a log file, and follows it across rotations."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def tail_log(
     echo: Callable[[str], None],
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Say the last lines, and with `follow` every later one, for ever. Raises IndexdError when there is no such file."""
+    """Print the last lines, and with `follow` all later ones. Raises IndexdError when the file cannot be read."""
     try:
         stream = file.open(encoding="utf-8", errors="replace")
     except OSError as error:
-        raise IndexdError(f"cannot read the log {file}: {error.strerror or error}; has the daemon ever run?") from None
+        raise IndexdError(f"cannot read the log {file}: {error.strerror or error}; did the daemon run?") from None
     with stream:
         for line in deque(stream, lines):
             echo(line.rstrip("\n"))
@@ -38,9 +38,9 @@ def tail_log(
                 sleep(POLL_SECONDS)
 
 
-def _is_rotated(file: Path, read: int) -> bool:
-    """Whether the name leads to another, newer file by now."""
+def _is_rotated(file: Path, position: int) -> bool:
+    """Whether a newer file has the name: it is shorter than the `position` read so far."""
     try:
-        return file.stat().st_size < read
+        return file.stat().st_size < position
     except OSError:
         return False

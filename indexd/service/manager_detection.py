@@ -1,4 +1,4 @@
-"""Chooses the service manager that keeps the daemon running, and its user."""
+"""Chooses the service manager and the user of the service."""
 
 from __future__ import annotations
 
@@ -18,14 +18,13 @@ from indexd.service.service_spec import ServiceManager, ServiceSpec, build_servi
 
 @dataclass(frozen=True, slots=True)
 class DetectedService:
-    """The manager, what it is to run, and to whom new folders belong (None = to whoever asks)."""
+    """The manager, its service, and the owner of new folders (user id, group id; None = the current user)."""
 
     manager: ServiceManager
     spec: ServiceSpec
     owner: tuple[int, int] | None = None
 
     def installer(self, echo: Callable[[str], None], *, dry_run: bool = False, replace: bool = False) -> Installer:
-        """Hands that work for this one."""
         return Installer(echo, dry_run=dry_run, replace=replace, owner=self.owner)
 
 
@@ -38,23 +37,23 @@ def detect_service(
     need_settings: bool = True,
     platform: str = sys.platform,
 ) -> DetectedService:
-    """The manager for `scope` (user, system, task). Raises UsageError where there is none of that kind.
+    """Detect the manager for `scope` (user, system, task). Raises UsageError when this system has none.
 
-    Without `need_settings` broken ones are taken for empty ones: a service can be stopped and taken away all the same.
+    Without `need_settings`, defaults replace invalid settings, so that a service can still be stopped or uninstalled.
     """
     if user is not None and scope != "system":
         raise UsageError("--run-as needs --system: it names the user of a system service")
     if platform == "win32":
         return _detect_on_windows(scope, user, _load_config(home, need_settings), home)
     if scope == "task":
-        raise UsageError("--task is the Task Scheduler of Windows; leave it out here")
+        raise UsageError("--task needs the Task Scheduler of Windows; omit it on this system")
     if scope == "user":
-        order = build_service_spec(_load_config(home, need_settings), home, extra_writable=extra_writable)
-        return DetectedService(_unix_manager(platform, "user", order.user), order)
+        spec = build_service_spec(_load_config(home, need_settings), home, extra_writable=extra_writable)
+        return DetectedService(_unix_manager(platform, "user", spec.user), spec)
     name = user or os.environ.get("SUDO_USER") or getpass.getuser()
     with _environment_of(name) as owner:
-        order = build_service_spec(_load_config(home, need_settings), home, user=name, extra_writable=extra_writable)
-    return DetectedService(_unix_manager(platform, "system", name), order, owner)
+        spec = build_service_spec(_load_config(home, need_settings), home, user=name, extra_writable=extra_writable)
+    return DetectedService(_unix_manager(platform, "system", name), spec, owner)
 
 
 def _unix_manager(platform: str, scope: str, user: str) -> ServiceManager:
@@ -77,19 +76,19 @@ def _load_config(home: Path | None, required: bool) -> Config:
 
 
 def _detect_on_windows(scope: str, user: str | None, config: Config, home: Path | None) -> DetectedService:
-    order = build_service_spec(config, home, user=user)
+    spec = build_service_spec(config, home, user=user)
     if scope == "system":
         from indexd.service.windows_service import WindowsService
 
-        return DetectedService(WindowsService(), order)
+        return DetectedService(WindowsService(), spec)
     from indexd.service.windows_task import WindowsTask
 
-    return DetectedService(WindowsTask(), order)
+    return DetectedService(WindowsTask(), spec)
 
 
 @contextlib.contextmanager
 def _environment_of(name: str) -> Iterator[tuple[int, int] | None]:
-    """Within the block the default paths are those of another user. Yields that user; None = the current one."""
+    """Set the environment of another user for the default paths. Yields its ids, or None for the current user."""
     import pwd
 
     try:
@@ -99,7 +98,7 @@ def _environment_of(name: str) -> Iterator[tuple[int, int] | None]:
     if entry.pw_uid == os.getuid():
         yield None
         return
-    before = dict(os.environ)
+    saved = dict(os.environ)
     for variable in [variable for variable in os.environ if variable.startswith("XDG_")]:
         del os.environ[variable]
     os.environ["HOME"] = entry.pw_dir
@@ -107,4 +106,4 @@ def _environment_of(name: str) -> Iterator[tuple[int, int] | None]:
         yield entry.pw_uid, entry.pw_gid
     finally:
         os.environ.clear()
-        os.environ.update(before)
+        os.environ.update(saved)

@@ -1,4 +1,4 @@
-"""What a service manager runs: the program, its user, its home, and the folders that it may write to."""
+"""Describes the service: program, user, and writable folders; and the interface of service managers."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ SERVICE_NAME = "indexd"
 
 @dataclass(frozen=True, slots=True)
 class ServiceSpec:
-    """`program` ends with `run`. `own` folders are made where they are missing, `writable` ones may lie on absent disks.
+    """The service to install.
 
-    `more` are further folders that jobs write to; once named they stay.
+    Missing `own_folders` are created; `writable_folders` may be on disks that are not mounted. Jobs also write to
+    `extra_writable_folders`, which stay writable until the service is uninstalled.
     """
 
     program: tuple[str, ...]
@@ -32,7 +33,7 @@ class ServiceSpec:
 
 @dataclass(frozen=True, slots=True)
 class InstallationStatus:
-    """How the service stands: `current` = what install would write now is what is there; `detail` says it in words."""
+    """The status of the service. `current` is false when `install` would change a file; `detail` is for people."""
 
     installed: bool
     current: bool
@@ -41,26 +42,26 @@ class InstallationStatus:
 
 
 class ServiceManager(Protocol):
-    """One way of keeping the daemon running. What is written or run goes through `Hands`, so that it can be shown only."""
+    """A service manager. It writes files and runs commands only through `Installer`, which implements `--dry-run`."""
 
     def install(self, spec: ServiceSpec, installer: Installer, *, now: bool) -> None:
-        """Write what is needed and have it started with the system or the session; `now` also starts it. Repeatable."""
+        """Install or update the service, to start with the system or the session; `now` also starts it at once."""
         ...
 
     def uninstall(self, installer: Installer) -> None:
-        """Stop it and take away what install wrote, and nothing else."""
+        """Stop the service and remove only what `install` wrote."""
         ...
 
     def start(self, installer: Installer) -> None:
-        """Start it."""
+        """Start the service."""
         ...
 
     def stop(self, installer: Installer) -> None:
-        """Stop it in good order."""
+        """Stop the service cleanly."""
         ...
 
     def status(self, spec: ServiceSpec, /) -> InstallationStatus:
-        """The status of the service; changes nothing."""
+        """Get the status; changes nothing."""
         ...
 
     def logs(self, spec: ServiceSpec, lines: int, follow: bool, /) -> list[str] | Path:
@@ -69,41 +70,41 @@ class ServiceManager(Protocol):
 
 
 def daemon_command(home: Path | None) -> tuple[str, ...]:
-    """The command that runs this installation by absolute path: a service has no PATH and no virtual environment."""
+    """The command that runs the daemon, by absolute path because a service has no virtual environment."""
     return (sys.executable, "-m", "indexd", *(("--home", str(home)) if home is not None else ()), "run")
 
 
 def build_service_spec(
     config: Config, home: Path | None, *, user: str | None = None, extra_writable: Iterable[Path] = ()
 ) -> ServiceSpec:
-    """The order that follows from the settings; `more` are further folders that jobs write to."""
-    places = config.paths
-    own = [
-        places.home,
-        places.cache,
-        places.thumbnails,
-        places.index.parent,
-        places.backups,
-        places.inbox,
-        places.output,
+    """Build the specification from the settings. `extra_writable` are further folders that jobs write to."""
+    paths = config.paths
+    own_folders = [
+        paths.home,
+        paths.cache,
+        paths.thumbnails,
+        paths.index.parent,
+        paths.backups,
+        paths.inbox,
+        paths.output,
     ]
-    if places.log is not None:
-        own.append(places.log.parent)
+    if paths.log is not None:
+        own_folders.append(paths.log.parent)
     roots = [Path(root.path) for root in config.settings.roots]
     return ServiceSpec(
         program=daemon_command(home),
         user=user or getpass.getuser(),
-        own_folders=_outermost_folders(own),
-        writable_folders=_outermost_folders([*own, *roots]),
-        log_file=places.log,
+        own_folders=_outermost_folders(own_folders),
+        writable_folders=_outermost_folders([*own_folders, *roots]),
+        log_file=paths.log,
         extra_writable_folders=tuple(extra_writable),
     )
 
 
 def _outermost_folders(folders: Iterable[Path]) -> tuple[Path, ...]:
-    """The folders, sorted, without those that lie in another one of them."""
-    kept: list[Path] = []
+    """The sorted folders without those that are inside another one."""
+    outermost: list[Path] = []
     for folder in sorted(set(folders)):
-        if not any(outer == folder or outer in folder.parents for outer in kept):
-            kept.append(folder)
-    return tuple(kept)
+        if not any(outer == folder or outer in folder.parents for outer in outermost):
+            outermost.append(folder)
+    return tuple(outermost)

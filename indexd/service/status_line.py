@@ -1,11 +1,11 @@
-"""The status of the daemon in the one line that `systemctl status` shows."""
+"""Formats the status of the daemon as one line for `systemctl status`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-# systemd shows one line; what is longer only hides the end of it.
+# A longer line is cut off by terminals.
 MAX_LINE_CHARACTERS = 200
 
 
@@ -29,14 +29,14 @@ class StatusSummary:
         if self.unread_files:
             parts.append(f"{_count(self.unread_files, 'file')} to read")
         if self.index_tasks:
-            parts.append(f"{_count(self.index_tasks, 'piece')} of work for models")
-        waiting, running = self.jobs.get("queued", 0), self.jobs.get("running", 0)
+            parts.append(_count(self.index_tasks, "index task"))
+        queued, running = self.jobs.get("queued", 0), self.jobs.get("running", 0)
         if running:
             parts.append(f"{_count(running, 'job')} running")
-        if waiting:
-            parts.append(f"{_count(waiting, 'job')} waiting")
+        if queued:
+            parts.append(f"{_count(queued, 'job')} queued")
         if self.paused is not None:
-            parts.append(f"the queue of jobs waits: {self.paused}")
+            parts.append(f"the job queue is paused: {self.paused}")
         if len(parts) == 1:
             parts.append("nothing to do")
         line = " ".join("; ".join(parts).split())

@@ -1,7 +1,7 @@
-"""systemd: a unit of the user, or the template unit of the system that runs as a user.
+"""Service manager systemd: a user unit, or a system template unit that runs as a user.
 
-The unit files are data (`systemd/` of the source, `share/indexd/systemd` of an installation) and are copied as they are;
-what is particular to a machine stands in a drop-in beside them. See systemd.unit(5), systemd.exec(5), systemd.syntax(7).
+The unit files (`systemd/` of the source, `share/indexd/systemd` of an installation) are copied unchanged. A drop-in has
+the settings of this machine. See systemd.unit(5), systemd.exec(5), systemd.syntax(7).
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from indexd.service.service_spec import SERVICE_NAME, InstallationStatus, Servic
 UnitScope = Literal["user", "system"]
 
 DROP_IN = "50-indexd.conf"
-_EXTRA_FOLDERS_COMMENT = "# Folders named with --writable; these stay until it is uninstalled."
+_EXTRA_FOLDERS_COMMENT = "# Folders from --writable; they stay until `indexd service uninstall`."
 SYSTEM_UNIT_FOLDER = Path("/etc/systemd/system")
 _CHECKOUT_UNITS = Path(__file__).resolve().parents[2] / "systemd"
 _UNQUOTED_WORD = re.compile(r"[A-Za-z0-9_@+=:,./-]+")
 
 
 def unit_text(name: str) -> str:
-    """The unit file of this name, as it was installed, else from beside the source. Raises IndexdError."""
+    """Read a unit file of the installation, or of the source checkout. Raises IndexdError if there is none."""
     try:
         installed = [Path(str(entry.locate())) for entry in files(SERVICE_NAME) or () if entry.name == name]
     except PackageNotFoundError:
@@ -39,41 +39,39 @@ def unit_text(name: str) -> str:
 
 
 def quote_unit_word(word: str, *, command: bool = False) -> str:
-    """One word of a unit file: specifiers, variables (of a `command`), quotes and spaces mean themselves."""
-    if any(ord(sign) < 32 for sign in word):
-        raise IndexdError(f"{word!r} has a control character, and a unit file cannot hold that")
-    plain = word.replace("%", "%%")
+    """Quote a word for a unit file: escape specifiers, quotes, spaces and, in a `command`, variables."""
+    if any(ord(character) < 32 for character in word):
+        raise IndexdError(f"{word!r} has a control character, which a unit file cannot contain")
+    escaped = word.replace("%", "%%")
     if command:
-        plain = plain.replace("$", "$$")
-    if _UNQUOTED_WORD.fullmatch(plain):
-        return plain
-    escaped = plain.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+        escaped = escaped.replace("$", "$$")
+    if _UNQUOTED_WORD.fullmatch(escaped):
+        return escaped
+    quoted = escaped.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{quoted}"'
 
 
 def drop_in_text(spec: ServiceSpec, scope: UnitScope, kept: Iterable[str] = ()) -> str:
-    """What is particular to this machine; `kept` are lines of folders that were named at an earlier install."""
+    """The drop-in of this machine. `kept` are `ReadWritePaths` lines from an earlier `install --writable`."""
     lines = [
         "[Service]",
-        "# The program by its own path: a service knows no virtual environment.",
+        "# An absolute path, because a service has no virtual environment.",
         "ExecStart=",
         f"ExecStart={' '.join(quote_unit_word(word, command=True) for word in spec.program)}",
     ]
     if scope == "system":
-        lines.append(
-            "# The folders of the settings; `-` = it may be on a disk that is not there. Others are read-only."
-        )
-        lines.append("# After a change of the settings: `indexd service install --system` again.")
+        lines.append("# The folders of the settings; `-` = the folder may be missing. All others are read-only.")
+        lines.append("# Run `indexd service install --system` again after a change of the settings.")
         lines += [f"ReadWritePaths={quote_unit_word(f'-{folder}')}" for folder in spec.writable_folders]
-        if more := sorted(
+        if extra := sorted(
             {*(f"ReadWritePaths={quote_unit_word(f'-{folder}')}" for folder in spec.extra_writable_folders), *kept}
         ):
-            lines += [_EXTRA_FOLDERS_COMMENT, *more]
+            lines += [_EXTRA_FOLDERS_COMMENT, *extra]
     return with_signature("\n".join(lines))
 
 
 class Systemd:
-    """`folder` is where units lie; None = the usual place."""
+    """`folder` is the folder of unit files; None = the standard one."""
 
     def __init__(
         self, scope: UnitScope, user: str, run: CommandRunner = run_command, folder: Path | None = None
@@ -87,7 +85,6 @@ class Systemd:
         self._user = user
 
     def install(self, spec: ServiceSpec, installer: Installer, *, now: bool) -> None:
-        """See ServiceManager."""
         if self._scope == "system" and spec.user == "root":
             raise IndexdError("indexd does not run as root; name the owner of the images: --run-as USER")
         for folder in spec.own_folders:
@@ -99,10 +96,11 @@ class Systemd:
         if now:
             installer.run(*self._systemctl, "restart", self.unit)
         if self._scope == "user" and not self._lingers():
-            installer.report(f"it runs while you are logged in; for always: loginctl enable-linger {spec.user}")
+            installer.report(
+                f"the service runs only while you are logged in; to change that: loginctl enable-linger {spec.user}"
+            )
 
     def uninstall(self, installer: Installer) -> None:
-        """See ServiceManager."""
         template, drop_in = self._folder / self._template, self._folder / f"{self.unit}.d" / DROP_IN
         if file_ownership(template) == "absent" and file_ownership(drop_in) == "absent":
             installer.report(f"there is no {self.unit} in {self._folder}; nothing to do")
@@ -112,51 +110,47 @@ class Systemd:
         others = [folder for folder in self._folder.glob(f"{SERVICE_NAME}@*.service.d") if folder != drop_in.parent]
         if self._scope == "user" or not others:
             installer.remove_file(template)
-        # Where no manager runs there is none that still knows the unit.
+        # Without a running manager this fails, and no manager has the unit loaded.
         installer.run(*self._systemctl, "daemon-reload", may_fail=True)
 
     def start(self, installer: Installer) -> None:
-        """See ServiceManager."""
         self._require_unit()
         installer.run(*self._systemctl, "start", self.unit)
 
     def stop(self, installer: Installer) -> None:
-        """See ServiceManager."""
         self._require_unit()
         installer.run(*self._systemctl, "stop", self.unit)
 
     def status(self, spec: ServiceSpec) -> InstallationStatus:
-        """See ServiceManager."""
         template = self._folder / self._template
         if file_ownership(template) == "absent":
             return InstallationStatus(False, False, False, f"there is no {self._template} in {self._folder}")
-        wanted = self._unit_files(spec)
-        old = [file for file, text in wanted if _read_if_readable(file) != text]
-        edited = [file for file, _ in wanted if file_ownership(file) in ("edited", "foreign")]
+        expected = self._unit_files(spec)
+        old = [file for file, text in expected if _read_if_readable(file) != text]
+        edited = [file for file, _ in expected if file_ownership(file) in ("edited", "foreign")]
         shown = self._run((*self._systemctl, "show", self.unit, "--property=ActiveState,StatusText,NRestarts"))
-        said = dict(line.partition("=")[::2] for line in shown.stdout.splitlines())
-        running = said.get("ActiveState") in ("active", "reloading")
-        words = [f"{self.unit} is {said.get('ActiveState') or 'unknown to the manager'}"]
-        if said.get("StatusText"):
-            words.append(said["StatusText"])
-        if said.get("NRestarts", "0") != "0":
-            words.append(f"started anew {said['NRestarts']} times")
+        properties = dict(line.partition("=")[::2] for line in shown.stdout.splitlines())
+        running = properties.get("ActiveState") in ("active", "reloading")
+        parts = [f"{self.unit} is {properties.get('ActiveState') or 'unknown to the manager'}"]
+        if properties.get("StatusText"):
+            parts.append(properties["StatusText"])
+        if properties.get("NRestarts", "0") != "0":
+            parts.append(f"restarted {properties['NRestarts']} times")
         if edited:
-            words.append(f"changed by hand: {', '.join(map(str, edited))}")
+            parts.append(f"edited: {', '.join(map(str, edited))}")
         elif old:
-            words.append(f"older than this indexd or its settings: {', '.join(map(str, old))}")
-        return InstallationStatus(True, not old, running, "; ".join(words))
+            parts.append(f"older than this indexd or its settings: {', '.join(map(str, old))}")
+        return InstallationStatus(True, not old, running, "; ".join(parts))
 
-    def logs(self, _order: ServiceSpec, lines: int, follow: bool) -> list[str]:
-        """See ServiceManager."""
+    def logs(self, _spec: ServiceSpec, lines: int, follow: bool) -> list[str]:
         scope = ["--user"] if self._scope == "user" else []
         unit = ["--user-unit" if self._scope == "user" else "--unit", self.unit]
         return ["journalctl", *scope, *unit, "--lines", str(lines), *(["--follow"] if follow else ["--no-pager"])]
 
     def _unit_files(self, spec: ServiceSpec) -> list[tuple[Path, str]]:
         drop_in = self._folder / f"{self.unit}.d" / DROP_IN
-        _, _, named = (_read_if_readable(drop_in) or "").partition(f"{_EXTRA_FOLDERS_COMMENT}\n")
-        kept = [line for line in named.splitlines() if line.startswith("ReadWritePaths=")]
+        _, _, extra_lines = (_read_if_readable(drop_in) or "").partition(f"{_EXTRA_FOLDERS_COMMENT}\n")
+        kept = [line for line in extra_lines.splitlines() if line.startswith("ReadWritePaths=")]
         return [
             (self._folder / self._template, with_signature(unit_text(self._template))),
             (drop_in, drop_in_text(spec, self._scope, kept)),
@@ -164,8 +158,8 @@ class Systemd:
 
     def _require_unit(self) -> None:
         if file_ownership(self._folder / self._template) == "absent":
-            more = " --system" if self._scope == "system" else ""
-            raise IndexdError(f"{self.unit} is not installed; `indexd service install{more}` does it")
+            option = " --system" if self._scope == "system" else ""
+            raise IndexdError(f"{self.unit} is not installed; run `indexd service install{option}`")
 
     def _lingers(self) -> bool:
         return Path("/var/lib/systemd/linger", self._user).exists()

@@ -1,7 +1,7 @@
-"""Sends the keep-alive of the service manager's watchdog, and stops sending when a queue does not move any more.
+"""Sends keep-alives to the watchdog of the service manager while no thread of the daemon is stuck.
 
-systemd restarts the daemon when no keep-alive came for `WatchdogSec`. A running process is not enough for one: every
-thread that moves a queue must have taken a turn lately; see `indexd.liveness`.
+systemd restarts the daemon when it receives no keep-alive for `WatchdogSec`. A keep-alive requires that every thread that
+processes a queue has reported recently; see `indexd.liveness`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from indexd.service.sd_notify import sd_notify
 log = logging.getLogger(__name__)
 
 CHECK_INTERVAL_SECONDS = 15.0
-# Counting pending work is slow in a large index that is being filled; it may take one part in so many of the time.
+# Counting pending tasks is slow in a large index. At most 1 / STATUS_SHARE of the time is spent on it.
 STATUS_SHARE = 200
 
 
 def watchdog_seconds(environment: Mapping[str, str] = os.environ) -> float | None:
-    """The interval in which the manager expects keep-alives; None where it has no watchdog. See sd_watchdog_enabled(3)."""
+    """The timeout of the manager for keep-alives; None without a watchdog. See sd_watchdog_enabled(3)."""
     microseconds, pid = environment.get("WATCHDOG_USEC", ""), environment.get("WATCHDOG_PID", "")
     if not microseconds.isdecimal() or int(microseconds) <= 0 or (pid and pid != str(os.getpid())):
         return None
@@ -34,9 +34,9 @@ def watchdog_seconds(environment: Mapping[str, str] = os.environ) -> float | Non
 
 
 class Watchdog(BackgroundService):
-    """Checks the threads' liveness in a thread of its own.
+    """Checks the liveness of the other threads in its own thread.
 
-    `status` gives the status line to show. `on_stuck` is called when a queue stands still and the manager has no watchdog.
+    `status` returns the status line. `on_stuck` is called when a thread is stuck and the manager has no watchdog.
     """
 
     def __init__(
@@ -64,17 +64,17 @@ class Watchdog(BackgroundService):
         return min(CHECK_INTERVAL_SECONDS, self._watchdog_seconds / 4)
 
     def check(self) -> bool:
-        """Check every thread, and send the keep-alive when none is overdue; returns whether that is so."""
-        late = {one.name: owed for one in self._thread_liveness if (owed := one.check_overdue()) is not None}
-        for name in sorted(set(late) - self._stuck):
-            log.critical("%s has not moved for %.0f s; the stacks of all threads:", name, late[name])
-        if set(late) - self._stuck:
+        """Check all threads, and send a keep-alive if none is stuck. Returns whether it was sent."""
+        overdue = {one.name: seconds for one in self._thread_liveness if (seconds := one.check_overdue()) is not None}
+        for name in sorted(set(overdue) - self._stuck):
+            log.critical("%s has not moved for %.0f s; the stacks of all threads:", name, overdue[name])
+        if set(overdue) - self._stuck:
             faulthandler.dump_traceback(sys.__stderr__ or 2, all_threads=True)
-        for name in sorted(self._stuck - set(late)):
+        for name in sorted(self._stuck - set(overdue)):
             log.warning("%s moves again", name)
-        self._stuck = set(late)
-        if late:
-            sd_notify(STATUS=f"stuck: {', '.join(sorted(late))}")
+        self._stuck = set(overdue)
+        if overdue:
+            sd_notify(STATUS=f"stuck: {', '.join(sorted(overdue))}")
             self._shown_status = ""
             if self._on_stuck is not None:
                 self._on_stuck()
@@ -84,15 +84,15 @@ class Watchdog(BackgroundService):
         return True
 
     def _update_status(self) -> None:
-        began = self._clock()
-        if began < self._status_due:
+        started = self._clock()
+        if started < self._status_due:
             return
         try:
             line = self._status()
         except IndexdError as error:
             line = str(error)
-        took = self._clock() - began
-        self._status_due = began + took * STATUS_SHARE
+        duration = self._clock() - started
+        self._status_due = started + duration * STATUS_SHARE
         if line != self._shown_status:
             sd_notify(STATUS=line)
             self._shown_status = line

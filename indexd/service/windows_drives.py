@@ -1,4 +1,4 @@
-"""What Windows makes of a path: drive letters that a service cannot see, and shares. All on `PureWindowsPath`, no disk."""
+"""Finds paths on mapped network drives, which a Windows service cannot access. Reads no disk."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from collections.abc import Callable, Iterable
 from pathlib import PureWindowsPath
 
 ShareLookup = Callable[[str], str | None]
-"""A drive (`Z:`) -> the share it stands for (`\\\\nas\\pictures`), None when it is a disk of this machine."""
+"""Maps a drive (`Z:`) to its share (`\\\\nas\\images`), or to None for a local disk."""
 
 
 def mapped_drive_paths(paths: Iterable[str], share_of: ShareLookup) -> list[tuple[str, str]]:
-    """Every path on a mapped drive, with the same path by way of its share."""
-    found = []
+    """Each path on a mapped drive, with its UNC path."""
+    mapped = []
     for text in paths:
         path = PureWindowsPath(text)
         if len(path.drive) == 2 and path.drive[1] == ":" and (share := share_of(path.drive.upper())) is not None:
-            found.append((text, str(PureWindowsPath(share + "\\", *path.parts[1:]))))
-    return found
+            mapped.append((text, str(PureWindowsPath(share + "\\", *path.parts[1:]))))
+    return mapped
 
 
 def mapped_drive_warnings(paths: Iterable[str], share_of: ShareLookup) -> list[str]:
-    """A sentence for every path that only the session of a person can see."""
+    """A warning for each path on a mapped drive."""
     return [
-        f"warning: {path} is on a mapped drive, and a service cannot see those; write {share} in the settings"
+        f"warning: {path} is on a mapped drive, which a service cannot access; write {share} in the settings"
         for path, share in mapped_drive_paths(paths, share_of)
     ]
 
 
 def share_of_drive(drive: str) -> str | None:
-    """What Windows says the drive stands for (WNetGetConnectionW). None elsewhere, and for a disk of this machine."""
+    """The share of a mapped drive (WNetGetConnectionW); None for a local disk and on other systems."""
     if sys.platform == "win32":
         import ctypes
 

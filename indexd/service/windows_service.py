@@ -1,7 +1,7 @@
-"""A service of Windows by way of pywin32: delayed start, started again when it dies, run by the account that is named.
+"""Service manager of Windows, by pywin32: delayed start, restart after a crash, a chosen account.
 
-The command is this interpreter with `run --windows-service`, not pywin32's own host: a virtual environment needs nothing
-registered that way. See "ChangeServiceConfig2" in the documentation of the Windows API for the numbers.
+The command is this interpreter with `run --windows-service` instead of the host of pywin32, so that a virtual environment
+needs no registration. See "ChangeServiceConfig2" in the documentation of the Windows API.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from indexd.service.service_spec import SERVICE_NAME, InstallationStatus, Servic
 from indexd.service.windows_drives import ShareLookup, mapped_drive_warnings, share_of_drive
 
 TITLE = "indexd"
-DESCRIPTION = "Indexes the images of your diffusion models and renders new ones. Written by `indexd service install`."
-# Milliseconds before the first, the second and every later new start; the count begins anew after a day without one.
+DESCRIPTION = "Indexes and renders images of diffusion models. Written by `indexd service install`."
+# Delay of the first, the second and each later restart. The count starts again after RESET_SECONDS without a crash.
 RESTART_AFTER_MS = (5_000, 30_000, 120_000)
 RESET_SECONDS = 86_400
 STOP_WAIT_SECONDS = 60
-ERROR_SERVICE_DOES_NOT_EXIST = 1060  # ERROR_SERVICE_DOES_NOT_EXIST
-ERROR_SERVICE_NOT_ACTIVE = 1062  # ERROR_SERVICE_NOT_ACTIVE
+ERROR_ACCESS_DENIED = 5
+ERROR_SERVICE_DOES_NOT_EXIST = 1060
+ERROR_SERVICE_NOT_ACTIVE = 1062
 
 
 def _pywin32(name: str) -> Any:
@@ -32,7 +33,7 @@ def _pywin32(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError:
         raise IndexdError(
-            "a service of Windows needs pywin32: pip install pywin32; or use the Task Scheduler: --task"
+            "a Windows service needs pywin32: pip install pywin32; or use the Task Scheduler: --task"
         ) from None
 
 
@@ -44,7 +45,7 @@ def _ask_password(account: str) -> str:
 
 
 class WindowsService:
-    """`load` gives a module of pywin32 by name."""
+    """`load` imports a module of pywin32 by its name."""
 
     def __init__(
         self,
@@ -57,11 +58,11 @@ class WindowsService:
         self._ask_password = ask_password
 
     def install(self, spec: ServiceSpec, installer: Installer, *, now: bool) -> None:
-        """See ServiceManager. A service that is there is brought up to date; somebody else's of that name is left."""
-        for sentence in mapped_drive_warnings(
+        """See ServiceManager. Updates a registered service; raises IndexdError for a foreign one of that name."""
+        for text in mapped_drive_warnings(
             [str(path) for path in (*spec.own_folders, *spec.writable_folders)], self._share_of
         ):
-            installer.report(sentence)
+            installer.report(text)
         for folder in spec.own_folders:
             installer.make_folder(folder)
         account = spec.user if "\\" in spec.user or "@" in spec.user else f".\\{spec.user}"
@@ -73,21 +74,19 @@ class WindowsService:
             self.start(installer)
 
     def uninstall(self, installer: Installer) -> None:
-        """See ServiceManager."""
         found = self._query()
         if found is None:
             installer.report(f"there is no service {SERVICE_NAME}; nothing to do")
             return
         if not found.is_ours:
             raise IndexdError(
-                f"the service {SERVICE_NAME} was not made by `indexd service install`; it is left as it is"
+                f"the service {SERVICE_NAME} was not installed by `indexd service install`; it stays unchanged"
             )
         if found.running:
             self.stop(installer)
         installer.run_action(f"remove the service {SERVICE_NAME}", self._delete)
 
     def start(self, installer: Installer) -> None:
-        """See ServiceManager."""
         utilities = self._load("win32serviceutil")
         installer.run_action(
             f"start the service {SERVICE_NAME}",
@@ -105,20 +104,18 @@ class WindowsService:
         installer.run_action(f"stop the service {SERVICE_NAME}", lambda: self._translate_errors(stop))
 
     def status(self, spec: ServiceSpec) -> InstallationStatus:
-        """See ServiceManager."""
         found = self._query()
         if found is None:
             return InstallationStatus(False, False, False, f"there is no service {SERVICE_NAME}")
         current = found.command == _service_command(spec)
-        words = [f"the service {SERVICE_NAME} {'runs' if found.running else 'does not run'}"]
+        parts = [f"the service {SERVICE_NAME} {'runs' if found.running else 'does not run'}"]
         if not found.is_ours:
-            words.append("it was not made by `indexd service install`")
+            parts.append("it was not installed by `indexd service install`")
         elif not current:
-            words.append(f"it was registered for another program: {found.command}")
-        return InstallationStatus(True, current and found.is_ours, found.running, "; ".join(words))
+            parts.append(f"it was registered for another program: {found.command}")
+        return InstallationStatus(True, current and found.is_ours, found.running, "; ".join(parts))
 
     def logs(self, spec: ServiceSpec, _lines: int, _follow: bool) -> Path:
-        """See ServiceManager."""
         return required_log_file(spec)
 
     def _register(self, command: str, account: str) -> None:
@@ -126,7 +123,7 @@ class WindowsService:
         found = self._query()
         if found is not None and not found.is_ours:
             raise IndexdError(
-                f"there is another service {SERVICE_NAME}, not made by `indexd service install`; it is left as it is"
+                f"there is another service {SERVICE_NAME}, not installed by `indexd service install`; it stays unchanged"
             )
         manager = self._translate_errors(lambda: api.OpenSCManager(None, None, api.SC_MANAGER_ALL_ACCESS))
         try:
@@ -141,7 +138,7 @@ class WindowsService:
                 )  # fmt: skip
             else:
                 service = api.OpenService(manager, SERVICE_NAME, api.SERVICE_ALL_ACCESS)
-                # None leaves account and password as they are: an update needs no password again.
+                # None keeps account and password, so that an update does not ask for the password.
                 api.ChangeServiceConfig(service, kind, begin, errors, command, None, 0, None, None, None, TITLE)
             try:
                 self._set_description_and_recovery(api, service)
@@ -152,7 +149,7 @@ class WindowsService:
 
     def _set_description_and_recovery(self, api: Any, service: Any) -> None:
         api.ChangeServiceConfig2(service, api.SERVICE_CONFIG_DESCRIPTION, DESCRIPTION)
-        # After the programs that a person waits for when the machine starts.
+        # Start after the programs that people wait for at login.
         api.ChangeServiceConfig2(service, api.SERVICE_CONFIG_DELAYED_AUTO_START_INFO, True)
         actions = {
             "ResetPeriod": RESET_SECONDS,
@@ -161,7 +158,7 @@ class WindowsService:
             "Actions": [(api.SC_ACTION_RESTART, delay) for delay in RESTART_AFTER_MS],
         }
         api.ChangeServiceConfig2(service, api.SERVICE_CONFIG_FAILURE_ACTIONS, actions)
-        # Also when it ends by itself with an error, not only when it crashes.
+        # Restart also after an exit with an error, not only after a crash.
         api.ChangeServiceConfig2(service, api.SERVICE_CONFIG_FAILURE_ACTIONS_FLAG, True)
 
     def _delete(self) -> None:
@@ -185,7 +182,7 @@ class WindowsService:
             except errors.error as error:
                 if error.winerror == ERROR_SERVICE_DOES_NOT_EXIST:
                     return None
-                raise IndexdError(f"the service {SERVICE_NAME} cannot be looked at: {error.strerror}") from None
+                raise IndexdError(f"the service {SERVICE_NAME} cannot be queried: {error.strerror}") from None
             try:
                 command = api.QueryServiceConfig(service)[3]
                 text = api.QueryServiceConfig2(service, api.SERVICE_CONFIG_DESCRIPTION)
@@ -197,7 +194,7 @@ class WindowsService:
         return _RegisteredService(command, text == DESCRIPTION, running)
 
     def _translate_errors(self, call: Callable[[], Any]) -> Any:
-        """The call; what Windows refuses as a sentence of ours."""
+        """Run a call of pywin32 and convert its errors into IndexdError."""
         errors = self._load("pywintypes")
         try:
             return call()
@@ -206,28 +203,28 @@ class WindowsService:
                 return None
             if error.winerror == ERROR_SERVICE_DOES_NOT_EXIST:
                 raise IndexdError(
-                    f"there is no service {SERVICE_NAME}; `indexd service install --system` makes it"
+                    f"there is no service {SERVICE_NAME}; run `indexd service install --system`"
                 ) from None
-            if error.winerror == 5:  # ERROR_ACCESS_DENIED
+            if error.winerror == ERROR_ACCESS_DENIED:
                 raise UsageError(
-                    "a service of Windows needs a prompt with administrator rights; without them: --task"
+                    "a Windows service needs a prompt with administrator rights; use --task without them"
                 ) from None
-            raise IndexdError(f"Windows refused: {error.strerror}") from None
+            raise IndexdError(f"Windows reports: {error.strerror}") from None
 
 
 class _RegisteredService:
-    """The service as the system has it."""
+    """The registered service."""
 
-    def __init__(self, command: str, ours: bool, running: bool) -> None:
+    def __init__(self, command: str, is_ours: bool, running: bool) -> None:
         self.command = command
-        self.is_ours = ours
+        self.is_ours = is_ours
         self.running = running
 
 
 def required_log_file(spec: ServiceSpec) -> Path:
-    """Where the log is; on Windows there always is one."""
+    """The log file; raises IndexdError without one, because Windows has no journal."""
     if spec.log_file is None:
-        raise IndexdError("no log file is set; name one: [log] file")
+        raise IndexdError("no log file is set; set [log] file")
     return spec.log_file
 
 

@@ -1,4 +1,4 @@
-"""Shares and means from few pictures, with what can honestly be said of them."""
+"""Confidence intervals of shares and shrunk means, for small samples."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Sequence
 Z_95 = 1.959963984540054
 """The standard normal quantile that leaves 2.5 % on each side."""
 PRIOR_IMAGES = 5.0
-"""How many pictures of average rating a value is believed to have had before the first was rated."""
+"""Weight of the prior of `shrunk_rating`, in images with the mean rating."""
 
 
 def wilson_interval(hits: int, total: int, z: float = Z_95) -> tuple[float, float]:
-    """The interval for a share, of `hits` among `of`. Nothing known: (0, 1).
+    """The confidence interval of the share `hits` / `total`; (0, 1) if `total` is 0.
 
-    Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927). Unlike the textbook
-    interval p ± z·sqrt(p(1-p)/n) it holds for small counts and for shares near 0 and 1 (Brown, Cai and DasGupta, 2001).
+    Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927). Unlike the normal
+    approximation p ± z·sqrt(p(1-p)/n), it is valid for small counts and for shares near 0 and 1 (Brown, Cai and DasGupta, 2001).
     """
     if total <= 0:
         return 0.0, 1.0
@@ -28,16 +28,16 @@ def wilson_interval(hits: int, total: int, z: float = Z_95) -> tuple[float, floa
 
 
 def mean_rating(stars: Sequence[int]) -> float | None:
-    """The mean of ratings counted by stars, from one star on; None when nothing is rated."""
+    """The mean rating; `stars` counts the images with one star, two stars and so on. None without ratings."""
     rated = sum(stars)
-    return sum(worth * count for worth, count in enumerate(stars, 1)) / rated if rated else None
+    return sum(rating * count for rating, count in enumerate(stars, 1)) / rated if rated else None
 
 
 def shrunk_rating(stars: Sequence[int], mean_of_all: float, prior: float = PRIOR_IMAGES) -> float:
-    """The mean drawn towards that of all: `(prior · mean_of_all + sum) / (prior + n)`.
+    """The mean rating, shrunk towards that of all images: `(prior · mean_of_all + sum) / (prior + n)`.
 
-    The posterior mean of a normal mean under a normal prior that weighs as much as `prior` pictures (Gelman et al.,
-    Bayesian Data Analysis, 2.5): one lucky picture does not put its model first.
+    This is the posterior mean under a normal prior with the weight of `prior` images (Gelman et al., Bayesian Data
+    Analysis, 2.5), so a value with a single good image does not rank first.
     """
-    total = sum(worth * count for worth, count in enumerate(stars, 1))
+    total = sum(rating * count for rating, count in enumerate(stars, 1))
     return (prior * mean_of_all + total) / (prior + sum(stars))

@@ -1,9 +1,9 @@
-"""Which terms of prompts go with five stars: log-odds with an informative Dirichlet prior.
+"""Ranks prompt terms by their association with five stars: log-odds with an informative Dirichlet prior.
 
 Monroe, Colaresi and Quinn, "Fightin' Words: Lexical Feature Selection and Evaluation for Identifying the Content of
-Political Conflict", Political Analysis 16 (2008), equations 15, 16, 20 and 22. A plain ratio is won by terms that stand in
-one prompt; a plain difference by "masterpiece". With the prior a rare term has to earn its odds, and dividing by the
-standard error puts what is certain first.
+Political Conflict", Political Analysis 16 (2008), equations 15, 16, 20 and 22. A plain ratio favours terms of a
+single prompt, a plain difference favours terms of every prompt, such as "masterpiece". The prior shrinks the odds of rare
+terms, and the division by the standard error ranks reliable terms first.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 MAX_PRIOR_TERMS = 500.0
-"""The weight of the prior, in terms: as if so many had been seen in each group, spread as they are over all prompts. Less
-where a group has less, so that the prior never outweighs what was seen."""
+"""Maximum weight of the prior, in terms that are distributed as in all prompts. It is at most the number of terms of the
+smaller group, so that the prior never outweighs the data."""
 MIN_PROMPTS = 3
-"""A term in fewer prompts is not listed."""
+"""A term of fewer prompts is not listed."""
 MAX_TERM_WORDS = 3
 MAX_PROMPT_CHARACTERS = 20_000
 _STOP_WORDS = frozenset(
@@ -38,7 +38,7 @@ _WORD = re.compile(r"[^\W_][\w'-]*")
 
 @dataclass(frozen=True, slots=True)
 class TermOdds:
-    """A term in `five` prompts of the one group and `others` of the other. `z` = `log_odds` in standard errors."""
+    """A term of `five` five-star prompts and `others` other prompts. `z` is `log_odds` in standard errors."""
 
     term: str
     five: int
@@ -48,7 +48,7 @@ class TermOdds:
 
 
 def extract_terms(prompt: str) -> Iterator[str]:
-    """The terms of a prompt, each once: phrases between commas without weights and brackets; longer ones as words."""
+    """The distinct terms of a prompt: phrases without weights and brackets. Phrases of over MAX_TERM_WORDS are split into words."""
     plain = _BRACKETS.sub("", _WEIGHT.sub("", _EXTRA_NETWORK.sub(",", prompt[:MAX_PROMPT_CHARACTERS])))
     found: dict[str, None] = {}
     for phrase in _SEPARATOR.split(plain):
@@ -61,15 +61,15 @@ def extract_terms(prompt: str) -> Iterator[str]:
 
 
 def count_terms(prompts: Iterable[str]) -> Counter[str]:
-    """In how many prompts each term stands."""
-    counted: Counter[str] = Counter()
+    """The number of prompts that contain each term."""
+    counts: Counter[str] = Counter()
     for prompt in prompts:
-        counted.update(extract_terms(prompt))
-    return counted
+        counts.update(extract_terms(prompt))
+    return counts
 
 
 def log_odds(five: Mapping[str, int], others: Mapping[str, int]) -> list[TermOdds]:
-    """Every term that stands in at least LEAST_PICTURES prompts, the one most at home in `five` first.
+    """All terms of at least MIN_PROMPTS prompts, by falling `z`. `five` and `others` count the prompts of each term.
 
     With y counts of a term, n of all terms, a = prior · (share of the term in both groups together):
     log_odds = ln((y1 + a)/(n1 + prior - y1 - a)) - ln((y2 + a)/(n2 + prior - y2 - a)),
@@ -87,7 +87,7 @@ def log_odds(five: Mapping[str, int], others: Mapping[str, int]) -> list[TermOdd
         prior = prior_terms * (one + other) / (in_five + in_others)
         rest_one = in_five + prior_terms - one - prior
         rest_other = in_others + prior_terms - other - prior
-        if rest_one <= 0 or rest_other <= 0:  # the only term there is
+        if rest_one <= 0 or rest_other <= 0:  # there is only one term
             continue
         odds = math.log((one + prior) / rest_one) - math.log((other + prior) / rest_other)
         found.append(TermOdds(term, one, other, odds, odds / math.sqrt(1 / (one + prior) + 1 / (other + prior))))

@@ -1,4 +1,4 @@
-"""The tables of the statistics as bars in one PNG, drawn with Pillow, which is there anyway."""
+"""Plots the statistics as bar charts in one PNG."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """`value` is drawn from `Chart.zero` on; `low` and `high` as a whisker over it."""
+    """A bar from 0 to `value`; `low` and `high` are the ends of its error bar."""
 
     label: str
     value: float
@@ -39,15 +39,15 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Bars on a common scale; negative values go to the left."""
+    """Bars on a common scale; the bars of negative values go to the left."""
 
     title: str
     bars: Sequence[Bar]
 
 
-def write_plot(found: StatisticsReport, target: Path) -> None:
-    """Draw every table. The file is replaced atomically; raises IndexdError when it cannot be written."""
-    charts = list(_charts(found))
+def write_plot(report: StatisticsReport, target: Path) -> None:
+    """Write the PNG atomically. Raises IndexdError when it cannot be written."""
+    charts = list(_charts(report))
     height = MARGIN_PX + sum(TITLE_PX + ROW_PX * len(chart.bars) + MARGIN_PX for chart in charts)
     page = Image.new("RGB", (WIDTH_PX, max(height, 2 * MARGIN_PX)), BACKGROUND)
     draw, y = ImageDraw.Draw(page), MARGIN_PX
@@ -56,18 +56,18 @@ def write_plot(found: StatisticsReport, target: Path) -> None:
     save_png(page, target, "plot")
 
 
-def _charts(found: StatisticsReport) -> list[Chart]:
+def _charts(report: StatisticsReport) -> list[Chart]:
     charts = [
         Chart(
             f"Images by {table.key}",
             [Bar(row.value, row.images, f"{row.images} ({row.share:.1%})") for row in table.rows[:MAX_ROWS]],
         )
-        for table in found.tables
+        for table in report.tables
     ]
-    if found.five_stars:
-        bars = [_five_star_bar(row) for row in found.five_stars[: 2 * MAX_ROWS]]
+    if report.five_stars:
+        bars = [_five_star_bar(row) for row in report.five_stars[: 2 * MAX_ROWS]]
         charts.append(Chart("Share of five stars, with its 95 % interval", bars))
-    terms = [*found.terms_for[: MAX_ROWS // 2], *reversed(found.terms_against[: MAX_ROWS // 2])]
+    terms = [*report.terms_for[: MAX_ROWS // 2], *reversed(report.terms_against[: MAX_ROWS // 2])]
     charts.append(Chart("Prompt terms: with five stars to the right, with fewer to the left (z)", _term_bars(terms)))
     return [chart for chart in charts if chart.bars]
 
@@ -82,7 +82,7 @@ def _term_bars(terms: Sequence[PromptTermRow]) -> list[Bar]:
 
 
 def _draw_chart(draw: ImageDraw.ImageDraw, chart: Chart, top: int) -> int:
-    """Draw one chart from `top` on; where it ends."""
+    """Draw a chart below `top`, and return its lower end. Both in pixels."""
     font, title_font = ImageFont.load_default(13), ImageFont.load_default(17)
     draw.text((MARGIN_PX, top), chart.title, INK, title_font)
     low = min(0.0, *(bar.value for bar in chart.bars))
@@ -110,7 +110,7 @@ def _draw_chart(draw: ImageDraw.ImageDraw, chart: Chart, top: int) -> int:
 
 
 def _truncate(text: str, width: float, draw: ImageDraw.ImageDraw, font: Font) -> str:
-    # What a font has no glyph for is drawn as a box; a line break would run into the next row.
+    # A line break would draw into the next row.
     flat = " ".join(text.split())
     if draw.textlength(flat, font) <= width:
         return flat

@@ -1,4 +1,4 @@
-"""The whole question about statistics: counts by key, what five-star pictures have in common, which words go with them."""
+"""Computes the statistics of a request: counts by key, shares of five-star images, and prompt terms."""
 
 from __future__ import annotations
 
@@ -23,100 +23,106 @@ from indexd_schemas.api.library_reports import (
 
 COMPARED_KEYS: tuple[StatsKey, ...] = ("model", "lora", "cfg", "steps", "sampler")
 MIN_COMPARED = 5
-"""A value on fewer pictures says nothing, and is not listed among what five-star pictures have in common."""
+"""Values of fewer images are not listed among the five-star shares."""
 MAX_PROMPTS = 20_000
 MIN_OTHERS = 10
 MIN_Z = 1.96
-"""Terms nearer to zero are what chance alone gives in one of twenty, and are not listed."""
+"""Terms with a lower |z| are not listed; by chance alone, one in twenty reaches it."""
 
 
 def compute_statistics(store: IndexStore, request: StatsRequest) -> StatisticsReport:
-    """The answer. Raises UsageError for a filter that is none."""
-    began = time.perf_counter()
-    among = store.filters.ids(parse_filters(request.filters))
-    whole = store.statistics.totals(among)
-    mean = mean_rating(whole.stars)
+    """Raises UsageError for an invalid filter."""
+    started = time.perf_counter()
+    allowed_ids = store.filters.ids(parse_filters(request.filters))
+    totals = store.statistics.totals(allowed_ids)
+    mean = mean_rating(totals.stars)
 
-    @cache  # models, LoRAs and samplers are wanted twice, and counting walks over every picture
-    def tallies(key: StatsKey) -> list[ValueCount]:
-        return store.statistics.counts_by(key, among)
+    @cache  # two tables use models, LoRAs and samplers, and counting reads every image
+    def value_counts(key: StatsKey) -> list[ValueCount]:
+        return store.statistics.counts_by(key, allowed_ids)
 
-    five = _five_star_rows(tallies, whole, request)
-    odds = _term_odds(store, among, request) if whole.stars[4] else []
+    five = _five_star_rows(value_counts, totals, request)
+    odds = _term_odds(store, allowed_ids, request) if totals.stars[4] else []
     return StatisticsReport(
-        images=whole.images,
-        rated=sum(whole.stars),
+        images=totals.images,
+        rated=sum(totals.stars),
         mean_rating=None if mean is None else round(mean, 4),
-        ratings={str(stars): count for stars, count in enumerate(whole.stars, 1)},
-        first_at=whole.first_at,
-        last_at=whole.last_at,
+        ratings={str(stars): count for stars, count in enumerate(totals.stars, 1)},
+        first_at=totals.first_at,
+        last_at=totals.last_at,
         tables=[
-            _count_table(key, tallies(key), store.statistics.count_with_value(key, among), whole, request.limit)
+            _count_table(
+                key, value_counts(key), store.statistics.count_with_value(key, allowed_ids), totals, request.limit
+            )
             for key in dict.fromkeys(request.by)
         ],
         five_stars=five,
         terms_for=[_term_row(one) for one in odds if one.z >= MIN_Z][: request.limit],
         terms_against=[_term_row(one) for one in reversed(odds) if one.z <= -MIN_Z][: request.limit],
-        seconds=round(time.perf_counter() - began, 6),
-        notes=_notes(whole, request),
+        seconds=round(time.perf_counter() - started, 6),
+        notes=_notes(totals, request),
     )
 
 
-def _count_table(key: StatsKey, tallies: list[ValueCount], stated: int, whole: ImageTotals, limit: int) -> CountTable:
+def _count_table(
+    key: StatsKey, value_counts: list[ValueCount], stated: int, totals: ImageTotals, limit: int
+) -> CountTable:
     if key in ("month", "year"):
-        shown = sorted(sorted(tallies, key=lambda tally: tally.value)[-limit:], key=lambda tally: tally.value)
+        shown = sorted(value_counts, key=lambda one: one.value)[-limit:]
     else:
-        shown = tallies[:limit]
-    return CountTable(key=key, stated=stated, values=len(tallies), rows=[_count_row(one, whole) for one in shown])
+        shown = value_counts[:limit]
+    return CountTable(key=key, stated=stated, values=len(value_counts), rows=[_count_row(one, totals) for one in shown])
 
 
-def _count_row(tally: ValueCount, whole: ImageTotals) -> StatisticsCount:
-    mean, of_all = mean_rating(tally.stars), mean_rating(whole.stars)
-    shrunk = shrunk_rating(tally.stars, of_all) if mean is not None and of_all is not None else None
+def _count_row(value_count: ValueCount, totals: ImageTotals) -> StatisticsCount:
+    mean, of_all = mean_rating(value_count.stars), mean_rating(totals.stars)
+    shrunk = shrunk_rating(value_count.stars, of_all) if mean is not None and of_all is not None else None
     return StatisticsCount(
-        value=tally.value,
-        images=tally.images,
-        share=round(tally.images / whole.images, 6),
-        rated=sum(tally.stars),
+        value=value_count.value,
+        images=value_count.images,
+        share=round(value_count.images / totals.images, 6),
+        rated=sum(value_count.stars),
         mean_rating=None if mean is None else round(mean, 4),
         shrunk_rating=None if shrunk is None else round(shrunk, 4),
     )
 
 
 def _five_star_rows(
-    tallies: Callable[[StatsKey], list[ValueCount]], whole: ImageTotals, request: StatsRequest
+    value_counts: Callable[[StatsKey], list[ValueCount]], totals: ImageTotals, request: StatsRequest
 ) -> list[FiveStarRow]:
-    """Every value of the compared keys, those that differ most surely from the others first."""
+    """All values of the compared keys, sorted for each key by the lower end of the confidence interval."""
 
-    def compared(pictures: int, stars: tuple[int, ...]) -> int:
-        return sum(stars) if request.rest == "rated" else pictures
+    def compared_count(images: int, stars: tuple[int, ...]) -> int:
+        return sum(stars) if request.rest == "rated" else images
 
-    of_all = compared(whole.images, whole.stars)
-    if not whole.stars[4]:
+    of_all = compared_count(totals.images, totals.stars)
+    if not totals.stars[4]:
         return []
     rows = []
     for key in COMPARED_KEYS:
         of_key = []
-        for tally in tallies(key):
-            of, five = compared(tally.images, tally.stars), tally.stars[4]
-            if of < MIN_COMPARED or of == of_all:
+        for value_count in value_counts(key):
+            count, five = compared_count(value_count.images, value_count.stars), value_count.stars[4]
+            if count < MIN_COMPARED or count == of_all:
                 continue
-            of_key.append(_five_star_row(key, tally.value, five, of, (whole.stars[4] - five) / (of_all - of)))
+            of_key.append(
+                _five_star_row(key, value_count.value, five, count, (totals.stars[4] - five) / (of_all - count))
+            )
         of_key.sort(key=lambda row: (-row.low, -row.compared, row.value))
         rows += of_key[: request.limit]
     return rows
 
 
-def _five_star_row(key: StatsKey, value: str, five: int, of: int, others_share: float) -> FiveStarRow:
-    low, high = wilson_interval(five, of)
+def _five_star_row(key: StatsKey, value: str, five: int, count: int, others_share: float) -> FiveStarRow:
+    low, high = wilson_interval(five, count)
     verdict = "above" if low > others_share else "below" if high < others_share else "unclear"
     return FiveStarRow.model_validate(
         {
             "key": key,
             "value": value,
             "five": five,
-            "compared": of,
-            "share": round(five / of, 6),
+            "compared": count,
+            "share": round(five / count, 6),
             "low": round(low, 6),
             "high": round(high, 6),
             "others_share": round(others_share, 6),
@@ -125,10 +131,10 @@ def _five_star_row(key: StatsKey, value: str, five: int, of: int, others_share: 
     )
 
 
-def _term_odds(store: IndexStore, among: Collection[int] | None, request: StatsRequest) -> list[TermOdds]:
+def _term_odds(store: IndexStore, allowed_ids: Collection[int] | None, request: StatsRequest) -> list[TermOdds]:
     rated = request.rest == "rated"
-    five = count_terms(store.statistics.prompts(among, five_stars=True, rated=rated, limit=MAX_PROMPTS))
-    others = count_terms(store.statistics.prompts(among, five_stars=False, rated=rated, limit=MAX_PROMPTS))
+    five = count_terms(store.statistics.prompts(allowed_ids, five_stars=True, rated=rated, limit=MAX_PROMPTS))
+    others = count_terms(store.statistics.prompts(allowed_ids, five_stars=False, rated=rated, limit=MAX_PROMPTS))
     return log_odds(five, others)
 
 
@@ -138,14 +144,14 @@ def _term_row(odds: TermOdds) -> PromptTermRow:
     )
 
 
-def _notes(whole: ImageTotals, request: StatsRequest) -> list[str]:
-    rated, five = sum(whole.stars), whole.stars[4]
-    if not whole.images:
+def _notes(totals: ImageTotals, request: StatsRequest) -> list[str]:
+    rated, five = sum(totals.stars), totals.stars[4]
+    if not totals.images:
         return []
     if not five:
-        return ["no image here has five stars, so there is nothing to compare with; `indexd rate` rates images"]
+        return ["no image has five stars, so there is nothing to compare; `indexd rate` sets ratings"]
     if request.rest == "rated" and rated - five < MIN_OTHERS:
         return [
-            f"only {rated - five} images here are rated below five; --against all compares with the unrated ones as well"
+            f"only {rated - five} images are rated below five stars; --against all also compares with unrated images"
         ]
     return []

@@ -1,9 +1,8 @@
-"""The filter language: `model:pony steps:20..40 -tag:bad "lora:my lora"` into conditions on the index.
+"""Parses the filter language, such as `model:pony steps:20..40 -tag:bad "lora:my lora"`, into conditions on the index.
 
-A word is `key:value`, `key:low..high` (either end may be left open), `key:>6` (`>=`, `<`, `<=`) or `has:key`; a leading
-`-` turns it round. Quotes
-hold blanks, around the word or around the value. A word without a key goes on with the value before it, so that
-`lora:my lora` needs no quotes where the shell has already eaten them. Words are AND-ed.
+A token is `key:value`, `key:low..high` (each end is optional), `key:>6` (also `>=`, `<`, `<=`) or `has:key`; a leading `-`
+negates it. Quotes around the token or the value allow spaces. A word without a key continues the value before it, so that
+`lora:my lora` also works when the shell has removed the quotes. All conditions must hold.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ RangeEnds = tuple[str | None, str | None]
 
 @dataclass(frozen=True, slots=True)
 class FilterKey:
-    """What a key takes: `check` makes one end of a range (or a single value) canonical; None = free text."""
+    """The values of a key. `canonicalize` converts a value or one end of a range; None = free text."""
 
     expected: str
     canonicalize: Callable[[str], str] | None = None
@@ -55,7 +54,7 @@ FILTER_KEYS = {
     "job": FilterKey("name or number, * as wildcard"),
     "tag": FilterKey("name, * as wildcard; style finds style/anime too"),
     "character": FilterKey("name or number, * as wildcard; 2.. or 1..3 for the number of characters in the image"),
-    "auto": FilterKey('what an index stage states: "blue eyes", caption=*fox*, "blue eyes">0.5'),
+    "auto": FilterKey('an attribute from an index stage: "blue eyes", caption=*fox*, "blue eyes">0.5'),
     "note": FilterKey("part of a note, * as wildcard"),
     "path": FilterKey("path, * as wildcard"),
     "prompt": FilterKey("words"),
@@ -80,7 +79,7 @@ FILTER_KEYS = {
     "missing": FilterKey("yes or no", canonical_yes_no),
     "has": FilterKey("a key of this list"),
 }
-# A character may be named `5..7`; nobody has done it yet.
+# A character that is named like a range, such as `5..7`, can only be found by its number.
 _COUNT_RANGE = re.compile(r"\d*\.\.\d*")
 _ATTRIBUTE = re.compile(r"(?:([A-Za-z_][A-Za-z0-9_]*)=)?(.*?)(?:\s*(>=?|<=?)\s*([^<>=]*))?", re.DOTALL)
 _KEYS_WITHOUT_HAS = frozenset({"has", "missing", "size", "path", "width", "height"})
@@ -88,7 +87,7 @@ _KEYS_WITHOUT_HAS = frozenset({"has", "missing", "size", "path", "width", "heigh
 
 @dataclass(frozen=True, slots=True)
 class FilterToken:
-    """One word of the language as it was written: `position` counts characters from 1."""
+    """One token with its original text; `position` counts characters from 1."""
 
     text: str
     position: int
@@ -98,15 +97,15 @@ class FilterToken:
 
 
 def parse_filters(texts: Iterable[str]) -> list[Filter]:
-    """The conditions of all texts together. Raises UsageError with the position and what to write instead."""
+    """The conditions of all texts. Raises UsageError with the position and the expected values."""
     filters: list[Filter] = []
     for text in texts:
-        for word in _tokenize(text):
+        for token in _tokenize(text):
             try:
-                filters.extend(_filters_of_token(word))
-            except FilterValueError as problem:
+                filters.extend(_filters_of_token(token))
+            except FilterValueError as error:
                 raise UsageError(
-                    f"filter {word.text!r} at character {word.position}: {problem}; {word.key}: takes {FILTER_KEYS[word.key].expected}"
+                    f"filter {token.text!r} at character {token.position}: {error}; {token.key}: takes {FILTER_KEYS[token.key].expected}"
                 ) from None
     return filters
 
@@ -131,27 +130,27 @@ def _filters_of_token(token: FilterToken) -> list[Filter]:
         return [Filter(key, "..", low=ends[0], high=ends[1], negate=negate)]
     if key == "auto":
         return [_attribute_filter(value, negate)]
-    known = FILTER_KEYS[key]
-    if known.allows_range and value[0] in "<>":
-        low, high = _parse_comparison(value, known.canonicalize)
+    definition = FILTER_KEYS[key]
+    if definition.allows_range and value[0] in "<>":
+        low, high = _parse_comparison(value, definition.canonicalize)
         return [Filter(key, "..", low=low, high=high, negate=negate)]
-    if known.allows_range and ".." in value:
-        ends = _parse_range(value, known.canonicalize)
+    if definition.allows_range and ".." in value:
+        ends = _parse_range(value, definition.canonicalize)
         return [Filter(key, "..", low=ends[0], high=ends[1], negate=negate)]
-    return [Filter(key, "=", known.canonicalize(value) if known.canonicalize else value, negate=negate)]
+    return [Filter(key, "=", definition.canonicalize(value) if definition.canonicalize else value, negate=negate)]
 
 
 def _attribute_filter(text: str, negate: bool) -> Filter:
-    """`[key=]value[>score]` as a filter whose value is `key=value`, the key empty for any."""
+    """Parse `[key=]value[>score]` into a filter whose value is `key=value`; an empty key matches every key."""
     match = _ATTRIBUTE.fullmatch(text)
     key, value, sign, number = match.groups() if match else (None, "", None, None)
     if not value:
         raise FilterValueError("the value is missing")
-    wanted = f"{key or ''}={value}"
+    key_value = f"{key or ''}={value}"
     if not sign:
-        return Filter("auto", "=", wanted, negate=negate)
+        return Filter("auto", "=", key_value, negate=negate)
     low, high = _parse_comparison(f"{sign}{number}", canonical_number)
-    return Filter("auto", "..", wanted, low, high, negate)
+    return Filter("auto", "..", key_value, low, high, negate)
 
 
 def _parse_range(value: str, canonicalize: Callable[[str], str] | None) -> RangeEnds:
@@ -160,12 +159,12 @@ def _parse_range(value: str, canonicalize: Callable[[str], str] | None) -> Range
         raise FilterValueError("a range needs at least one end")
     first, last = (canonicalize(end) if end and canonicalize else (end or None) for end in (low, high))
     if first is not None and last is not None and Decimal(first) > Decimal(last):
-        raise FilterValueError(f"the range runs backwards, from {first} down to {last}")
+        raise FilterValueError(f"the range is reversed, from {first} to {last}")
     return first, last
 
 
 def _parse_comparison(value: str, canonicalize: Callable[[str], str] | None) -> RangeEnds:
-    """The range that `>6`, `>=6`, `<6` or `<=6` means; without `=` it begins at the next number."""
+    """The range of `>6`, `>=6`, `<6` or `<=6`; without `=` it starts at the next representable number."""
     sign, rest = value[0], value[1:]
     strict = not rest.startswith("=")
     text = rest.removeprefix("=").strip()
@@ -183,60 +182,58 @@ def _parse_comparison(value: str, canonicalize: Callable[[str], str] | None) -> 
 
 def _parse_has_key(name: str) -> str:
     key = name.lower()
-    stated = sorted(FILTER_KEYS.keys() - _KEYS_WITHOUT_HAS)
-    if key not in stated:
-        raise FilterValueError(f"{name!r} is nothing that can be stated{_suggestion(key, stated)}")
+    valid_keys = sorted(FILTER_KEYS.keys() - _KEYS_WITHOUT_HAS)
+    if key not in valid_keys:
+        raise FilterValueError(f"has: knows no key {name!r}{_suggestion(key, valid_keys)}")
     return key
 
 
-# A piece is a quoted run (with \" inside) or a run without blanks and quotes; pieces that touch form one word.
+# A piece is a quoted string (with \" as escape) or a run without spaces and quotes; adjacent pieces form one word.
 _PIECE = re.compile(r'"((?:[^"\\]|\\.)*)"|([^\s"]+)')
 _KEY_VALUE = re.compile(r"(-?)([A-Za-z_]+):(.*)", re.DOTALL)
 
 
 def _tokenize(text: str) -> Iterator[FilterToken]:
-    open_word: FilterToken | None = None
+    current: FilterToken | None = None
     for raw, start in _split_quoted(text):
         position = start + 1
         match = _KEY_VALUE.fullmatch(raw)
         if match is None:
-            if open_word is None:
+            if current is None:
                 raise UsageError(
                     f"filter {raw!r} at character {position}: a filter is key:value; keys are {', '.join(FILTER_KEYS)}"
                     " (for words use --text or --prompt)"
                 )
-            value = f"{open_word.value} {raw}".strip()
-            open_word = FilterToken(
-                text[open_word.position - 1 :], open_word.position, open_word.key, value, open_word.negate
-            )
+            value = f"{current.value} {raw}".strip()
+            current = FilterToken(text[current.position - 1 :], current.position, current.key, value, current.negate)
             continue
-        if open_word is not None:
-            yield open_word
+        if current is not None:
+            yield current
         sign, key, value = match.groups()
         if key.lower() not in FILTER_KEYS:
             raise UsageError(
                 f"filter {raw!r} at character {position}: there is no key {key!r}{_suggestion(key.lower(), FILTER_KEYS)}"
                 f" (keys: {', '.join(FILTER_KEYS)})"
             )
-        open_word = FilterToken(raw, position, key.lower(), value.strip(), bool(sign))
-    if open_word is not None:
-        yield open_word
+        current = FilterToken(raw, position, key.lower(), value.strip(), bool(sign))
+    if current is not None:
+        yield current
 
 
 def _split_quoted(text: str) -> Iterator[tuple[str, int]]:
-    """Words with their quotes taken off, and where each starts."""
-    place = 0
-    while place < len(text):
-        if text[place].isspace():
-            place += 1
+    """The words without their quotes, and the start of each."""
+    position = 0
+    while position < len(text):
+        if text[position].isspace():
+            position += 1
             continue
-        start, parts = place, []
-        while place < len(text) and (match := _PIECE.match(text, place)):
+        start, parts = position, []
+        while position < len(text) and (match := _PIECE.match(text, position)):
             quoted, bare = match.groups()
             parts.append(bare if quoted is None else re.sub(r'\\(["\\])', r"\1", quoted))
-            place = match.end()
-        if place < len(text) and text[place] == '"':
-            raise UsageError(f"filter {text!r}: the quote at character {place + 1} is never closed")
+            position = match.end()
+        if position < len(text) and text[position] == '"':
+            raise UsageError(f"filter {text!r}: the quote at character {position + 1} is not closed")
         yield "".join(parts), start
 
 

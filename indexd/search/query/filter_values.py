@@ -1,4 +1,4 @@
-"""The values of the filter language, checked and written in one canonical form each."""
+"""Parses values of the filter language into canonical text."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _FALSE = frozenset({"no", "false", "0"})
 
 
 class FilterValueError(ValueError):
-    """The value cannot be used; the text says why, in words that follow the place where it stands."""
+    """An invalid value. The message continues a sentence that names the filter."""
 
 
 def canonical_integer(text: str) -> str:
-    """A whole number as decimal text."""
+    """An integer, at least 0, as decimal text."""
     if not (text.isascii() and text.isdigit() and len(text) < 16):
         raise FilterValueError(f"{text!r} is not a whole number")
     return str(int(text))
@@ -44,7 +44,7 @@ def canonical_number(text: str) -> str:
 
 
 def canonical_yes_no(text: str) -> str:
-    """`yes` or `no`."""
+    """Parse a yes/no value into `yes` or `no`."""
     plain = text.lower()
     if plain in _TRUE:
         return "yes"
@@ -54,7 +54,7 @@ def canonical_yes_no(text: str) -> str:
 
 
 def parse_size(text: str) -> tuple[str, str]:
-    """Width and height of `1024x768`."""
+    """Width and height of a size such as `1024x768`."""
     match = _SIZE.fullmatch(text)
     if match is None:
         raise FilterValueError(f"{text!r} is not a size")
@@ -62,7 +62,7 @@ def parse_size(text: str) -> tuple[str, str]:
 
 
 def parse_date_range(text: str) -> tuple[str | None, str | None]:
-    """First and last day (`YYYY-MM-DD`, both included, local time) of a year, a month, a day, or a range of those."""
+    """First and last day (`YYYY-MM-DD`, inclusive, local time) of a year, a month, a day, or a range of those."""
     if ".." not in text:
         return _first_day(text), _last_day(text)
     low, _, high = text.partition("..")
@@ -70,7 +70,7 @@ def parse_date_range(text: str) -> tuple[str | None, str | None]:
         raise FilterValueError("a range needs at least one end")
     first, last = (_first_day(low) if low else None), (_last_day(high) if high else None)
     if first is not None and last is not None and first > last:
-        raise FilterValueError(f"the range runs backwards, from {first} to {last}")
+        raise FilterValueError(f"the range is reversed, from {first} to {last}")
     return first, last
 
 

@@ -1,4 +1,4 @@
-"""How a person or a program names one picture: by id, by content hash, or by path."""
+"""Names one image by id, by content hash, or by path."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HASH = re.compile(r"[0-9a-fA-F]{64}")
 
 @dataclass(frozen=True, slots=True)
 class ImageTarget:
-    """Exactly one of the three is set. `path` is absolute, in bytes."""
+    """Exactly one of the three fields is set. `path` is absolute."""
 
     image_id: int | None = None
     content_hash: bytes | None = None
@@ -28,12 +28,15 @@ class ImageTarget:
 
 
 def target_of_path(path: str | os.PathLike[str]) -> ImageTarget:
-    """The target of a file as named on the command line; links are kept, `..` is resolved."""
+    """The target of a file on the command line. `..` is resolved, symbolic links are not."""
     return ImageTarget(path=os.fsencode(os.path.abspath(path)))
 
 
 def parse_target_argument(text: str) -> ImageTarget:
-    """A command-line argument: an existing file first, then `#12` or `12` as id, 64 hex digits as hash, else a path."""
+    """Parse a command-line argument: an existing file, `#12` or `12` as id, 64 hex digits as hash, else a path.
+
+    Raises UsageError for a URL.
+    """
     if os.path.lexists(text):
         return target_of_path(text)
     digits = text.removeprefix("#")
@@ -42,12 +45,12 @@ def parse_target_argument(text: str) -> ImageTarget:
     if _HASH.fullmatch(text):
         return ImageTarget(content_hash=bytes.fromhex(text))
     if is_url(text):
-        raise UsageError(f"{text[:200]!r} is an address; indexd fetches nothing, so save the image and name the file")
+        raise UsageError(f"{text[:200]!r} is a URL, and indexd downloads nothing; save the image and name the file")
     return target_of_path(text)
 
 
 def format_target(target: ImageTarget) -> str:
-    """The form that travels: `id:`, `hash:` or `path:` (percent-encoded)."""
+    """The target as text for the HTTP API: `id:`, `hash:` or `path:` (percent-encoded)."""
     if target.image_id is not None:
         return f"id:{target.image_id}"
     if target.content_hash is not None:
@@ -57,7 +60,7 @@ def format_target(target: ImageTarget) -> str:
 
 
 def parse_target(text: str) -> ImageTarget:
-    """The target that `to_text` wrote. Raises UsageError."""
+    """Parse the text from `format_target`. Raises UsageError."""
     form, _, value = text.partition(":")
     if form == "id" and value.isascii() and value.isdigit() and len(value) < 19:
         return ImageTarget(image_id=int(value))

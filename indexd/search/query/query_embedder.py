@@ -1,4 +1,4 @@
-"""How a question's words and pictures become vectors: the seam to the worker, and a fake of it for tests."""
+"""Embeds the terms of a search in a worker process, and a fake embedder for tests."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from indexd.errors import IndexdError, ModelUnavailable
 from indexd.worker.call_handle import WorkerBackend
 from indexd.worker.calls import FACES, Embedded, EmbedImages, EmbedText, FacesFound, FindFaces, Priority
 
-# A big model read from a slow disk on the first question after an idle night.
+# Long enough to load a large model from a slow disk.
 EMBED_TIMEOUT_SECONDS = 600.0
 
 
 class QueryEmbedder(Protocol):
-    """Answers one embedding call while a person waits.
+    """Runs embedding calls of a search.
 
-    Raises ModelOff when the role has no model, another IndexdError when the worker could not do it.
+    Raises ModelUnavailable when the role has no model, another IndexdError when the worker fails.
     """
 
     def __call__(self, call: EmbedText | EmbedImages) -> Embedded:
-        """The vectors of the call's texts or pictures."""
+        """The vectors of the texts or images of the call."""
         ...
 
     def find_faces(self, call: FindFaces) -> FacesFound:
-        """The regions of the call's pictures and the vectors of their faces; raises as embedding does."""
+        """The regions of the images of the call, and the vectors of the faces. Raises the same errors."""
         ...
 
     def unavailable_reason(self, role: str) -> str | None:
-        """Why the role is off, as a sentence; None when it is on. Loads nothing."""
+        """Why the role is off; None when it is on. Loads no model."""
         ...
 
 
 class WorkerQueryEmbedder:
-    """Asks the workers at URGENT priority: a question also gets its turn between the steps of a render.
+    """Submits calls with URGENT priority, so that a search also runs between the steps of a render.
 
-    `workers` is called at the first question, so that a command which embeds nothing starts no process. `need` raises
-    ModelOff for a role without a model, before anything is started.
+    `workers` is called at the first call, so that a command that embeds nothing starts no process. `require_model` raises
+    ModelUnavailable for a role without a model before a process is started.
     """
 
     def __init__(self, workers: Callable[[], WorkerBackend], require_model: Callable[[str], object]) -> None:
@@ -44,12 +44,10 @@ class WorkerQueryEmbedder:
         self._require_model = require_model
 
     def __call__(self, call: EmbedText | EmbedImages) -> Embedded:
-        """The vectors of the call's texts or pictures."""
         embedded: Embedded = self._submit_and_wait(call.role, call)
         return embedded
 
     def find_faces(self, call: FindFaces) -> FacesFound:
-        """See Embedder."""
         found: FacesFound = self._submit_and_wait(FACES, call)
         return found
 
@@ -58,10 +56,9 @@ class WorkerQueryEmbedder:
         try:
             return self._workers().submit(call, priority=Priority.URGENT).result(EMBED_TIMEOUT_SECONDS)
         except TimeoutError:
-            raise IndexdError(f"the model of {role} gave no answer within {EMBED_TIMEOUT_SECONDS:g} s") from None
+            raise IndexdError(f"the model of {role} did not respond within {EMBED_TIMEOUT_SECONDS:g} s") from None
 
     def unavailable_reason(self, role: str) -> str | None:
-        """See Embedder."""
         try:
             self._require_model(role)
         except ModelUnavailable as error:
@@ -70,7 +67,7 @@ class WorkerQueryEmbedder:
 
 
 class FakeQueryEmbedder:
-    """An embedder with known vectors that keeps its calls: `answer` makes the `Embedded` of a call, `faces` a FacesFound."""
+    """An embedder with known vectors that records its calls."""
 
     def __init__(
         self,
@@ -82,17 +79,14 @@ class FakeQueryEmbedder:
         self.calls: list[EmbedText | EmbedImages | FindFaces] = []
 
     def __call__(self, call: EmbedText | EmbedImages) -> Embedded:
-        """The prepared answer."""
         self.calls.append(call)
         return self._embed(call)
 
     def find_faces(self, call: FindFaces) -> FacesFound:
-        """The prepared answer."""
         if self._find_faces is None:
             raise ModelUnavailable(FACES, "no faces were prepared")
         self.calls.append(call)
         return self._find_faces(call)
 
     def unavailable_reason(self, _role: str) -> str | None:
-        """Every role is on."""
         return None

@@ -1,4 +1,4 @@
-"""A question into a plan: who may appear, and the vectors and words that the rest is measured by."""
+"""Turns a search request into a plan: the images that the filters allow, and the terms that rank them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from indexd_schemas.api.requests import SearchRequest, SearchTerm, SortOrder
 
 @dataclass(frozen=True, slots=True)
 class VectorTerm:
-    """A vector (dim,) to compare one layer with; `asked` is the term as the command line has it."""
+    """A vector (dim,) to compare with one layer; `cli_text` is the term as on the command line."""
 
     label: str
     layer: str
@@ -35,7 +35,7 @@ class VectorTerm:
 
 @dataclass(frozen=True, slots=True)
 class TextTerm:
-    """Words to look up in some columns of the full text; `asked` is the term as the command line has it."""
+    """Text to search in these full-text columns; `cli_text` is the term as on the command line."""
 
     label: str
     weight: float
@@ -46,9 +46,9 @@ class TextTerm:
 
 @dataclass(frozen=True, slots=True)
 class SearchPlan:
-    """What `Search` carries out. `among` None = everybody may appear. `notes` say what could not be used, and why.
+    """The plan that `Search` runs. `allowed_ids` None = all images. `notes` name the terms that could not be used.
 
-    `words_alone` = every term that attracts asks for words, so that a picture which holds them all fits by them.
+    `text_terms_only`: every positive term also searches the full text, so an image that has all texts matches.
     """
 
     vector_terms: tuple[VectorTerm, ...]
@@ -61,13 +61,12 @@ class SearchPlan:
 
     @property
     def has_positive_terms(self) -> bool:
-        """Whether anything is asked for, and not only pushed away."""
         return any(one.weight > 0 for one in self.vector_terms) or any(one.weight > 0 for one in self.text_terms)
 
 
 @dataclass(slots=True)
 class SearchPlanner:
-    """Makes one plan. A term whose model is off becomes a note; a term that is wrong raises IndexdError."""
+    """Builds one plan. A term whose model is off becomes a note; an invalid term raises IndexdError."""
 
     store: IndexStore
     embedder: QueryEmbedder
@@ -75,29 +74,31 @@ class SearchPlanner:
     _label_counts: dict[str, int] = field(default_factory=dict)
 
     def plan(self, request: SearchRequest) -> SearchPlan:
-        """The plan of a question. Raises when there are terms and none of them can be used."""
+        """Build the plan of a request. Raises IndexdError when there are terms and none can be used."""
         filters = parse_filters(request.filters)
-        # Filters first: a wrong word must not cost the loading of a model.
-        among = self.store.filters.ids(filters) if filters else None
-        probes, words = [], []
+        # Filters first: an invalid filter must not load a model.
+        allowed_ids = self.store.filters.ids(filters) if filters else None
+        vector_terms, text_terms = [], []
         for term in request.terms:
             rule = TERM_RULES[term.kind]
-            asked = _cli_text(term, rule)
+            cli_text = _cli_text(term, rule)
             if rule.fulltext_columns is not None:
                 label = self._unique_label(
                     "fulltext" if rule.fulltext_columns == SEARCHED_COLUMNS else f"fulltext_{term.kind}"
                 )
-                words.append(TextTerm(label, term.weight, term.value, rule.fulltext_columns, asked))
+                text_terms.append(TextTerm(label, term.weight, term.value, rule.fulltext_columns, cli_text))
             vector = self._face_vector_of(term, rule) if rule.value_kind == "face" else self._vector_of(term, rule)
             if vector is not None:
-                probes.append(VectorTerm(self._unique_label(rule.layer), rule.layer, term.weight, vector, asked))
-        if request.terms and not probes and not words:
-            raise IndexdError("this cannot be answered now: " + "; ".join(self.notes))
+                vector_terms.append(
+                    VectorTerm(self._unique_label(rule.layer), rule.layer, term.weight, vector, cli_text)
+                )
+        if request.terms and not vector_terms and not text_terms:
+            raise IndexdError("this search cannot run now: " + "; ".join(self.notes))
         sort = request.sort or ("score" if request.terms else "newest")
         return SearchPlan(
-            tuple(probes),
-            tuple(words),
-            among,
+            tuple(vector_terms),
+            tuple(text_terms),
+            allowed_ids,
             any(_is_missing_filter(one) for one in filters),
             "newest" if sort == "score" and not request.terms else sort,
             tuple(self.notes),
@@ -109,17 +110,17 @@ class SearchPlanner:
         return layer if count == 1 else f"{layer}#{count}"
 
     def _vector_of(self, term: SearchTerm, rule: TermRule) -> NDArray[np.float32] | None:
-        """The vector of a term, or None with a note."""
+        """The vector of a term; None and a note when the model is not available."""
         target = parse_target(term.value) if rule.value_kind == "image" else None
-        known, path = self._stored_vector_or_path(target, rule.layer) if target else (None, None)
+        stored, path = self._stored_vector_or_path(target, rule.layer) if target else (None, None)
         revision = self.store.vectors.active_revision(rule.layer)
         if revision is None:
             self._note_left_out(term, rule, self._unavailable_reason(rule))
             return None
-        if known is not None:
-            return known
+        if stored is not None:
+            return stored
         role = LAYERS[rule.layer].role
-        # A link that a person names is followed; the worker opens regular files only.
+        # Symbolic links are resolved here, because the worker opens regular files only.
         call = (
             EmbedImages(role, (os.path.realpath(path),))
             if path is not None
@@ -133,12 +134,12 @@ class SearchPlanner:
         if embedded.problems:
             raise IndexdError(f"{target or term.kind} cannot be embedded: {embedded.problems[0]}")
         if embedded.identity != revision.identity:
-            self._note_left_out(term, rule, f"the model of {role} was changed, and its work is not done yet")
+            self._note_left_out(term, rule, f"the model of {role} was changed, and its index tasks are not done yet")
             return None
         return np.ascontiguousarray(embedded.vectors[0], dtype=np.float32)
 
     def _face_vector_of(self, term: SearchTerm, rule: TermRule) -> NDArray[np.float32] | None:
-        """The vector of the largest face in a picture, known or looked for now, or None with a note."""
+        """The vector of the largest face in an image, stored or detected now; None and a note when the model is off."""
         target = parse_target(term.value)
         revision = self.store.vectors.active_revision(rule.layer)
         if revision is None:
@@ -146,9 +147,9 @@ class SearchPlanner:
             return None
         image_id = find_image_id(self.store, target)
         for row in self.store.faces.of_image(image_id) if image_id is not None else ():
-            known = self.store.vectors.get(rule.layer, row.id)
-            if known is not None:
-                return known
+            stored = self.store.vectors.get(rule.layer, row.id)
+            if stored is not None:
+                return stored
         path = self._path_on_disk(target, image_id)
         try:
             found = self.embedder.find_faces(FindFaces((path,)))
@@ -156,9 +157,9 @@ class SearchPlanner:
             self._note_left_out(term, rule, str(error))
             return None
         if found.problems:
-            raise IndexdError(f"{target} cannot be looked at: {found.problems[0]}")
+            raise IndexdError(f"no faces can be detected in {target}: {found.problems[0]}")
         if found.identity != revision.identity:
-            self._note_left_out(term, rule, "the models of faces were changed, and their work is not done yet")
+            self._note_left_out(term, rule, "the face models were changed, and their index tasks are not done yet")
             return None
         largest = max(found.regions[0], key=lambda one: (one.row is not None, one.width * one.height), default=None)
         if largest is None or largest.row is None:
@@ -177,7 +178,7 @@ class SearchPlanner:
     def _stored_vector_or_path(
         self, target: ImageTarget, layer: str
     ) -> tuple[NDArray[np.float32] | None, bytes | None]:
-        """The stored vector of a picture, or the path from which it can be made."""
+        """The stored vector of an image, else the path of a file to embed."""
         image_id = find_image_id(self.store, target)
         if image_id is not None:
             vector = self.store.vectors.get(layer, image_id)
@@ -186,13 +187,13 @@ class SearchPlanner:
         return None, self._path_on_disk(target, image_id)
 
     def _path_on_disk(self, target: ImageTarget, image_id: int | None) -> bytes:
-        """A file of a picture that lies on disk now."""
+        """An existing file of the image. Raises UsageError when there is none."""
         if target.path is not None and os.path.exists(target.path):
             return target.path
-        places = self.store.images.paths([image_id]) if image_id is not None else {}
-        if image_id not in places:
-            raise UsageError(f"{target}: there is no such image, neither in the index nor on disk")
-        return places[image_id]
+        paths = self.store.images.paths([image_id]) if image_id is not None else {}
+        if image_id not in paths:
+            raise UsageError(f"{target}: there is no such image in the index or on disk")
+        return paths[image_id]
 
 
 def _cli_text(term: SearchTerm, rule: TermRule) -> str:

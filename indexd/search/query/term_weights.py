@@ -1,4 +1,4 @@
-"""A term with its weight as it is written on the command line: `0.5:b.png`, `2:a red dress`."""
+"""Parses search terms with a weight from the command line: `0.5:b.png`, `2:a red dress`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ _RATIO = re.compile(r"\d+:\d")
 
 
 def parse_weighted_value(text: str, option: str, *, is_image: bool) -> tuple[float, str]:
-    """The weight (1 where none is written) and the rest. Raises UsageError for a weight that is not above 0.
+    """The weight (default 1) and the rest. Raises UsageError unless 0 < weight <= MAX_WEIGHT.
 
-    `picture` = the rest names a picture: then a file with exactly this name goes first, and any number before a colon
-    is a weight.
+    With `is_image` the text is the name of a file if such a file exists; otherwise a number before a colon is a weight.
     """
     match = _WEIGHTED.fullmatch(text)
     if match is None or (os.path.lexists(text) if is_image else _RATIO.match(text)):
@@ -25,7 +24,7 @@ def parse_weighted_value(text: str, option: str, *, is_image: bool) -> tuple[flo
     weight = float(match[1])
     if not 0 < weight <= MAX_WEIGHT:
         raise UsageError(
-            f"{option} {text!r}: a weight is above 0 and at most {MAX_WEIGHT:g};"
-            " what should push away goes behind an option such as --not-similar or --unlike-prompt"
+            f"{option} {text!r}: a weight must be above 0 and at most {MAX_WEIGHT:g};"
+            " for a negative term, use an option such as --not-similar or --unlike-prompt"
         )
     return weight, match[2]

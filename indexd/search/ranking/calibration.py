@@ -1,26 +1,26 @@
-"""Plain scores (cosines, bm25) into one currency, so that weights mean something across layers and questions.
+"""Calibration and fusion of raw scores (cosine, bm25), so that weights are comparable across layers and searches.
 
-**A layer's cosine** becomes its z-score against the pictures of the library that do *not* fit the question:
-z = (cosine - mean) / deviation, of the cosines of a fixed background sample to the same question. A plain mean and
-deviation would call what fits ordinary where much of the library fits. So the sample is cut in two by Otsu's threshold
-(IEEE Trans. SMC 9, 1979); where the two lie at least GROUPS_APART of their deviations apart (Ashman's D, Astronomical
-Journal 108, 1994) and hold GROUP_SHARE of it each (and GROUP_LEAST), the lower one is what does not fit, be it the greater or not. Of
-that, or else of all, the bulk is taken by the minimum covariance determinant in one dimension: the half with the least
-variance, then all that lies within 2.5 deviations of it (Rousseeuw and Leroy, Robust Regression and Outlier Detection,
-1987). Used so, it is Efron's empirical null (JASA 99, 2004). The deviation is at least half of the plain one (a quarter
-with two groups), so that a batch of almost equal pictures is no measure of the others. A small library gives a poor
-deviation, so it is shrunk towards PRIOR_DEVIATION as if PRIOR_COUNT pictures of that spread had been seen as well (the
-usual conjugate estimate, Gelman et al., Bayesian Data Analysis, 3rd ed., 2.6).
+**Vector layers.** A cosine becomes z = (cosine - mean) / deviation, where mean and deviation are those of images that do
+*not* match. They are estimated from the cosines of a fixed background sample:
 
-**Full text** only tells hits from misses well; bm25 has no scale. Matching is a coin with chance p, the share of pictures that match;
-standardised, a hit is worth sqrt((1 - p) / p) and a miss -sqrt(p / (1 - p)), so that a rare word says much and a word
-that everybody writes says nothing. The worth of a hit is capped at FULLTEXT_CAP and scaled by its bm25 over the best
-bm25 of this question.
+1. Otsu's threshold (IEEE Trans. SMC 9, 1979) splits the sample. If the means are at least MIN_GROUP_SEPARATION deviations
+   apart (Ashman's D, Astronomical Journal 108, 1994) and each group has MIN_GROUP_SHARE of the sample and MIN_GROUP_SIZE
+   images, only the lower group counts as non-matching. Otherwise the whole sample does.
+2. The minimum covariance determinant in one dimension selects the bulk of those: the half with the lowest variance, then
+   all values within 2.5 deviations of it (Rousseeuw and Leroy, Robust Regression and Outlier Detection, 1987). The result
+   is an empirical null distribution (Efron, JASA 99, 2004).
+3. The deviation is at least half of the plain deviation (a quarter with two groups), so that a batch of nearly equal
+   images does not determine it.
+4. The deviation is shrunk towards PRIOR_DEVIATION as if PRIOR_COUNT images with that spread had been observed, because a
+   small library gives a poor estimate (conjugate estimate, Gelman et al., Bayesian Data Analysis, 3rd ed., 2.6).
 
-**Fusing** is Stouffer's method with weights (Stouffer 1949, Lipták 1958): sum(w z) / sqrt(sum(w^2)). Layers that say the
-same thing twice would count it twice: the sum is divided by the deviation it really has over the background, where that
-is more than 1 (Strube, Psychological Bulletin 97, 1985: combining dependent results). A picture without a vector in
-some layer counts there as average, z = 0.
+**Full text.** bm25 has no absolute scale, so matching is treated as a Bernoulli variable with p = the share of images that
+match. Standardised, a hit is worth sqrt((1 - p) / p) and a miss -sqrt(p / (1 - p)): a rare word counts much, a word in
+every prompt nothing. The worth of a hit is limited to FULLTEXT_CAP and scaled by its bm25 over the best bm25.
+
+**Fusion** is the weighted method of Stouffer (Stouffer 1949, Lipták 1958): sum(w z) / sqrt(sum(w^2)). Correlated layers
+would count twice, so the sum is divided by its deviation over the background if that is above 1 (Strube, Psychological
+Bulletin 97, 1985: combining dependent results). An image without a vector in a layer has z = 0 there.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ REACH_DEVIATIONS = 2.5
 MIN_GROUP_SHARE = 0.1
 MIN_GROUP_SIZE = 10
 MIN_GROUP_SEPARATION = 4.0
-# What the variance of the middle half of a normal distribution is multiplied by to be the whole one's variance, and the
-# same for the deviation within REACH_DEVIATIONS (Croux and Haesbroeck, J. of Multivariate Analysis 71, 1999).
+# Consistency factors for a normal distribution: from the variance of the middle half to the variance of the whole, and
+# from the deviation within REACH_DEVIATIONS to that of the whole (Croux and Haesbroeck, J. Multivariate Analysis 71, 1999).
 _HALF_VARIANCE_FACTOR = 7.0101
 _REACH_DEVIATION_FACTOR = 1.0476
 _ROUNDING = 1e-9
@@ -48,19 +48,18 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Background:
-    """Mean and deviation of a question's cosine over the pictures that do not fit, as `count` pictures tell them."""
+    """Mean and deviation of the cosines of non-matching images, estimated from a sample of `count` images."""
 
     mean: float
     deviation: float
     count: int = 0
 
     def z_scores(self, cosines: NDArray[np.float64]) -> NDArray[np.float64]:
-        """How many deviations above a picture that does not fit these cosines are, one by one."""
         return (cosines - self.mean) / self.deviation
 
 
 def measure_background(sample: NDArray[np.float32], query: NDArray[np.float32]) -> Background:
-    """The background of `query` (dim,) from unit vectors `sample` (n, dim); n = 0 gives mean 0 and the prior deviation."""
+    """Estimate from unit vectors: `sample` (n, dim) and `query` (dim,). n = 0 gives mean 0 and the prior deviation."""
     count = len(sample)
     if count == 0:
         return Background(0.0, PRIOR_DEVIATION)
@@ -70,7 +69,7 @@ def measure_background(sample: NDArray[np.float32], query: NDArray[np.float32]) 
 
 
 def non_matching_stats(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Mean and deviation of those `values` (n,), n > 0, that do not fit: the lower of two groups, else the bulk of all."""
+    """Mean and deviation of the bulk of the lower of two groups of `values` (n,), n > 0, or of all if there is one group."""
     ordered = np.sort(values)
     lower = _lower_group_size(ordered)
     if lower == 0:
@@ -80,61 +79,59 @@ def non_matching_stats(values: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def _lower_group_size(ordered: NDArray[np.float64]) -> int:
-    """How many of the sorted values (n,) form the lower of two groups; 0 where they are one group."""
+    """The size of the lower of two groups of sorted values (n,); 0 if they form one group."""
     count = len(ordered)
-    least = max(MIN_GROUP_SIZE, math.ceil(MIN_GROUP_SHARE * count))
-    if count < 2 * least:
+    min_size = max(MIN_GROUP_SIZE, math.ceil(MIN_GROUP_SHARE * count))
+    if count < 2 * min_size:
         return 0
-    # Otsu's threshold: the cut whose two sides have the least squares in sum, from sums that begin at the middle value.
+    # Otsu's threshold: the cut with the lowest sum of squared deviations. Values are relative to the median, where the
+    # rounding errors of cumulative sums are smallest.
     shifted = ordered - ordered[count // 2]
     sums, squares = np.cumsum(shifted), np.cumsum(shifted**2)
     size = np.arange(1, count)
     below = squares[:-1] - sums[:-1] ** 2 / size
     above = (squares[-1] - squares[:-1]) - (sums[-1] - sums[:-1]) ** 2 / (count - size)
-    cut = least + int(np.argmin((below + above)[least - 1 : count - least]))
+    cut = min_size + int(np.argmin((below + above)[min_size - 1 : count - min_size]))
     low, high = ordered[:cut], ordered[cut:]
-    apart = float(np.mean(high) - np.mean(low))
-    return cut if apart > MIN_GROUP_SEPARATION * math.sqrt((float(np.var(low)) + float(np.var(high))) / 2) else 0
+    separation = float(np.mean(high) - np.mean(low))
+    return cut if separation > MIN_GROUP_SEPARATION * math.sqrt((float(np.var(low)) + float(np.var(high))) / 2) else 0
 
 
 def robust_stats(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Mean and deviation of the bulk of `values` (n,), n > 0; what lies far away, up to almost half of them, is left out."""
+    """Mean and deviation of `values` (n,), n > 0, without outliers; up to almost half of the values may be outliers."""
     ordered = np.sort(values)
     count = len(ordered)
     half = count // 2 + 1
-    # Means and variances of all runs of `half` neighbours, from sums that begin at the middle, where rounding is least.
+    # Means and variances of all runs of `half` neighbours, relative to the median, where rounding errors are smallest.
     shifted = ordered - ordered[count // 2]
     sums, squares = (np.concatenate(([0.0], np.cumsum(power))) for power in (shifted, shifted**2))
     means = (sums[half:] - sums[:-half]) / half
     variances = (squares[half:] - squares[:-half]) / half - means**2
-    least = int(np.argmin(variances))
-    centre = means[least] + ordered[count // 2]
-    reach = REACH_DEVIATIONS * math.sqrt(max(float(variances[least]), 0.0) * _HALF_VARIANCE_FACTOR)
+    start = int(np.argmin(variances))
+    centre = means[start] + ordered[count // 2]
+    reach = REACH_DEVIATIONS * math.sqrt(max(float(variances[start]), 0.0) * _HALF_VARIANCE_FACTOR)
     kept = ordered[np.abs(ordered - centre) <= reach + _ROUNDING]
     if len(kept) < half:
-        kept = ordered[least : least + half]
+        kept = ordered[start : start + half]
     return float(np.mean(kept)), max(float(np.std(kept)) * _REACH_DEVIATION_FACTOR, float(np.std(ordered)) / 2)
 
 
 def match_share(matches: int, total: int) -> float:
-    """The chance that a picture matches, when `matches` of `of` pictures did; never 0 and never 1.
-
-    One hit and one miss are added where there was none, so that a word nobody or everybody used stays finite.
-    """
+    """The estimated probability that an image matches, above 0 and below 1, when `matches` of `total` images match."""
     return max(matches, 1) / (max(total, matches, 1) + 1)
 
 
 def fulltext_z_scores(bm25: Mapping[int, float], share: float) -> tuple[dict[int, float], float]:
-    """The z of each hit (bm25: greater is better) and the z of a miss, when `share` of the pictures match (0 to 1)."""
+    """The z-score of each hit (a higher bm25 is better) and that of a miss, when `share` (0 to 1) of the images match."""
     worth = min(math.sqrt((1 - share) / share), FULLTEXT_CAP)
     best = max(bm25.values(), default=0.0)
-    # Without ranking (too many hits for bm25) every hit is worth the same.
+    # Too many hits are not ranked: then bm25 is 0, and every hit is worth the same.
     z = {image_id: worth * (score / best if best > 0 else 1.0) for image_id, score in bm25.items()}
     return z, -min(math.sqrt(share / (1 - share)), FULLTEXT_CAP)
 
 
 def fuse_z_scores(z: NDArray[np.float64], weights: Sequence[float], deviation: float = 1.0) -> NDArray[np.float64]:
-    """Weighted Stouffer: scores (n,) of z-scores (parts, n), over the `deviation` that such sums have in the background."""
+    """Scores (n,) from z-scores (terms, n) by the weighted method of Stouffer, divided by `deviation`."""
     squares = sum(weight * weight for weight in weights)
     if squares == 0:
         return np.zeros(z.shape[-1])
@@ -143,7 +140,7 @@ def fuse_z_scores(z: NDArray[np.float64], weights: Sequence[float], deviation: f
 
 
 def fused_deviation(z: NDArray[np.float64], weights: Sequence[float]) -> float:
-    """The deviation, never below 1, of scores fused with `weights` over background pictures with the z-scores (n, terms)."""
+    """The deviation, at least 1, of the scores fused with `weights` from z-scores (n, terms) of background images."""
     squares = sum(weight * weight for weight in weights)
     if len(weights) < 2 or len(z) == 0 or squares == 0:
         return 1.0

@@ -1,14 +1,14 @@
-"""Which of the ranked pictures fit at all: the default cut-off, one that was asked for, or none.
+"""The cut-off score of a search: the default, an explicit one, or none.
 
-A score of z says that a picture which does not fit would be as alike by chance once in 1 / (1 - normal(z)) times: once
-in 160 for 2.5. Pictures come in clusters, so the best of many that do not fit scores far less than as many independent
-draws would: 2.3 to 2.8 as a rule between 300 and 50 000 pictures, over 3.0 to 3.5 once in ten questions. On drawn pictures
-with trained models 2.5 lets nearly every question about what is there be answered, and 3 only every second one
-(docs/search.md has the table; tests/models/toyworld/test_asking.py and tests/unit/search/test_ranking.py hold it).
+A non-matching image reaches a score of z by chance with probability 1 - normal(z): once in 160 images for 2.5. Images
+form clusters, so the best of many non-matching images scores lower than that of as many independent draws. Between 300
+and 50 000 images it scores 2.3 to 2.8 in most searches, and above 3.0 to 3.5 in one of ten. On drawn images with trained
+models, a cut-off of 2.5 keeps the hits of nearly every search for something present; 3 keeps those of every second one.
+docs/search.md has the table; tests/models/toyworld/test_asking.py and tests/unit/search/test_ranking.py check it.
 
-Only what attracts decides whether something fits; what pushes away orders it, and leaves out what it is more against
-than for. A picture that holds every word asked for fits by its words. Where few pictures stand for choice or for
-comparison, there is no default cut-off: a person looks through them, and a background of so few says little.
+Positive terms decide whether an image matches. Negative terms change the order, and exclude images whose total score is
+not positive. An image that contains all text terms matches. With few candidates or a small background sample there is
+no default cut-off: a person can look through all results, and the calibration is inaccurate.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MIN_IMAGES_FOR_DEFAULT = 100
 
 @dataclass(frozen=True, slots=True)
 class CandidateScore:
-    """What decides: the whole `score`, the score of what attracts alone, and whether the words asked for are all there."""
+    """The score of all terms, the score of the positive terms, and whether the image contains all text terms."""
 
     score: float
     positive_score: float
@@ -33,13 +33,12 @@ class CandidateScore:
 
 @dataclass(frozen=True, slots=True)
 class Cutoff:
-    """`least` None = everything is shown. `asked` = the person named it, so it is held against the whole score."""
+    """`threshold` None = no cut-off. An explicit threshold applies to the score of all terms."""
 
     threshold: float | None
     is_explicit: bool = False
 
     def passes(self, candidate: CandidateScore) -> bool:
-        """Whether a picture is shown."""
         if self.threshold is None:
             return True
         if self.is_explicit:
@@ -47,19 +46,19 @@ class Cutoff:
         return candidate.has_all_text or (candidate.positive_score >= self.threshold and candidate.score > 0)
 
     def notes(self, best: Sequence[CandidateScore], shown: int) -> list[str]:
-        """What to say about the best pictures, as many as were asked for, of which `shown` passed."""
+        """Notes about the best candidates (at most the limit of the search), of which `shown` passed."""
         left_out = len(best) - shown
         if self.threshold is None or left_out <= 0:
             return []
-        bar = f"the cut-off of {self.threshold:+g}"
+        cutoff_text = f"the cut-off of {self.threshold:+g}"
         if shown:
-            return [f"{left_out} of the best {len(best)} score below {bar} and are left out; --all shows them"]
+            return [f"{left_out} of the best {len(best)} score below {cutoff_text} and are left out; --all shows them"]
         top = max(one.score if self.is_explicit else one.positive_score for one in best)
-        return [f"nothing here fits: the best score is {top:+.2f}, below {bar}; --all shows the nearest all the same"]
+        return [f"nothing matches: the best score is {top:+.2f}, below {cutoff_text}; --all shows the nearest images"]
 
 
 def choose_cutoff(request: SearchRequest, *, has_positive_terms: bool, image_count: int) -> Cutoff:
-    """The cut-off of a question. `pictures` = the fewest that stand for choice, or in a background it is measured by."""
+    """`image_count` is the number of candidates, or the size of the smallest background sample if that is lower."""
     if request.everything:
         return Cutoff(None)
     if request.min_score is not None:

@@ -1,4 +1,4 @@
-"""How far the layers of one question say the same thing: the deviation that fused scores really have in the library."""
+"""Correlation of the layers of a search: the standard deviation of fused scores over images of the library."""
 
 from __future__ import annotations
 
@@ -15,26 +15,29 @@ from indexd.search.ranking.calibration import Background, fused_deviation
 def fused_deviations(
     samples: BackgroundSamples, plan: SearchPlan, backgrounds: Sequence[Background]
 ) -> tuple[float, float]:
-    """The deviation in the background of a plan's fused scores, and of those of the parts that attract; never below 1.
+    """Standard deviations, at least 1, of the fused scores of all vector terms and of the positive ones.
 
-    `scales` are the backgrounds of the probes. Full text has no part in it: what holds the words is no background.
+    `backgrounds` belong to the vector terms of the plan, in their order. Text terms are not included.
     """
     if len(plan.vector_terms) < 2:
         return 1.0, 1.0
-    attracting = [place for place, probe in enumerate(plan.vector_terms) if probe.weight > 0]
+    positive = [column for column, term in enumerate(plan.vector_terms) if term.weight > 0]
     z = _joint_z_scores(samples, plan.vector_terms, backgrounds)
-    both = fused_deviation(z, [probe.weight for probe in plan.vector_terms])
-    wanted = fused_deviation(z[:, attracting], [plan.vector_terms[place].weight for place in attracting])
-    return both, wanted
+    of_all = fused_deviation(z, [term.weight for term in plan.vector_terms])
+    of_positive = fused_deviation(z[:, positive], [plan.vector_terms[column].weight for column in positive])
+    return of_all, of_positive
 
 
 def _joint_z_scores(
     samples: BackgroundSamples, terms: Sequence[VectorTerm], backgrounds: Sequence[Background]
 ) -> NDArray[np.float64]:
-    """The z-scores (n, probes) of the same pictures from all over the library in every probe; 0 = no vector."""
-    pictures = samples.sampled_images()
+    """The z-scores (images, terms) of one image sample for every term; 0 where an image has no vector."""
+    images = samples.sampled_images()
     z = np.stack(
-        [scale.z_scores(samples.cosines(pictures, probe)) for probe, scale in zip(terms, backgrounds, strict=True)],
+        [
+            background.z_scores(samples.cosines(images, term))
+            for term, background in zip(terms, backgrounds, strict=True)
+        ],
         axis=1,
     )
     return np.nan_to_num(z[~np.isnan(z).all(axis=1)], nan=0.0)

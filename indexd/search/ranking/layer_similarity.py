@@ -1,4 +1,4 @@
-"""How near pictures are to a vector in one layer. In the layer of faces a picture is as near as its nearest face."""
+"""Cosines of images with a vector in one layer. In the face layer, the nearest face of an image counts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def nearest_images(
     allowed_ids: IdSet | None,
     guaranteed_top_k: int | None = None,
 ) -> dict[int, float]:
-    """The `count` pictures nearest to `vector` (dim,), with their cosines; see Vectors.nearest for `sure`."""
+    """The `count` images nearest to `vector` (dim,) with their cosines. `guaranteed_top_k`: see Vectors.nearest."""
     find = store.faces.nearest_images if layer == FACE_LAYER else partial(store.vectors.nearest, layer)
     return dict(find(vector, count, allowed_ids, guaranteed_top_k))
 
@@ -36,16 +36,16 @@ def farthest_images(
     allowed_ids: IdSet | None,
     guaranteed_top_k: int | None = None,
 ) -> dict[int, float]:
-    """The `count` pictures farthest from `vector`, with their cosines."""
-    away = nearest_images(store, layer, -vector, count, allowed_ids, guaranteed_top_k)
+    """The `count` images farthest from `vector` (dim,) with their cosines."""
+    negated = nearest_images(store, layer, -vector, count, allowed_ids, guaranteed_top_k)
     if layer == FACE_LAYER:
-        # They were found by their farthest face, and count by their nearest.
-        return store.faces.scores(vector, list(away))
-    return {image_id: -score for image_id, score in away.items()}
+        # The search found them by their farthest face, but the score is that of the nearest.
+        return store.faces.scores(vector, list(negated))
+    return {image_id: -score for image_id, score in negated.items()}
 
 
 def exact_cosines(store: IndexStore, layer: str, vector: Vector, images: Collection[int]) -> dict[int, float]:
-    """The exact cosines of these pictures; those without a vector are left out."""
+    """The exact cosines of these images, without those that have no vector."""
     if layer == FACE_LAYER:
         return store.faces.scores(vector, images)
     return store.vectors.scores(layer, vector, images)

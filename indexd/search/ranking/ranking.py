@@ -1,4 +1,4 @@
-"""Candidates with their scores part by part (a part = a probe, or words), fused and put in order."""
+"""Fuses the scores of the candidates over all terms and sorts them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Scores = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class ScoreColumn:
-    """What one part of a plan says: plain scores by image, their calibrated ones, and what counts where there is none."""
+    """The scores of one term by image id. `missing_z` is the z-score of an image without a score."""
 
     label: str
     weight: float
@@ -27,7 +27,7 @@ class ScoreColumn:
 
 
 class Ranking:
-    """Candidates with what every column says of them. `best` are their ids, best first."""
+    """Candidates with their scores. `ranked_ids` are their ids, best first."""
 
     def __init__(
         self,
@@ -37,42 +37,44 @@ class Ranking:
         *,
         text_terms_only: bool,
     ) -> None:
-        """`deviations` of the fused scores and of those of what attracts (see overlap); `words_alone`: see Plan."""
+        """`deviations`: see `fused_deviations`. `text_terms_only`: see `SearchPlan`."""
         self._columns = columns
-        both, wanted = deviations
+        all_deviation, positive_deviation = deviations
         z = np.array(
-            [[column.z_scores.get(one, column.missing_z) for one in ids] for column in columns], dtype=np.float64
+            [[column.z_scores.get(image_id, column.missing_z) for image_id in ids] for column in columns],
+            dtype=np.float64,
         )
-        scores = fuse_z_scores(z, [column.weight for column in columns], both)
-        attraction = _positive_scores(z, columns, wanted)
-        # Every word that attracts must be there: then a picture fits by its words.
-        needed = (
+        scores = fuse_z_scores(z, [column.weight for column in columns], all_deviation)
+        positive_scores = _positive_scores(z, columns, positive_deviation)
+        # An image that has every positive text term matches, whatever its vectors say.
+        required = (
             [column.raw_scores for column in columns if column.is_text and column.weight > 0]
             if text_terms_only
             else None
         )
         order = np.lexsort((-np.asarray(ids, dtype=np.int64), -scores))
-        self.ranked_ids = [ids[at] for at in order]
+        self.ranked_ids = [ids[row] for row in order]
         self._scores = {
-            ids[at]: CandidateScore(score, attracts, needed is not None and all(ids[at] in plain for plain in needed))
-            for at, (score, attracts) in enumerate(zip(scores.tolist(), attraction.tolist(), strict=True))
+            image_id: CandidateScore(
+                score, positive, required is not None and all(image_id in matched for matched in required)
+            )
+            for image_id, score, positive in zip(ids, scores.tolist(), positive_scores.tolist(), strict=True)
         }
 
     def score_of(self, image_id: int) -> CandidateScore:
-        """Where a candidate stands."""
         return self._scores[image_id]
 
     def raw_scores_of(self, image_id: int) -> dict[str, float]:
-        """The plain scores of a candidate by label, where it has one."""
+        """The raw scores of a candidate by label, without terms for which it has none."""
         return {column.label: column.raw_scores[image_id] for column in self._columns if image_id in column.raw_scores}
 
     def z_scores_of(self, image_id: int) -> list[float]:
-        """The calibrated scores of a candidate, one a column."""
+        """The z-scores of a candidate in the order of the columns."""
         return [column.z_scores.get(image_id, column.missing_z) for column in self._columns]
 
 
 def _positive_scores(z: Scores, columns: Sequence[ScoreColumn], deviation: float) -> Scores:
-    """The fused scores of what attracts; a picture without the words is judged by its vectors alone."""
-    by_all = fuse_z_scores(z, [max(column.weight, 0.0) for column in columns], deviation)
-    by_vectors = [0.0 if column.is_text else max(column.weight, 0.0) for column in columns]
-    return np.maximum(by_all, fuse_z_scores(z, by_vectors, deviation)) if any(by_vectors) else by_all
+    """The fused scores of the positive terms: the maximum of all terms and of the vector terms alone."""
+    of_all = fuse_z_scores(z, [max(column.weight, 0.0) for column in columns], deviation)
+    vector_weights = [0.0 if column.is_text else max(column.weight, 0.0) for column in columns]
+    return np.maximum(of_all, fuse_z_scores(z, vector_weights, deviation)) if any(vector_weights) else of_all

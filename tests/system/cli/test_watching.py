@@ -104,7 +104,7 @@ def test_the_line_of_a_daemon() -> None:
         pending={"clip_h": {"pending": 2, "failed": 9}}, jobs={"queued": 1, "done": 4},
     )  # fmt: skip
     assert status_watch.to_status_line(now).format_line() == (
-        "watching 1 folder; comparing 1 with the index; 3 files to read; 2 pieces of work for models; 1 job waiting"
+        "watching 1 folder; comparing 1 with the index; 3 files to read; 2 index tasks; 1 job queued"
     )
 
 

@@ -114,10 +114,10 @@ def test_what_was_changed_by_hand_is_left_and_set_aside_on_request(
     mine = files[0].read_text().replace("60", "61")
     files[0].write_text(mine)
     assert file_ownership(files[0]) == "edited"
-    with pytest.raises(IndexdError, match="changed by hand and is left as it is"):
+    with pytest.raises(IndexdError, match="was edited and stays unchanged"):
         manager.install(order, Installer(said.append, run=host), now=False)
     assert not manager.status(order).current
-    assert "by hand" in manager.status(order).detail
+    assert "edited" in manager.status(order).detail
     manager.uninstall(Installer(said.append, run=host))
     assert files[0].read_text() == mine
     manager.install(order, Installer(said.append, run=host, replace=True), now=False)
@@ -184,7 +184,9 @@ def test_a_command_that_fails_is_told_with_what_it_said(
 ) -> None:
     host.answers["systemctl --user daemon-reload"] = (1, "Failed to connect to bus")
     manager = Systemd("user", "alice", host, tmp_path)
-    with pytest.raises(IndexdError, match=r"daemon-reload` failed: Failed to connect to bus; no manager .* --system"):
+    with pytest.raises(
+        IndexdError, match=r"daemon-reload` failed: Failed to connect to bus; this user has no .* --system"
+    ):
         manager.install(order, Installer(said.append, run=host), now=False)
     manager.uninstall(Installer(said.append, run=host))
     assert files_of(tmp_path) == set()
@@ -209,7 +211,7 @@ def test_how_it_stands_tells_the_line_of_the_daemon(
     host.answers["systemctl --user show"] = (0, "ActiveState=active\nStatusText=watching 2 folders\nNRestarts=3\n")
     found = manager.status(order)
     assert (found.installed, found.current, found.running) == (True, True, True)
-    assert found.detail == "indexd.service is active; watching 2 folders; started anew 3 times"
+    assert found.detail == "indexd.service is active; watching 2 folders; restarted 3 times"
     assert manager.logs(order, 7, True)[-3:] == ["--lines", "7", "--follow"]
 
 
@@ -308,5 +310,5 @@ def test_the_end_of_a_log_file_and_what_follows_across_a_rotation(tmp_path: Path
     with pytest.raises(Over):
         tail_log(file, 2, follow=True, echo=heard.append, sleep=sleep)
     assert heard == ["line 7", "line 8", "added", "new"]
-    with pytest.raises(IndexdError, match="has the daemon ever run"):
+    with pytest.raises(IndexdError, match="did the daemon run"):
         tail_log(tmp_path / "none", 2, follow=False, echo=heard.append)

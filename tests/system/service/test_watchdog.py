@@ -123,8 +123,8 @@ def test_the_sentence() -> None:
     assert StatusSummary(folders=1).format_line() == "watching 1 folder; nothing to do"
     line = StatusSummary(3, 1, 1, 12, 40, {"queued": 2, "running": 1, "done": 9}, "the disk is full").format_line()
     assert line == (
-        "watching 3 folders (1 offline); comparing 1 with the index; 12 files to read; 40 pieces of work for models;"
-        " 1 job running; 2 jobs waiting; the queue of jobs waits: the disk is full"
+        "watching 3 folders (1 offline); comparing 1 with the index; 12 files to read; 40 index tasks;"
+        " 1 job running; 2 jobs queued; the job queue is paused: the disk is full"
     )
     assert len(StatusSummary(paused="x" * 500).format_line()) == MAX_LINE_CHARACTERS
 

@@ -205,9 +205,9 @@ def test_somebody_elses_service_of_that_name_is_left_alone(
 ) -> None:
     windows.services["indexd"] = {"command": "other.exe", "state": windows.api.SERVICE_RUNNING}
     before = dict(windows.services["indexd"])
-    with pytest.raises(IndexdError, match="left as it is"):
+    with pytest.raises(IndexdError, match="stays unchanged"):
         manager.install(order, Installer(said.append), now=False)
-    with pytest.raises(IndexdError, match="left as it is"):
+    with pytest.raises(IndexdError, match="stays unchanged"):
         manager.uninstall(Installer(said.append))
     assert windows.services["indexd"] == before
     assert windows.open_handles == 0
@@ -362,11 +362,11 @@ def test_a_task_that_was_changed_by_hand_or_is_anothers_is_left(order: ServiceSp
     manager.install(order, hands, now=False)
     assert scheduler.entry is not None
     scheduler.entry = scheduler.entry.replace("PT30S", "PT5M")
-    with pytest.raises(IndexdError, match="changed by hand"):
+    with pytest.raises(IndexdError, match="was edited"):
         manager.install(order, hands, now=False)
     manager.install(order, Installer(said.append, run=scheduler, replace=True), now=False)
     assert "PT30S" in scheduler.entry
     scheduler.entry = scheduler.entry.replace(DESCRIPTION, "another")
     for act in (partial(manager.install, order, hands, now=False), partial(manager.uninstall, hands)):
-        with pytest.raises(IndexdError, match="left as it is"):
+        with pytest.raises(IndexdError, match="stays unchanged"):
             act()

@@ -227,8 +227,8 @@ def test_weights_and_signs_on_the_command_line(indexd: Indexd, library: SampleLi
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--text", "0:cat"), "a weight is above 0"),
-        (("--not-similar", "-2:a.png"), "--not-similar '-2:a.png': a weight is above 0"),
+        (("--text", "0:cat"), "a weight must be above 0"),
+        (("--not-similar", "-2:a.png"), "--not-similar '-2:a.png': a weight must be above 0"),
         (("--min-score", "3"), "--min-score needs something to score by"),
         (("--text", "cat", "--min-score", "nan"), "--min-score is a number"),
         (("--text", "cat", "--min-score", "3", "--all"), "exclude each other"),
@@ -255,7 +255,7 @@ def test_min_score(indexd: Indexd, library: SampleLibrary) -> None:
     assert (bar["cutoff"], bar["cut_off_count"]) == (1.0, 8 - len(bar["hits"]))
     none = indexd("query", "--similar", cat, "--min-score", "99")
     assert (none.code, none.out) == (3, "")
-    assert none.err.startswith("note: nothing here fits: the best score is ")
+    assert none.err.startswith("note: nothing matches: the best score is ")
     assert len(indexd("query", "--similar", cat, "--min-score=-inf", "--paths").out.splitlines()) == 8
 
 

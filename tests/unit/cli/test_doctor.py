@@ -57,7 +57,7 @@ def test_folders_and_index(indexd: Indexd, library: SampleLibrary, home: Path) -
     by_name = found(indexd, 2)
     assert by_name["inbox"].state == "failed"
     assert "/gone/away" in by_name["folder"].detail
-    assert "8 pictures" in by_name["index"].detail
+    assert "8 images" in by_name["index"].detail
 
 
 def test_an_index_that_is_none(indexd: Indexd, home: Path) -> None:

@@ -81,7 +81,7 @@ def test_asking_for_duplicates_changes_nothing(indexd: Indexd, copied: SampleLib
         (("duplicates", "--similar", "--threshold", "2"), "0.5<=x<=1.0"),
         (("duplicates", "colour:red"), "there is no key 'colour'"),
         (("stats", "--by", "colour"), "is not one of"),
-        (("stats", "steps:40..20"), "runs backwards"),
+        (("stats", "steps:40..20"), "is reversed"),
         (("stats", "-n", "0"), "1<=x<=10000"),
     ],
 )
@@ -99,7 +99,7 @@ def test_stats_are_printed_and_drawn(indexd: Indexd, copied: SampleLibrary, tmp_
     assert ran.code == 0
     assert "8 images, 4 rated, 3.50 on average" in ran.out
     assert "by model: 2 different on 8 of 8 images" in ran.out
-    assert "only 2 images here are rated below five; --against all" in ran.err
+    assert "only 2 images are rated below five stars; --against all" in ran.err
     with Image.open(tmp_path / "plot.png") as plot:
         plot.verify()
 

@@ -88,7 +88,7 @@ def test_a_fix_that_fails_is_told_and_the_finding_stays(home: Path, monkeypatch:
     monkeypatch.setitem(GROUPS, "clock", look)
     found = checks(home, fix=True)["x"]
     assert found.state == "failed"
-    assert "could not be cured" in found.detail
+    assert "the fix failed" in found.detail
 
 
 def old(path: Path) -> Path:
@@ -134,8 +134,8 @@ def test_only_old_unfinished_files_of_ours_are_removed(home: Path, tmp_path: Pat
         old(home / "inbox" / "mine.yaml.part"),
         old(home / "backups" / "notes.part"),
     ]
-    assert checks(home)["leftovers"].detail.startswith("7 unfinished files")
-    assert checks(home, fix=True)["leftovers"].detail.endswith("cured: removed 7")
+    assert checks(home)["leftovers"].detail.startswith("7 temporary files")
+    assert checks(home, fix=True)["leftovers"].detail.endswith("fixed: removed 7")
     assert not any(path.exists() for path in ours)
     assert all(path.exists() for path in (*yours, young))
 
@@ -208,7 +208,7 @@ def safetensors(file: Path, *, cut: int = 0) -> Path:
     ("content", "said"),
     [
         (b"", "cannot be read"),
-        (b"<html>not found</html>", "no safetensors file"),
+        (b"<html>not found</html>", "not a safetensors file"),
         (struct.pack("<Q", 4) + b"[1,2", "cannot be read"),
         (struct.pack("<Q", 5) + b"[1,2]", "cannot be read"),
     ],
@@ -225,10 +225,10 @@ def test_a_download_that_broke_off(home: Path, tmp_path: Path) -> None:
     config = read_config(home, {"models": {"clip_h": {"path": str(cut)}}})
     found = by_name(models.check_models(config))["model clip_h"].check
     assert found.state == "failed"
-    assert "broke off" in found.detail
+    assert "is truncated" in found.detail
     assert (
         models.find_broken_file(tmp_path)
-        == f"{cut} broke off: {cut.stat().st_size} of {cut.stat().st_size + 7} bytes are there"
+        == f"{cut} is truncated: {cut.stat().st_size} of {cut.stat().st_size + 7} bytes"
     )
 
 
@@ -243,13 +243,13 @@ def test_the_detectors_of_faces_are_looked_at_too(home: Path, tmp_path: Path) ->
     assert by_name(models.check_models(read_config(home, settings)))["model faces"].check.state == "ok"
     detector.write_bytes(detector.read_bytes()[:-9])
     told = by_name(models.check_models(read_config(home, settings)))["model faces"].check
-    assert (told.state, told.detail) == ("failed", f"{detector} broke off")
+    assert (told.state, told.detail) == ("failed", f"{detector} is truncated")
 
 
 @pytest.mark.parametrize(
     ("torch", "wanted", "state", "said"),
     [
-        ({"version": "2.15", "built_for": "12.8", "gpus": ["RTX"]}, [], "ok", "sees RTX"),
+        ({"version": "2.15", "built_for": "12.8", "gpus": ["RTX"]}, [], "ok", "finds RTX"),
         ({"version": "2.15", "built_for": None, "gpus": []}, [], "warning", "CPU-only"),
         ({"version": "2.15", "built_for": None, "gpus": []}, ["generator"], "failed", "CPU-only"),
         ({"version": "2.15", "built_for": "13.0", "gpus": []}, ["generator"], "failed", "too old"),
@@ -272,7 +272,7 @@ def test_a_driver_that_does_not_answer_and_a_torch_that_breaks(monkeypatch: pyte
     )
     assert found.check.state == "failed"
     assert "no" in found.check.detail
-    with pytest.raises(OSError, match="did not answer"):
+    with pytest.raises(OSError, match="did not respond"):
         gpu._run_command((sys.executable, "-c", "import time; time.sleep(9)"), 0.1)
     found = by_name(gpu.check_driver([], lambda command, seconds: "" if command[0] == "nvidia-smi" else "no json"))[
         "gpu"

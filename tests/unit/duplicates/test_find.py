@@ -138,7 +138,7 @@ def test_plain_pictures_form_no_group_and_are_told(shelf: Shelf) -> None:
         shelf.put(f"{level}.png", Image.new("RGB", (64 + level, 64), (level * 60,) * 3))
     found = find_duplicates(shelf.store, DuplicatesRequest())
     assert found.groups == []
-    assert any("4 pictures of the library are too plain" in note for note in found.notes)
+    assert any("4 images of the library have too little detail" in note for note in found.notes)
 
 
 def test_filters_say_among_which_pictures(shelf: Shelf) -> None:

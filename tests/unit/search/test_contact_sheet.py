@@ -87,6 +87,6 @@ def test_captions_show_number_score_rating_and_name() -> None:
 def test_a_failed_write_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(IndexdError, match="cannot write the sheet"):
         write_hit_contact_sheet([hit(1, None)], tmp_path / "no folder" / "sheet.png", no_thumbnail)
-    with pytest.raises(IndexdError, match="nothing to put"):
+    with pytest.raises(IndexdError, match="there are no images for a contact sheet"):
         write_hit_contact_sheet([], tmp_path / "sheet.png", no_thumbnail)
     assert list(tmp_path.iterdir()) == []

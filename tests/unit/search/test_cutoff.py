@@ -56,6 +56,6 @@ def test_the_note_says_how_many_images_are_left_out() -> None:
     assert (
         Cutoff(3.0)
         .notes([standing(2.5, attraction=2.25)], 0)[0]
-        .startswith("nothing here fits: the best score is +2.25, below the cut-off of +3")
+        .startswith("nothing matches: the best score is +2.25, below the cut-off of +3")
     )
-    assert Cutoff(9.0, is_explicit=True).notes(best, 0)[0].startswith("nothing here fits: the best score is +5.00")
+    assert Cutoff(9.0, is_explicit=True).notes(best, 0)[0].startswith("nothing matches: the best score is +5.00")

@@ -65,5 +65,5 @@ def test_a_role_that_is_off_starts_no_worker() -> None:
 
 def test_a_worker_that_never_answers_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("indexd.search.query.query_embedder.EMBED_TIMEOUT_SECONDS", 0.01)
-    with pytest.raises(IndexdError, match="bge gave no answer"):
+    with pytest.raises(IndexdError, match="bge did not respond"):
         WorkerQueryEmbedder(lambda: OneAnswer(None), str)(EmbedText("bge", ("words",)))

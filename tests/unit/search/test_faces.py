@@ -133,9 +133,9 @@ def test_filters_restrict_the_hits(search: Search, library: SampleLibrary, tmp_p
 
 
 def test_an_image_without_a_face_is_refused_with_one_sentence(search: Search, tmp_path: Path) -> None:
-    with pytest.raises(IndexdError, match=r"no face was found in .*sea\.png; --similar compares whole pictures"):
+    with pytest.raises(IndexdError, match=r"no face was found in .*sea\.png; --similar compares whole images"):
         search.query(SearchRequest(terms=(face(foreign(tmp_path, "sea.png")),)))
-    with pytest.raises(IndexdError, match="there is no such picture"):
+    with pytest.raises(IndexdError, match="there is no such image"):
         search.query(SearchRequest(terms=(face(target_of_path(tmp_path / "gone.png")),)))
 
 
@@ -146,7 +146,7 @@ def test_changed_models_and_models_that_are_off_become_notes(library: SampleLibr
         found = look(call)
         return FacesFound(found.regions, found.vectors, "another", found.detector_identity)
 
-    with pytest.raises(IndexdError, match="--face was left out of face: the models of faces were changed"):
+    with pytest.raises(IndexdError, match="--face was left out of face: the face models were changed"):
         Search(library.store, FakeQueryEmbedder(toy, other)).query(SearchRequest(terms=(luna,)))
 
     def off(_call: FindFaces) -> FacesFound:

@@ -230,4 +230,4 @@ def test_matches_pass_the_default_cutoff_and_others_do_not(
     assert np.mean([len(answer.hits) > 0 for answer in answers(0, SUBJECTS, min_score=3.0)]) >= 0.9
     silent = next(answer for answer in unknown if not answer.hits)
     assert silent.cut_off_count == 20
-    assert silent.notes[0].startswith("nothing here fits: the best score is")
+    assert silent.notes[0].startswith("nothing matches: the best score is")

@@ -96,7 +96,7 @@ def test_similar_to_a_foreign_image_embeds_it(search: Search, embed: FakeQueryEm
 
 def test_similar_to_an_unknown_target_is_an_error(search: Search, tmp_path: Path) -> None:
     for target in (ImageTarget(image_id=999), target_of_path(tmp_path / "gone.png")):
-        with pytest.raises(IndexdError, match="no such picture"):
+        with pytest.raises(IndexdError, match="no such image"):
             search.query(SearchRequest(terms=(term("similar", format_target(target)),)))
 
 
@@ -349,7 +349,7 @@ def test_hits_below_the_cutoff_are_left_out(large: SampleLibrary, embed: FakeQue
     assert cats.notes == ["70 of the best 100 score below the cut-off of +2.5 and are left out; --all shows them"]
     nothing = search.query(SearchRequest(terms=(term("text", "a bicycle"),)))
     assert (nothing.hits, nothing.cut_off_count) == ([], 20)
-    assert nothing.notes[0].startswith("nothing here fits: the best score is ")
+    assert nothing.notes[0].startswith("nothing matches: the best score is ")
     everything = search.query(SearchRequest(terms=(term("text", "a bicycle"),), everything=True))
     assert (len(everything.hits), everything.cutoff, everything.notes) == (20, None, [])
     low = search.query(SearchRequest(terms=(term("text", "cat"),), limit=100, min_score=-1000.0))

@@ -49,5 +49,5 @@ def test_a_file_with_exactly_this_name_takes_precedence(tmp_path: Path, monkeypa
 
 @pytest.mark.parametrize("text", ["0:cat", "-1:cat", "101:cat", "0.0:cat"])
 def test_an_invalid_weight_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match=r"--text .* a weight is above 0 and at most 100; what should push away"):
+    with pytest.raises(UsageError, match=r"--text .* a weight must be above 0 and at most 100; for a negative term"):
         parse_weighted_value(text, "--text", is_image=False)

@@ -96,7 +96,7 @@ def test_filters_and_limits(told: Store) -> None:
     found = ask(told, filters=("model:jugger", "date:2026-03"), by=("month", "tag"), limit=1)
     assert found.images == 15
     assert found.tables[1].rows == []
-    assert any("no image here has five stars" in note for note in found.notes)
+    assert any("no image has five stars" in note for note in found.notes)
     assert ask(told, filters=("model:nothing",)).images == 0
     with pytest.raises(UsageError):
         ask(told, filters=("modell:x",))
