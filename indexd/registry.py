@@ -30,7 +30,10 @@ ENTRY_POINT_GROUP = "indexd.handlers"
 
 @dataclass(frozen=True, slots=True)
 class IngestContext:
-    """What a file handler may use: the settings, the `Jobs` facade, and ReaderClient.read_batch (None: in this process)."""
+    """What a file handler may use.
+
+    `jobs` is the facade of job admission. `read_images` is ReaderClient.read_batch; None reads in this process.
+    """
 
     settings: Settings
     jobs: Any = None

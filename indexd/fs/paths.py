@@ -37,7 +37,7 @@ def to_long_path(path: str) -> str:
 
 
 def strip_long_prefix(path: str) -> str:
-    """The path without what `long_form` put before it."""
+    """The path without the prefix that `to_long_path` adds."""
     if path.startswith(_LONG_UNC_PREFIX):
         return "\\\\" + path.removeprefix(_LONG_UNC_PREFIX)
     return path.removeprefix(_LONG_PREFIX)

@@ -26,7 +26,7 @@ PROBLEM_CHARACTERS_MAX = 1_000
 
 @dataclass(slots=True)
 class ReadBudget:
-    """What is left for one file. A `take` method uses some; False = there is not so much left, and nothing was used."""
+    """The remaining limits for one file. `take_text` and the like use some; False = not enough was left, so none was used."""
 
     text_bytes: int = TEXTS_BYTES_MAX
     inflated_bytes: int = INFLATED_BYTES_MAX

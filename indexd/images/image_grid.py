@@ -82,7 +82,7 @@ def load_small_image(thumbnail: Path, path: str | None, size_px: int) -> Image.I
 
 
 def save_png(image: Image.Image, target: Path, description: str) -> None:
-    """Write a page as PNG, whole or not at all. Raises IndexdError naming `what` when it cannot be written."""
+    """Write a page as PNG, whole or not at all. Raises IndexdError that names `description` if that fails."""
     # The first part of the name is hidden and ends as temporary files do, so that a watched folder ignores it.
     partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:

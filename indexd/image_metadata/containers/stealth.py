@@ -25,8 +25,11 @@ _SIGNATURES = {
 
 
 def read_stealth_payload(plane_kind: str, read_bits: Callable[[int], bytes | None]) -> tuple[str, str] | None:
-    """The hidden text and the name of its encoding, or None. `bits` gives the first so many bits of the picture as bytes,
-    None where it does not hold as many; it is asked for few first, and nearly every picture is done after them."""
+    """The hidden text and the name of its encoding, or None.
+
+    `read_bits(count)` returns the first `count` bits as bytes, or None if the image has fewer. The first read is short,
+    because it already shows that most images hide no text.
+    """
     if read_bits(8) != b"s":
         return None
     head = read_bits(HEADER_BITS)

@@ -1,6 +1,6 @@
 """Text hidden in the lowest bits of a PNG's pixels ("stealth pnginfo"), read without decoding the image.
 
-The bits run down the columns from the left (`stealth.py`), so only the left edge of each row is needed. PNG's filters look
+The bits run down the columns from the left (`stealth.read_stealth_payload`), so only the left edge of each row is needed. PNG's filters look
 left, up and up-left: the edge can be unfiltered alone, and of each row only that edge is kept.
 """
 

@@ -37,7 +37,7 @@ def job_from_metadata(
 ) -> JobFile:
     """The job that makes an image of `size` pixels like the one with this metadata.
 
-    `source` is where the image of its img2img lies, as far as that is known. The `missing_` functions say why a model
+    `source` is the path of its img2img input, if known. The functions `missing_*` say why a model
     file of a name cannot be used here, or None. Raises IndexdError when the image does not say how it was made.
     """
     if made.prompt is None and made.seed is None:

@@ -55,7 +55,7 @@ def to_signed64(value: int) -> int:
 
 
 def to_unsigned64(value: int) -> int:
-    """The inverse of `signed`."""
+    """The inverse of `to_signed64`."""
     return value + (1 << 64) if value < 0 else value
 
 

@@ -66,7 +66,7 @@ class Database:
         self._readers: list[apsw.Connection] = []
         self._closed = False
         self._is_sync_full = False
-        # Set once the file is known to be an index: beside somebody's diary no mark is left.
+        # True once the file is known to be an index. Never write a damage marker next to a foreign file.
         self.is_index = False
         self.damaged: Signal[[IndexDamaged]] = Signal("index damaged")
         self._file_identities: dict[Path, tuple[int, int]] = {}
@@ -292,7 +292,7 @@ def translate_errors(path: Path) -> Iterator[None]:
         ) from None
     except (apsw.NotADBError, apsw.CorruptError) as error:
         raise IndexDamaged(
-            f"the index {path} is damaged or is no index ({error}); `indexd run` sets a damaged index aside and"
+            f"the index {path} is damaged or not an index ({error}); `indexd run` renames a damaged index and"
             " rebuilds it with everything that you entered; it changes no image"
         ) from error
     except (apsw.ReadOnlyError, apsw.PermissionsError) as error:

@@ -136,5 +136,5 @@ def _copy_before_migration(connection: Connection, path: Path, version: int) -> 
     except StorageFull:
         unfinished.unlink(missing_ok=True)
         raise StorageFull(
-            f"there is no room for the copy {copy} that is made before the index changes its form; free some space"
+            f"not enough disk space for {copy}, the copy made before the schema migration; free some space"
         ) from None

@@ -1,4 +1,4 @@
-"""What kind of thing each table holds: what a person put in, what was promised, and what can be made again.
+"""Classifies tables: user data, job ledger, or derived (recomputable). Backups and rebuilding depend on it.
 
 A new table of things that people enter is one more line in USER_DATA_TABLES. Backups, `restore`, `check` and the rebuilding
 of a damaged index then take care of it; tables that are named nowhere here are facts, kept by all of them as well.

@@ -12,7 +12,7 @@ ChangeKind = Literal["appeared", "renamed", "changed", "gone"]
 
 
 class Hint(NamedTuple):
-    """Something may have happened at `rel`. `folder` None: the watcher does not know what kind of thing it is."""
+    """Something may have changed at `rel`. `is_folder` None: the watcher does not know whether it is a folder."""
 
     rel: bytes
     change: ChangeKind

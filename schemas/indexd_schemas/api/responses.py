@@ -1,4 +1,4 @@
-"""Responses of the HTTP API and of single commands that are not in `output.py`."""
+"""Responses of the HTTP API and of single commands that are not in `indexd_schemas.api.output`."""
 
 from __future__ import annotations
 

@@ -257,7 +257,7 @@ def test_an_invalid_backup_is_refused_and_nothing_is_moved(tmp_path: Path) -> No
     with pytest.raises(StoreError, match="no file"):
         restore_backup(path, wrong, 0.0)
     wrong.write_bytes(b"dear diary " * 50)
-    with pytest.raises(StoreError, match="damaged or is no index"):
+    with pytest.raises(StoreError, match="damaged or not an index"):
         restore_backup(path, wrong, 0.0)
     wrong.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(StoreError, match="damaged"):

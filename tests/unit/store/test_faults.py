@@ -116,7 +116,7 @@ def test_without_space_for_the_copy_the_schema_is_not_migrated(tmp_path: Path, d
     Store.open(path).close()
     steps = [*migrations(), Migration(2, "CREATE TABLE later (x)")]
     disk.fill_after(2)
-    with pytest.raises(StorageFull, match=r"no room for the copy .*index\.db\.v1\.bak"):
+    with pytest.raises(StorageFull, match=r"not enough disk space for .*index\.db\.v1\.bak"):
         open_database(path, vfs=disk.name, steps=steps)
     disk.repair()
     assert [file.name for file in tmp_path.iterdir()] == ["index.db"]

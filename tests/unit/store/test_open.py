@@ -72,7 +72,7 @@ def test_the_file_of_another_program_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_is_not_a_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "index.db"
     path.write_bytes(b"dear diary, " * 100)
-    with pytest.raises(StoreError, match="damaged or is no index"):
+    with pytest.raises(StoreError, match="damaged or not an index"):
         Store.open(path)
     assert path.read_bytes().startswith(b"dear diary")
 

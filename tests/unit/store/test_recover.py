@@ -153,7 +153,7 @@ def test_the_file_of_another_program_is_not_touched(tmp_path: Path) -> None:
     path = tmp_path / "diary.db"
     path.write_bytes(b"dear diary, " * 10_000)
     assert recover_index(path, tmp_path / "backups", NOW, STAGES) is None
-    with pytest.raises(StoreError, match="damaged or is no index"):
+    with pytest.raises(StoreError, match="damaged or not an index"):
         Store.open(path)
     assert [file.name for file in tmp_path.iterdir()] == ["diary.db"]
     path.unlink()
@@ -379,7 +379,7 @@ def test_damage_found_while_reading_leaves_a_marker_and_is_reported(home: Home) 
     assert home.recover(whole=False) is None
     with Store.open(home.path) as store:
         store.set_damage_listener(told.append)
-        with pytest.raises(IndexDamaged, match="sets a damaged index aside"):
+        with pytest.raises(IndexDamaged, match="renames a damaged index"):
             store.images.rows(home.sightings)
     assert len(told) == 1
     assert suspect_marker(home.path).exists()

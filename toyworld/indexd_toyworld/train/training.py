@@ -24,8 +24,8 @@ STATE = "state.pt"
 class Training:
     """Trains `module` in `steps`; the caller passes a loss to `optimize` in each step.
 
-    The optimizer's learning rate is the maximum of a cosine schedule. `folder` holds the state, and an existing state resumes. `told` is
-    shown on the screen.
+    The optimizer's learning rate is the maximum of a cosine schedule. `folder` holds the state, and an existing state
+    resumes.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Training:
         average: WeightAverage | None = None,
         max_gradient_norm: float = 1.0,
     ) -> None:
-        """Clips gradients to the norm `longest_gradient`."""
+        """Clip gradients to the norm `max_gradient_norm`."""
         self.budget = budget
         self.losses: dict[str, float] = {}
         self._name = name

@@ -142,7 +142,7 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def remaining_steps(budget: TrainingBudget, name: str, losses: Mapping[str, float]) -> Iterator[int]:
-    """Numbers of the remaining steps, with a progress bar that shows the latest figures of `told`.
+    """Numbers of the remaining steps, with a progress bar that shows the latest `losses`.
 
     Without a terminal it prints a line every thousandth of the steps.
     """

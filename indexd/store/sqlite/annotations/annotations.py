@@ -1,4 +1,4 @@
-"""What people say of pictures: ratings, tags, notes. They hang on the content, so a move or a copy keeps them."""
+"""Ratings, tags and notes. They refer to the content hash, so moving or copying a file keeps them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What was said of faces whose picture is not in the index (any more, or yet), and its return when the face is found there.
+"""Pending face labels: labels of faces whose image is not in the index, and their return when the face is found again.
 
-Inside the caller's transaction. A face is the same when it lies in the same content and its box overlaps as regions.matched
-asks for. The word "member" is weaker than "is": it came from a clustering that a person then named.
+Runs inside the caller's transaction. A face is the same if its content is the same and its box overlaps as
+`regions.match_regions` requires. The verdict "member" is weaker than "is": it came from a clustering, not from a user.
 """
 
 from __future__ import annotations

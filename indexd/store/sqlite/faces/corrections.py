@@ -107,7 +107,7 @@ class Corrections(CorrectionRepository):
                     update_character(connection, into, {"name": heir[0], "name_key": heir[1]})
             update_character(connection, into, {"curated": 1})
             connection.execute(f"UPDATE membership SET character_id = ? WHERE character_id IN {_AMONG}", (into, among))
-            # Whoever is not the one and is the other: what was said of the face itself is the later word.
+            # A face rejected from one character and confirmed for the other keeps its confirmation, which is newer.
             connection.execute(
                 f"INSERT OR IGNORE INTO face_label (region_id, character_id, label, labelled_at)"
                 f" SELECT region_id, ?, 'not', max(labelled_at) FROM face_label WHERE label = 'not'"
@@ -264,7 +264,7 @@ class Corrections(CorrectionRepository):
         }
         unknown = sorted(set(regions) - known)
         if unknown:
-            raise NothingFound(f"there is no face {unknown[0]}; `indexd show IMAGE` lists those of an image")
+            raise NothingFound(f"there is no face {unknown[0]}; `indexd show IMAGE` lists the faces of an image")
         before = snapshot_characters(connection, characters)
         snapshot_faces(connection, before, sorted(known))
         return before, {*characters, *(int(one[0]) for one in before.members.values() if one is not None)}

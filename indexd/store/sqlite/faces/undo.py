@@ -118,7 +118,7 @@ def refuse_if_later_overlaps(connection: Connection, number: int, before: Correc
     )
     for other, text, its in later.fetchall():
         if before.overlaps(CorrectionSnapshot(**json.loads(its))):
-            raise UsageError(f"a later correction stands on it; undo {other} first ({text})")
+            raise UsageError(f"correction {other} depends on it; undo that first ({text})")
 
 
 def restore_snapshot(connection: Connection, before: CorrectionSnapshot) -> set[int]:

@@ -1,4 +1,4 @@
-"""Who meets all conditions, and in which order pictures are shown when nothing ranks them."""
+"""Selects the image ids that match all filters, and sorts them for queries without ranking."""
 
 from __future__ import annotations
 

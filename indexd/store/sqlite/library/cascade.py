@@ -1,4 +1,4 @@
-"""What hangs on an image or a region: every row of every table that names it, whoever made the table."""
+"""Cascading deletes: removes every row that references an image id or a region id."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WHERE sqlite_schema.type = 'table' AND part.name = ?
 
 
 def cascade_delete(connection: Connection, key: VectorKey, ids: Collection[int], except_table: str = "") -> None:
-    """Delete what names these images or regions, except in the table `but`. Their own rows stay."""
+    """Delete rows that reference these images or regions, except in `except_table`. Their own rows stay."""
     wanted = ids_json(ids)
     for (table,) in connection.execute(_TABLES_WITH_COLUMN, (key,)).fetchall():
         if table != except_table:

@@ -1,4 +1,4 @@
-"""Where contents lie or lay: what a scan compares with, and what it changes."""
+"""File rows: present and missing paths of each content, and the changes that a scan makes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Taking away what is missing: places whose file is gone, and contents that lie nowhere any more. Nothing else does."""
+"""Deletes missing files, and images without any file. No other module deletes them."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _forget_files(connection: Connection, files: list[FileRow]) -> int:
 
 
 def _forget_images(connection: Connection, ids: list[int], with_marks: bool) -> tuple[list[int], list[int], int]:
-    # Not what a worker has in hand: its result would come to an image that is no more. The next time, then.
+    # Skip images with running index tasks: their results would refer to a deleted image. The next call deletes them.
     rows = connection.execute(
         "SELECT id, content_hash FROM image WHERE id IN (SELECT value FROM json_each(?))"
         " AND NOT EXISTS (SELECT 1 FROM file WHERE image_id = image.id)"

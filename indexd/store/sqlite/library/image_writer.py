@@ -87,7 +87,7 @@ class ImageBatchWriter:
         self._next_id = last_image_id(connection) + 1
 
     def write(self, scanned_files: Sequence[ScannedFile]) -> list[IngestResult]:
-        """Write everything; the outcomes are in the order of `sightings`."""
+        """Write everything; the results are in the order of `scanned_files`."""
         outcomes = [self._ingest(sighting) for sighting in scanned_files]
         for table, rows in self._rows_by_table.items():
             self._connection.executemany(_INSERTS[table], rows)
@@ -242,7 +242,7 @@ def update_metadata(connection: Connection, image_id: int, metadata: ImageMetada
 
 
 def metadata_snapshot(connection: Connection, image_id: int) -> list[Row]:
-    """Everything that `restate` may change of an image but the version of its reader, to be compared before and after."""
+    """Everything that `update_metadata` may change of an image, except its parser version, for a comparison."""
     columns = [name for name in IMAGE_COLUMNS if name != "parser_version"]
     found: list[Row] = connection.execute(
         f"SELECT created_at, {', '.join(columns)} FROM image WHERE id = ?", (image_id,)

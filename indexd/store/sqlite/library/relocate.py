@@ -88,8 +88,8 @@ def _relocate(
     if target is None:
         if not whole:
             raise UsageError(
-                f"{display_path(target_path)} lies in no watched folder; add its folder as [[roots]] in the settings, start"
-                " the daemon once, and say it again"
+                f"{display_path(target_path)} is in no watched folder; add it as [[roots]] to the settings, start"
+                " the daemon once, and repeat the command"
             )
         # Watched folders are known by their number while the daemon runs: what is watched keeps its row.
         if root.id not in keep_roots:

@@ -1,4 +1,4 @@
-"""Edited files: which content took the place of one that had marks, and what became of it once the pictures were compared.
+"""Edited files: records which content replaced an annotated one, and copies the annotations if both images match.
 
 The path alone is no evidence: `output.png` is written over with another picture each time. So a candidate waits here as
 work of the stage `replacement` until a decode worker has compared what is seen; the marks are copied, never moved.

@@ -99,7 +99,7 @@ def verify_backup(path: Path, rows: dict[str, int] | None = None, on_step: Progr
             if rows is not None and user_row_counts(cast("Connection", connection)) != rows:
                 raise StoreError(f"{path} does not hold what was copied into it")
     except IndexDamaged as error:
-        raise StoreError(f"{path} is damaged or is no index ({error.__cause__ or error})") from None
+        raise StoreError(f"{path} is damaged or not an index ({error.__cause__ or error})") from None
 
 
 def open_immutable(path: Path) -> apsw.Connection:

@@ -45,7 +45,7 @@ def find_damage(index: Path, *, has_backups: bool, on_step: ProgressCallback = l
 
 @contextmanager
 def _translate_errors_except_damage(index: Path) -> Iterator[None]:
-    """Like `sentences`, but damage passes as SQLite's own error."""
+    """Like `translate_errors`, but damage passes as SQLite's own error."""
     try:
         yield
     except (apsw.CorruptError, apsw.NotADBError):

@@ -1,4 +1,4 @@
-"""A damaged index made anew: what can be read of it, what is lost filled in from the last backup, the rest asked for again.
+"""Rebuilds a damaged index from its readable rows, then from the last backup; schedules the rest for recomputation.
 
 Vectors, the words' index and the table of work are not salvaged but made again. A picture of which a part was lost keeps
 its row, and with it what people entered, and waits for the next scan to read its file once more.

@@ -173,7 +173,7 @@ def test_what_a_later_correction_stands_on_is_not_undone_before_it(store: IndexS
     merge = store.corrections.merge(one, [two])
     name = store.corrections.set_name(one, "Luna")
     other = store.corrections.set_name(three, "Mara")
-    with pytest.raises(UsageError, match=f"undo {name} first"):
+    with pytest.raises(UsageError, match=f"correction {name} depends on it"):
         store.corrections.undo(merge)
     store.corrections.undo(other)
     store.corrections.undo(name)
