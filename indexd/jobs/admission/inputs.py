@@ -55,7 +55,7 @@ def resolve_inbox_path(inbox: Path, text: str, key: FieldPath) -> Path:
     """
     where = format_path(key)
     if is_url(text):
-        raise FieldError(key, f"{where}: {quote_value(text)} is an address; nothing is fetched, name a file")
+        raise FieldError(key, f"{where}: {quote_value(text)} is a URL, and indexd downloads nothing; name a file")
     if is_unc(text):
         raise FieldError(key, f"{where}: {quote_value(text)} is on another machine; copy the image here first")
     if "\0" in text or ".." in re.split(r"[/\\]", text):

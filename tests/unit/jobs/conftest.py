@@ -13,6 +13,7 @@ from indexd.config import Config, read_config
 from indexd.jobs.files.atomic import FaultHook, no_fault
 from indexd.jobs.queue.runner import JobRunner
 from indexd.jobs.service import JobService
+from indexd.registry import load_handlers
 from indexd.store.sqlite.store import Store
 from indexd.worker.fake_workers import FakeWorkers
 
@@ -67,6 +68,12 @@ class JobSetup:
 
 
 OpenSetup = Callable[..., JobSetup]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def job_kinds_are_loaded() -> None:
+    """The daemon loads them at its start. Loading at the first job would fail in tests that break `os.listdir`."""
+    load_handlers()
 
 
 @pytest.fixture

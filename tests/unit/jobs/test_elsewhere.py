@@ -47,7 +47,7 @@ def nobody_came(listener: socket.socket) -> bool:
 @pytest.mark.parametrize("start", ["http://127.0.0.1:{port}/", "HTTP://127.0.0.1:{port}/", "file://127.0.0.1:{port}/"])
 def test_addresses_in_jobs_and_questions(setup: JobSetup, listener: socket.socket, start: str) -> None:
     url = start.format(port=listener.getsockname()[1]) + "x.png"
-    with pytest.raises(JobRefused, match="nothing is fetched"):
+    with pytest.raises(JobRefused, match="indexd downloads nothing"):
         submit(setup, "img2img", f"input: {url}")
     with pytest.raises(JobRefused, match="no folder of this machine"):
         submit(setup, "txt2img", f"output: {{folder: '{url}'}}")
@@ -56,7 +56,7 @@ def test_addresses_in_jobs_and_questions(setup: JobSetup, listener: socket.socke
             submit(setup, "txt2img", f"{field}: '{url}'")
     with pytest.raises(JobRefused, match="loras"):
         submit(setup, "txt2img", f"loras: ['{url}']")
-    with pytest.raises(UsageError, match="nothing is fetched"):
+    with pytest.raises(UsageError, match="indexd downloads nothing"):
         parse_target_argument(url)
     with pytest.raises(UsageError, match="names no image"):
         parse_target(url)
@@ -65,9 +65,9 @@ def test_addresses_in_jobs_and_questions(setup: JobSetup, listener: socket.socke
 
 def test_a_file_address_of_this_machine_is_refused_as_well(setup: JobSetup, tmp_path: Path) -> None:
     Image.new("RGB", (64, 64)).save(tmp_path / "x.png")
-    with pytest.raises(JobRefused, match="is an address"):
+    with pytest.raises(JobRefused, match="is a URL"):
         submit(setup, "img2img", f"input: file://{tmp_path}/x.png")
-    with pytest.raises(JobRefused, match="is an address"):
+    with pytest.raises(JobRefused, match="is a URL"):
         submit(setup, "img2img", f"input: file:{tmp_path}/x.png")
 
 
@@ -125,7 +125,11 @@ def test_no_way_out_for_any_picture_that_a_job_names(setup: JobSetup, tmp_path: 
     Image.new("RGB", (64, 64)).save(setup.inbox / "in.png")
     (setup.inbox / "some").mkdir()
     (setup.inbox / "some" / "x.png").symlink_to(tmp_path / "x.png")
-    for name, words in (("some/x.png", "leads out of"), ("http://127.0.0.1/x.png", "address"), ("../x.png", "no path")):
+    for name, words in (
+        ("some/x.png", "leads out of"),
+        ("http://127.0.0.1/x.png", "is a URL"),
+        ("../x.png", "no path"),
+    ):
         for kind, more in (
             ("img2img", f"input: [in.png, '{name}']"),
             ("img2img", f"input: {{similar: '{name}'}}"),
