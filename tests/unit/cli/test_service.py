@@ -75,7 +75,7 @@ def test_a_unit_that_was_changed_by_hand_is_left(indexd: Indexd, host: Path) -> 
     unit.write_text(unit.read_text().replace("Nice=5", "Nice=9"))
     again = indexd("service", "install")
     assert again.code == 1
-    assert "changed by hand and is left as it is" in again.err
+    assert "was edited and stays unchanged" in again.err
     assert "Nice=9" in unit.read_text()
 
 
@@ -91,5 +91,5 @@ def test_doctor_fix_says_what_it_did(indexd: Indexd, host: Path, home: Path) -> 
     os.utime(left, (1e9, 1e9))
     assert "→ `indexd doctor --fix` removes them" in indexd("doctor").out
     assert left.exists()
-    assert "cured: removed 1" in indexd("doctor", "--fix").out
+    assert "fixed: removed 1" in indexd("doctor", "--fix").out
     assert not left.exists()
