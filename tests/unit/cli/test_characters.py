@@ -103,7 +103,9 @@ def test_corrections_are_made_and_undone(indexd: Indexd, library: SampleLibrary,
     assert indexd("characters", "show", "2", "--json").json["character"]["confirmed"] == 1
     indexd("characters", "hide", "2")
     assert len(indexd("characters", "list", "--json").json["characters"]) == 1
-    assert "made Mara (4) of face" in indexd("characters", "new", "Mara", library.path("cats/cat-0.png") + ":1").out
+    assert (
+        "created Mara (4) from face" in indexd("characters", "new", "Mara", library.path("cats/cat-0.png") + ":1").out
+    )
     assert indexd("characters", "show", "mara", "--json").json["character"]["confirmed"] == 1
     indexd("characters", "undo")
     log = indexd("characters", "undo", "--list", "--json").json["corrections"]

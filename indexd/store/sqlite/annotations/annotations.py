@@ -1,4 +1,4 @@
-"""Ratings, tags and notes. They refer to the content hash, so moving or copying a file keeps them."""
+"""Annotations of images: ratings, tags, notes. They belong to the content, so a move or a copy keeps them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,7 @@ _SELECT_EXISTING = "SELECT id FROM image WHERE id IN (SELECT value FROM json_eac
 
 
 class Annotations(AnnotationRepository):
-    """Ids that are in no image are passed over; the methods return how many images were marked.
-
-    What a person said cannot be derived again, so it has reached the disk when a method returns.
-    """
+    """Each method skips unknown ids, returns the number of images, and syncs to the disk before it returns."""
 
     def __init__(self, database: Database, clock: Callable[[], float]) -> None:
         self._database = database

@@ -1,4 +1,4 @@
-"""Everything that people put in, by content: given out in pages, and taken in again."""
+"""Export and import of all annotations by content hash."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from indexd.store.sqlite.library.files import files_by_image
 
 
 class AnnotationExchange(AnnotationExchangeRepository):
-    """Marks by content. Pages go by image id, then through what waits; the cursor is opaque to others."""
+    """Exports pages of images by id, then pages of pending annotations. The cursor is opaque to callers."""
 
     def __init__(
         self, database: Database, clock: Callable[[], float], on_faces: Callable[[Collection[int]], None]
     ) -> None:
-        """`on_faces` hears which characters got other faces, after the commit."""
+        """`on_faces` receives the characters whose faces changed, after the commit."""
         self._database = database
         self._clock = clock
         self._on_faces = on_faces
@@ -51,14 +51,15 @@ class AnnotationExchange(AnnotationExchangeRepository):
                 (bytes.fromhex(after), limit),
             ).fetchall()
             hashes = [content_hash for (content_hash,) in rows]
-            marks, faces = read_pending_annotations(connection, hashes), read_pending_face_labels(connection, hashes)
-            waiting = [
+            annotations = read_pending_annotations(connection, hashes)
+            faces = read_pending_face_labels(connection, hashes)
+            pending = [
                 ExportedAnnotations(
-                    one, marks.get(one, AnnotationSet()), faces=tuple(sorted(faces.get(one, []), key=repr))
+                    one, annotations.get(one, AnnotationSet()), faces=tuple(sorted(faces.get(one, []), key=repr))
                 )
                 for one in hashes
             ]
-            return waiting, f"pending:{hashes[-1].hex()}" if len(hashes) == limit else None
+            return pending, f"pending:{hashes[-1].hex()}" if len(hashes) == limit else None
 
     def import_annotations(
         self,
@@ -71,22 +72,22 @@ class AnnotationExchange(AnnotationExchangeRepository):
         try:
             with self._database.write(durable=True) as connection:
                 ids = _image_ids_by_hash(connection, given)
-                known = {ids[content_hash]: (marks,) for content_hash, marks in given.items() if content_hash in ids}
-                unknown = {content_hash: marks for content_hash, marks in given.items() if content_hash not in ids}
-                marked = {content_hash: marks for content_hash, marks in unknown.items() if marks}
+                known = {ids[one]: (annotations,) for one, annotations in given.items() if one in ids}
+                unknown = {one: annotations for one, annotations in given.items() if one not in ids}
+                nonempty = {one: annotations for one, annotations in unknown.items() if annotations}
                 changes = add_annotations(connection, known, prefer_given=prefer_given)
-                waits = defer_annotations(connection, marked, prefer_given=prefer_given)
-                other_faces, characters = import_face_labels(connection, faces or {}, ids, self._clock())
-                others = {content_hash for content_hash, differs in waits.items() if differs}
-                others |= {content_hash for content_hash, image_id in ids.items() if changes[image_id]}
-                changed = len(others | other_faces)
-                taken = ImportResult(changed, len(given) - changed, len(unknown))
+                deferred = defer_annotations(connection, nonempty, prefer_given=prefer_given)
+                changed_faces, characters = import_face_labels(connection, faces or {}, ids, self._clock())
+                changed = {content_hash for content_hash, differs in deferred.items() if differs}
+                changed |= {content_hash for content_hash, image_id in ids.items() if changes[image_id]}
+                changed |= changed_faces
+                result = ImportResult(len(changed), len(given) - len(changed), len(unknown))
                 if dry_run:
-                    raise _DryRunRollback(taken)
-        except _DryRunRollback as asked:
-            return asked.result
+                    raise _DryRunRollback(result)
+        except _DryRunRollback as rollback:
+            return rollback.result
         self._on_faces(characters)
-        return taken
+        return result
 
     def count_pending(self) -> int:
         with self._database.read() as connection:
@@ -97,9 +98,9 @@ class AnnotationExchange(AnnotationExchangeRepository):
 class _DryRunRollback(Exception):
     """Rolls a dry run back; never leaves this module."""
 
-    def __init__(self, taken: ImportResult) -> None:
+    def __init__(self, result: ImportResult) -> None:
         super().__init__()
-        self.result = taken
+        self.result = result
 
 
 def _image_ids_by_hash(connection: Connection, hashes: Collection[bytes]) -> dict[bytes, int]:
@@ -127,15 +128,15 @@ def _export_images(
         (after, limit) if among is None else (after, ids_json(among), limit),
     ).fetchall()
     ids = [image_id for image_id, _ in rows]
-    marks, files = read_annotations(connection, ids), files_by_image(connection, ids_json(ids))
+    annotations, files = read_annotations(connection, ids), files_by_image(connection, ids_json(ids))
     faces = read_face_labels(connection, ids)
     found = []
     for image_id, content_hash in rows:
-        lies = files.get(image_id, [])
-        places = tuple(file.path for file in lies if file.missing_since is None)
-        name = lies[0].rel.decode("utf-8", "replace") if lies else None
-        known = tuple(sorted(faces.get(image_id, []), key=repr))
+        of_image = files.get(image_id, [])
+        paths = tuple(file.path for file in of_image if file.missing_since is None)
+        name = of_image[0].rel.decode("utf-8", "replace") if of_image else None
+        labels = tuple(sorted(faces.get(image_id, []), key=repr))
         found.append(
-            ExportedAnnotations(content_hash, marks.get(image_id, AnnotationSet()), image_id, name, places, known)
+            ExportedAnnotations(content_hash, annotations.get(image_id, AnnotationSet()), image_id, name, paths, labels)
         )
     return found

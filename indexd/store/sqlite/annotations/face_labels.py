@@ -1,6 +1,6 @@
-"""Faces of named characters by content: as they leave in an export, and as they are taken in again.
+"""Export and import of face labels of named characters by content.
 
-Inside the caller's transaction. Names are what two indexes have in common; numbers of characters and faces are not.
+Runs in the caller's transaction. Two indexes share the names of characters, not the ids of characters and faces.
 """
 
 from __future__ import annotations
@@ -32,41 +32,41 @@ EXISTS (SELECT 1 FROM region JOIN membership ON membership.region_id = region.id
 OR EXISTS (SELECT 1 FROM region JOIN face_label ON face_label.region_id = region.id
            JOIN character ON character.id = character_id AND name_key IS NOT NULL WHERE region.image_id = image.id)
 """
-"""The condition on an `image` that it has a face of a named character, or one of which it was said that it is not."""
+"""An `image` has a face of a named character, or a face with a label for one."""
 
 
 def read_face_labels(connection: Connection, images: Collection[int]) -> dict[int, list[FaceLabel]]:
-    """What is known of the faces of these images; images with no named one are left out."""
+    """The labels of the faces of these images; images without a named face are omitted."""
     wanted = ids_json(images)
     found: dict[int, list[FaceLabel]] = {}
-    for image_id, kind, left, top, width, height, name, word, at, hidden, threshold in connection.execute(
+    for image_id, kind, left, top, width, height, name, label, at, hidden, threshold in connection.execute(
         _SELECT_LABELS, (wanted, wanted)
     ):
         box = (left, top, width, height)
-        found.setdefault(image_id, []).append(FaceLabel(kind, box, name, word, at, bool(hidden), threshold))
+        found.setdefault(image_id, []).append(FaceLabel(kind, box, name, label, at, bool(hidden), threshold))
     return found
 
 
 def read_pending_face_labels(connection: Connection, hashes: Iterable[bytes]) -> dict[bytes, list[FaceLabel]]:
-    """The same of what waits for these contents."""
+    """The pending face labels of these contents."""
     found: dict[bytes, list[FaceLabel]] = {}
     for content_hash in hashes:
-        for kind, left, top, width, height, name, word, at, hidden, threshold in connection.execute(
+        for kind, left, top, width, height, name, label, at, hidden, threshold in connection.execute(
             "SELECT kind, left, top, width, height, name, label, labelled_at, hidden, threshold FROM pending_face_label"
             " JOIN character ON character.id = character_id WHERE name_key IS NOT NULL AND content_hash = ?",
             (content_hash,),
         ):
             box = (left, top, width, height)
-            found.setdefault(content_hash, []).append(FaceLabel(kind, box, name, word, at, bool(hidden), threshold))
+            found.setdefault(content_hash, []).append(FaceLabel(kind, box, name, label, at, bool(hidden), threshold))
     return found
 
 
 def import_face_labels(
     connection: Connection, given: Mapping[bytes, Collection[FaceLabel]], ids: Mapping[bytes, int], now: float
 ) -> tuple[set[bytes], set[int]]:
-    """Take faces in by content: those of known images (`ids`) at once, the others wait. Characters are made by name.
+    """Import face labels by content: apply those of known images (`ids`), defer the others, create characters by name.
 
-    Returns the contents of which anything changed, and the characters. What was said here of a face stays.
+    Labels of this index take precedence. Returns the changed contents and the changed characters.
     """
     changed: set[bytes] = set()
     touched: set[int] = set()
@@ -95,10 +95,10 @@ def import_face_labels(
 
 def _label_state(connection: Connection, content_hash: bytes, image_id: int | None) -> object:
     known = read_face_labels(connection, [image_id]) if image_id is not None else {}
-    waiting = read_pending_face_labels(connection, [content_hash])
+    pending = read_pending_face_labels(connection, [content_hash])
     return (
         sorted(known.get(image_id or 0, []), key=repr),
-        sorted(waiting.get(content_hash, []), key=repr),
+        sorted(pending.get(content_hash, []), key=repr),
     )
 
 

@@ -1,7 +1,7 @@
-"""What people said of one content, as one record, and how two such records become one.
+"""Reads, merges and defers the annotations of a content.
 
-The rules: a rating or a note that was given later wins; at the same time the higher rating, the longer note. Tags are
-added up. So merging again changes nothing, and it does not matter what is merged first.
+The later rating or note wins; at equal times the higher rating and the longer note. Tags are united. So merging is
+commutative and idempotent.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from indexd.store.sqlite.library.fulltext import refresh_fulltext
 
 
 def read_annotations(connection: Connection, ids: Iterable[int]) -> dict[int, AnnotationSet]:
-    """What is said of these images; those of which nothing is said are left out."""
+    """The annotations of these images; images without any are omitted."""
     wanted = ids_json(ids)
     among = "WHERE image_id IN (SELECT value FROM json_each(?))"
     found: dict[int, AnnotationSet] = {}
@@ -40,15 +40,15 @@ def read_annotations(connection: Connection, ids: Iterable[int]) -> dict[int, An
 def add_annotations(
     connection: Connection, given: Mapping[int, Iterable[AnnotationSet]], *, prefer_given: bool = False
 ) -> dict[int, bool]:
-    """Merge marks into those of images, in the caller's transaction; by id, whether that changed anything."""
+    """Merge annotations into those of images, in the caller's transaction; returns by id whether anything changed."""
     spelling = TagSpelling(connection)
     before = read_annotations(connection, given)
     changed: dict[int, bool] = {}
     for image_id, sets in given.items():
         now = was = before.get(image_id, AnnotationSet())
-        for marks in sets:
-            spelled = frozenset(spelling.canonical(name) for name in map(normalize_tag, marks.tags) if name)
-            now = merge_annotations(now, replace(marks, tags=spelled), prefer_other=prefer_given)
+        for annotations in sets:
+            tags = frozenset(spelling.canonical(name) for name in map(normalize_tag, annotations.tags) if name)
+            now = merge_annotations(now, replace(annotations, tags=tags), prefer_other=prefer_given)
         changed[image_id] = now != was
         if now != was:
             _write_annotations(connection, image_id, now)
@@ -56,24 +56,25 @@ def add_annotations(
     return changed
 
 
-def _write_annotations(connection: Connection, image_id: int, marks: AnnotationSet) -> None:
-    if marks.rating is not None:
+def _write_annotations(connection: Connection, image_id: int, annotations: AnnotationSet) -> None:
+    if annotations.rating is not None:
         connection.execute(
             "INSERT OR REPLACE INTO rating (image_id, value, rated_at) VALUES (?, ?, ?)",
-            (image_id, marks.rating, marks.rated_at),
+            (image_id, annotations.rating, annotations.rated_at),
         )
-    if marks.note:
+    if annotations.note:
         connection.execute(
             "INSERT OR REPLACE INTO note (image_id, text, noted_at) VALUES (?, ?, ?)",
-            (image_id, utf8_text(marks.note), marks.noted_at),
+            (image_id, utf8_text(annotations.note), annotations.noted_at),
         )
     connection.executemany(
-        "INSERT OR IGNORE INTO tag (image_id, name) VALUES (?, ?)", [(image_id, name) for name in sorted(marks.tags)]
+        "INSERT OR IGNORE INTO tag (image_id, name) VALUES (?, ?)",
+        [(image_id, name) for name in sorted(annotations.tags)],
     )
 
 
 def read_pending_annotations(connection: Connection, hashes: Iterable[bytes]) -> dict[bytes, AnnotationSet]:
-    """The marks that wait for these contents."""
+    """The pending annotations of these contents."""
     found = {}
     for content_hash in hashes:
         row = connection.execute(
@@ -94,13 +95,13 @@ def pending_annotation_row(row: tuple[int | None, float, str, str | None, float]
 def defer_annotations(
     connection: Connection, given: Mapping[bytes, AnnotationSet], *, prefer_given: bool = False
 ) -> dict[bytes, bool]:
-    """Keep marks for contents that are not in the index; by hash, whether that changed anything."""
+    """Store annotations of contents that are not in the index; returns by hash whether anything changed."""
     before = read_pending_annotations(connection, given)
     changed: dict[bytes, bool] = {}
-    for content_hash, marks in given.items():
+    for content_hash, annotations in given.items():
         was = before.get(content_hash, AnnotationSet())
-        named = replace(marks, tags=frozenset(filter(None, map(normalize_tag, marks.tags))))
-        now = merge_annotations(was, named, prefer_other=prefer_given)
+        normalized = replace(annotations, tags=frozenset(filter(None, map(normalize_tag, annotations.tags))))
+        now = merge_annotations(was, normalized, prefer_other=prefer_given)
         changed[content_hash] = now != was
         if now != was:
             connection.execute(
@@ -119,10 +120,10 @@ def defer_annotations(
 
 
 def apply_pending_annotations(connection: Connection, new_images: Mapping[bytes, int]) -> None:
-    """Put what waited for these contents on their images, which have just been made."""
+    """Apply the pending annotations of these contents to their new images."""
     if not new_images or connection.execute("SELECT 1 FROM pending_annotation LIMIT 1").fetchone() is None:
         return
     found = read_pending_annotations(connection, new_images)
     if found:
-        add_annotations(connection, {new_images[content_hash]: (marks,) for content_hash, marks in found.items()})
+        add_annotations(connection, {new_images[content_hash]: (pending,) for content_hash, pending in found.items()})
         connection.executemany("DELETE FROM pending_annotation WHERE content_hash = ?", [(one,) for one in found])

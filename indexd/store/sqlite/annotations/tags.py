@@ -10,19 +10,19 @@ from indexd.store.sqlite.database import Connection
 
 
 def normalize_tag(text: str) -> str:
-    """A tag as it is stored: composed Unicode, no blanks around its parts, no empty part. "" when nothing is left."""
+    """The stored form of a tag: composed Unicode, without blanks around its parts and without empty parts; may be ""."""
     parts = unicodedata.normalize("NFC", utf8_text(text)).split("/")
     return "/".join(part.strip() for part in parts if part.strip())
 
 
 def with_ancestors(name: str) -> Iterator[str]:
-    """The tag and what it is below: `a/b/c` gives `a`, `a/b` and `a/b/c`."""
+    """The tag and its ancestors: `a/b/c` gives `a`, `a/b` and `a/b/c`."""
     parts = name.split("/")
     return ("/".join(parts[:depth]) for depth in range(1, len(parts) + 1))
 
 
 class TagSpelling:
-    """The spelling that each tag, and each level of one, was first given in this index."""
+    """The first spelling in this index of each tag and of each level."""
 
     def __init__(self, connection: Connection) -> None:
         self._known: dict[str, str] = {}
@@ -30,7 +30,7 @@ class TagSpelling:
             self.canonical(name)
 
     def canonical(self, name: str) -> str:
-        """`name` in the spelling that is known; its own where it is new."""
+        """`name` in its known spelling; unchanged when it is new."""
         spelled = ""
         for level in name.split("/"):
             wanted = f"{spelled}/{level}" if spelled else level
@@ -39,7 +39,7 @@ class TagSpelling:
 
 
 def refresh_folder_tags(connection: Connection, ids: Iterable[int]) -> None:
-    """Write the folder tags of these images anew from where their files lie or lay, inside the caller's transaction."""
+    """Recompute the folder tags of these images from the paths of their files, in the caller's transaction."""
     used = "SELECT EXISTS (SELECT 1 FROM root WHERE folder_tags) OR EXISTS (SELECT 1 FROM folder_tag)"
     if not connection.execute(used).fetchall()[0][0]:
         return

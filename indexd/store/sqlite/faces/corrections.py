@@ -1,7 +1,7 @@
-"""What people put right about characters: each correction one transaction, with what it takes to undo it.
+"""Corrections of characters by the user: each one is a transaction that can be undone.
 
-A correction notes the rows of every character and face that it touches as they were before. It can be undone as long as no
-later correction touched one of them; that one has to be undone first. Nothing else ever changes what stands here.
+A correction stores a snapshot of the characters and faces that it changes. It can be undone unless a later correction
+changed one of them; that one must be undone first.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _AMONG = "(SELECT value FROM json_each(?))"
 
 
 class Corrections(CorrectionRepository):
-    """Every method writes one correction to the disk and returns its number in the log. Unknown ids raise NothingFound."""
+    """Each method durably writes one correction and returns its number in the log. Unknown ids raise NothingFound."""
 
     def __init__(self, database: Database, characters: CharacterTables, clock: Callable[[], float]) -> None:
         self._database = database
@@ -46,8 +46,8 @@ class Corrections(CorrectionRepository):
             if not text and before.characters[str(character_id)][0] is None:
                 raise UsageError(f"character {character_id} has no name")
             update_character(connection, character_id, {"name": text or None, "name_key": key, "curated": 1})
-            said = f"named {character_id} {text}" if text else f"took the name of {character_id} away"
-            return self._write_log(connection, "name", said, before)
+            description = f"named {character_id} {text}" if text else f"removed the name of {character_id}"
+            return self._write_log(connection, "name", description, before)
 
     def create_character(self, name: str, regions: Collection[int]) -> tuple[int, int]:
         text = utf8_text(name).strip()
@@ -62,7 +62,10 @@ class Corrections(CorrectionRepository):
             update_character(connection, made, {"name": text, "name_key": character_name_key(text)})
             _confirm_faces(connection, made, regions, now)
             number = self._write_log(
-                connection, "new", f"made {_describe_character(connection, made)} of {_describe_faces(regions)}", before
+                connection,
+                "new",
+                f"created {_describe_character(connection, made)} from {_describe_faces(regions)}",
+                before,
             )
         self._characters.notify({made, *touched})
         return number, made
@@ -84,7 +87,7 @@ class Corrections(CorrectionRepository):
         with self._database.write(durable=True) as connection:
             before = snapshot_characters(connection, [character_id])
             update_character(connection, character_id, {"threshold": threshold})
-            what = f"{threshold:g}" if threshold is not None else "the one of the settings"
+            what = f"{threshold:g}" if threshold is not None else "that of the settings"
             number = self._write_log(
                 connection, "threshold", f"threshold of {_describe_character(connection, character_id)}: {what}", before
             )
@@ -107,7 +110,7 @@ class Corrections(CorrectionRepository):
                     update_character(connection, into, {"name": heir[0], "name_key": heir[1]})
             update_character(connection, into, {"curated": 1})
             connection.execute(f"UPDATE membership SET character_id = ? WHERE character_id IN {_AMONG}", (into, among))
-            # A face rejected from one character and confirmed for the other keeps its confirmation, which is newer.
+            # A face rejected from one character but owned by another one of them is not rejected from the merged one.
             connection.execute(
                 f"INSERT OR IGNORE INTO face_label (region_id, character_id, label, labelled_at)"
                 f" SELECT region_id, ?, 'not', max(labelled_at) FROM face_label WHERE label = 'not'"
@@ -134,14 +137,14 @@ class Corrections(CorrectionRepository):
         parts = [set(group) for group in groups if group]
         with self._database.write(durable=True) as connection:
             before = snapshot_characters(connection, [character_id])
-            mine = set(regions_of_characters(connection, [character_id]))
-            foreign = sorted(set().union(*parts) - mine)
+            owned = set(regions_of_characters(connection, [character_id]))
+            foreign = sorted(set().union(*parts) - owned)
             if foreign:
                 raise UsageError(
-                    f"face {foreign[0]} is not one of character {_describe_character(connection, character_id)}"
+                    f"face {foreign[0]} does not belong to character {_describe_character(connection, character_id)}"
                 )
-            if not parts or sum(map(len, parts)) >= len(mine):
-                raise UsageError("a split leaves at least one face, and takes at least one out")
+            if not parts or sum(map(len, parts)) >= len(owned):
+                raise UsageError("a split must leave at least one face and take out at least one")
             snapshot_faces(connection, before, sorted(set().union(*parts)))
             now = self._clock()
             made = []
@@ -161,10 +164,10 @@ class Corrections(CorrectionRepository):
                     (new, now, taken),
                 )
             update_character(connection, character_id, {"curated": 1})
-            now_two = sorted([character_id, *made])
+            separated = sorted([character_id, *made])
             connection.executemany(
                 "INSERT OR IGNORE INTO character_separation (one_id, other_id) VALUES (?, ?)",
-                [(one, other) for place, one in enumerate(now_two) for other in now_two[place + 1 :]],
+                [(one, other) for index, one in enumerate(separated) for other in separated[index + 1 :]],
             )
             text = f"split {', '.join(map(str, made))} off {_describe_character(connection, character_id)}"
             number = self._write_log(connection, "split", text, before)
@@ -211,7 +214,7 @@ class Corrections(CorrectionRepository):
             return self._write_log(
                 connection,
                 "apart",
-                f"{_describe_character(connection, one)} and {_describe_character(connection, other)} are two",
+                f"{_describe_character(connection, one)} and {_describe_character(connection, other)} are different",
                 before,
             )
 
@@ -244,19 +247,19 @@ class Corrections(CorrectionRepository):
         return CorrectionRow(row[0], row[1], row[2], row[3], now)
 
     def _refuse_taken_name(self, connection: Connection, name: str, way: str, but: int = 0) -> None:
-        """Raise UsageError where another character has the name; `way` with its number is what to do if it is the same one."""
+        """Raise UsageError when a character other than `but` has the name; `way` is the command for identical ones."""
         taken = connection.execute(
             "SELECT id FROM character WHERE name_key = ? AND id <> ?", (character_name_key(name) or None, but)
         ).fetchone()
         if taken is not None:
             raise UsageError(
-                f"character {taken[0]} is named {name} already; if they are the same one, `{way.format(*taken)}`"
+                f"character {taken[0]} is named {name} already; if both are the same one, run `{way.format(*taken)}`"
             )
 
     def _snapshot_with_owners(
         self, connection: Connection, regions: Collection[int], *characters: int
     ) -> tuple[CorrectionSnapshot, set[int]]:
-        """What stood before of these characters, these faces and those whose faces they were; and all these characters."""
+        """A snapshot of these characters and faces, and the characters that gain or lose faces."""
         if not regions:
             raise UsageError("name at least one face")
         known = {
@@ -285,7 +288,7 @@ def _write_labels(connection: Connection, regions: Collection[int], character_id
 
 
 def _confirm_faces(connection: Connection, character_id: int, regions: Collection[int], now: float) -> None:
-    """These faces are this character's for good, whosever they were."""
+    """Make these faces confirmed members of this character, whoever had them before."""
     connection.execute(f"DELETE FROM face_label WHERE label = 'is' AND region_id IN {_AMONG}", (ids_json(regions),))
     _write_labels(connection, regions, character_id, "is", now)
     connection.executemany(

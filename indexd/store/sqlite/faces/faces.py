@@ -1,4 +1,4 @@
-"""Faces and other regions of pictures, the vectors of the faces, and word of every change to those who build on them."""
+"""Faces and other regions of images, the vectors of the faces, and notifications about their changes."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from indexd.store.sqlite.vectors.rows import prepare_rows, write_rows
 from indexd.store.sqlite.vectors.vectors import Floats, Ids, Vectors, require_unit_vectors
 from indexd.worker.calls import FoundRegion
 
-# 4 000 half-precision vectors of 1024 are 8 MB: short reads, so that the log of the writer can be reused in between.
+# 4 000 half-precision vectors of 1024 are 8 MB. Short reads let the writer reuse its log in between.
 SLICE_FACES = 4000
-# A picture rarely has more faces than this that are all near the one asked for.
+# An image rarely has more faces than this that are all similar to the query.
 FACES_PER_IMAGE = 4
 _DETECTORS_KEY = "region_detectors"
 
@@ -50,8 +50,8 @@ class FaceTables(FaceRepository):
     def set_enabled(self, *, on: bool) -> None:
         with self._database.read() as connection:
             off_since = faces_off_since(connection)
-            # Vectors that were left out of a backup have to be made again.
-            nothing = active_coding(connection, FACE_LAYER) is None
+            # A backup leaves the vectors out; after a restore all of them must be computed again.
+            without_vectors = active_coding(connection, FACE_LAYER) is None
         if on == (off_since is None):
             return
         with self._database.write() as connection:
@@ -59,25 +59,25 @@ class FaceTables(FaceRepository):
                 connection.execute(
                     "INSERT OR IGNORE INTO index_task (stage, image_id) SELECT ?, id FROM image"
                     " WHERE decode_problem IS NULL AND id > ?",
-                    (FACE_LAYER, 0 if nothing else off_since),
+                    (FACE_LAYER, 0 if without_vectors else off_since),
                 )
             set_faces_off_since(connection, off_since=None if on else last_image_id(connection))
 
     def activate(self, identity: str, dim: int, detectors: str) -> int:
         with self._database.read() as connection:
             coding = active_coding(connection, FACE_LAYER)
-            same_eyes = _read_detectors(connection) == detectors
+            same_detectors = _read_detectors(connection) == detectors
         if coding is None or coding.revision.identity != identity or coding.revision.dim != dim:
             revision_id = self._vectors.activate(FACE_LAYER, identity, dim, "faces")
-            again = False
+            must_requeue = False
         else:
-            revision_id, again = coding.revision.id, not same_eyes
-        if not same_eyes:
+            revision_id, must_requeue = coding.revision.id, not same_detectors
+        if not same_detectors:
             with self._database.write() as connection:
                 connection.execute(
                     "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (_DETECTORS_KEY, detectors)
                 )
-                if again:
+                if must_requeue:
                     requeue_all(connection, FACE_LAYER, "faces")
         return revision_id
 
@@ -132,8 +132,8 @@ class FaceTables(FaceRepository):
     def with_annotations(self, images: Collection[int]) -> dict[int, list[RegionRow]]:
         with self._database.read() as connection:
             found = regions_by_image(connection, images)
-            said = annotated_regions(connection, [row.id for rows in found.values() for row in rows])
-        kept = {image_id: [row for row in rows if row.id in said] for image_id, rows in found.items()}
+            annotated = annotated_regions(connection, [row.id for rows in found.values() for row in rows])
+        kept = {image_id: [row for row in rows if row.id in annotated] for image_id, rows in found.items()}
         return {image_id: rows for image_id, rows in kept.items() if rows}
 
     def image_ids(self, ids: Collection[int]) -> dict[int, int]:
@@ -173,7 +173,7 @@ class FaceTables(FaceRepository):
 
     def iter_vectors(self, ids: Collection[int] | None = None, revision_id: int | None = None) -> Iterator[FaceVectors]:
         wanted = None if ids is None else IdSet.of(ids).array
-        after, place = 0, 0
+        after, start = 0, 0
         while True:
             with self._database.read() as connection:
                 coding = (
@@ -183,18 +183,18 @@ class FaceTables(FaceRepository):
                 )
                 if coding is None:
                     return
-                # Vectors of two revisions must not come in one row of slices.
+                # All slices must be of one revision.
                 revision_id = coding.revision.id
-                some = None if wanted is None else wanted[place : place + SLICE_FACES]
-                read = _read_slice(connection, coding, after, some)
+                part = None if wanted is None else wanted[start : start + SLICE_FACES]
+                read = _read_slice(connection, coding, after, part)
             if len(read.ids):
                 yield read
-            place += SLICE_FACES
+            start += SLICE_FACES
             if wanted is None:
                 if len(read.ids) < SLICE_FACES:
                     return
                 after = int(read.ids[-1])
-            elif place >= len(wanted):
+            elif start >= len(wanted):
                 return
 
     def vectors(self, ids: Collection[int] | None = None, revision_id: int | None = None) -> FaceVectors:
@@ -204,14 +204,14 @@ class FaceTables(FaceRepository):
             )
             if coding is None:
                 return FaceVectors(np.empty(0, np.int64), np.empty((0, 0), np.float16))
-            most = len(ids) if ids is not None else _vector_count(connection, coding)
-        matrix = np.empty((most, coding.revision.dim), np.float16)
-        all_ids = np.empty(most, np.int64)
+            capacity = len(ids) if ids is not None else _vector_count(connection, coding)
+        matrix = np.empty((capacity, coding.revision.dim), np.float16)
+        all_ids = np.empty(capacity, np.int64)
         filled = 0
         for part in self.iter_vectors(ids, coding.revision.id):
-            room = min(len(part.ids), most - filled)  # what was added meanwhile comes another time
-            matrix[filled : filled + room], all_ids[filled : filled + room] = part.vectors[:room], part.ids[:room]
-            filled += room
+            count = min(len(part.ids), capacity - filled)  # ignores faces added since the count
+            matrix[filled : filled + count], all_ids[filled : filled + count] = part.vectors[:count], part.ids[:count]
+            filled += count
         return FaceVectors(all_ids[:filled], matrix[:filled])
 
     def nearest_images(
@@ -241,7 +241,7 @@ def _read_detectors(connection: Connection) -> str | None:
 
 
 def _vector_count(connection: Connection, coding: Coding) -> int:
-    # Counting the vectors would read them; the codes' own list of rows is small.
+    # Counting rows of the vector table would read all vectors; the row list of the code table is small.
     count: int = connection.execute(f"SELECT count(*) FROM {coding.codes_table}_rowids").fetchall()[0][0]
     return count
 

@@ -1,7 +1,7 @@
-"""The rows of regions: what was found in a picture anew is laid over what was known of it, so that ids stay.
+"""Rows of regions. A new detection of an image is matched with the known regions, so that they keep their ids.
 
-Inside the caller's transaction. A region is the same when it is of the same kind and its box overlaps the known one by
-SAME_OVERLAP (intersection over union).
+Runs in the caller's transaction. Two regions are the same when they have the same kind and their boxes overlap by at least
+SAME_REGION_IOU (intersection over union).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _COLUMNS = "id, image_id, kind, detector, left, top, width, height, confidence, 
 
 
 def regions_by_image(connection: Connection, images: Collection[int]) -> dict[int, list[RegionRow]]:
-    """The regions of these images, by image, in the order of their ids; images without any are left out."""
+    """The regions of each of these images by ascending id; images without regions are omitted."""
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM region WHERE image_id IN (SELECT value FROM json_each(?)) ORDER BY image_id, id",
         (ids_json(images),),
@@ -32,7 +32,7 @@ def regions_by_image(connection: Connection, images: Collection[int]) -> dict[in
 
 
 def regions_by_id(connection: Connection, ids: Collection[int]) -> dict[int, RegionRow]:
-    """These regions by id; ids that are none are left out."""
+    """These regions by id; unknown ids are omitted."""
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM region WHERE id IN (SELECT value FROM json_each(?))", (ids_json(ids),)
     )
@@ -42,9 +42,9 @@ def regions_by_id(connection: Connection, ids: Collection[int]) -> dict[int, Reg
 def merge_detections(
     connection: Connection, found: Mapping[int, Sequence[FoundRegion]]
 ) -> tuple[dict[int, list[int]], list[int]]:
-    """Make the regions of these images those that were `found`: the ids of each, in order, and the ids that are gone.
+    """Replace the regions of these images by those `found`; returns the ids per image in order, and the deleted ids.
 
-    What was not found again goes, with all that hangs on it, unless a person said something of it.
+    A known region that was not detected again is deleted with its dependent rows, unless it has an annotation.
     """
     before = regions_by_image(connection, found)
     ids: dict[int, list[int]] = {}
@@ -52,7 +52,7 @@ def merge_detections(
     for image_id, now in found.items():
         known = before.get(image_id, [])
         same = match_regions(now, known)
-        ids[image_id] = [_upsert_region(connection, image_id, one, same.get(place)) for place, one in enumerate(now)]
+        ids[image_id] = [_upsert_region(connection, image_id, one, same.get(index)) for index, one in enumerate(now)]
         unseen += [row.id for row in known if row.id not in same.values()]
     gone = (
         [region_id for region_id in unseen if region_id not in annotated_regions(connection, unseen)] if unseen else []
@@ -62,46 +62,44 @@ def merge_detections(
 
 
 def faces_off_since(connection: Connection) -> int | None:
-    """The last image that came before faces were switched off, 0 when they never were on; None = they are on."""
+    """The last image id before face detection was disabled; 0 = it was never enabled, None = it is enabled."""
     row = connection.execute("SELECT value FROM meta WHERE key = ?", (_OFF_SINCE_KEY,)).fetchone()
     return 0 if row is None else None if row[0] == _ON else int(row[0])
 
 
 def set_faces_off_since(connection: Connection, *, off_since: int | None) -> None:
-    """The inverse."""
     value = _ON if off_since is None else str(off_since)
     connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (_OFF_SINCE_KEY, value))
 
 
 def match_regions(now: Sequence[FoundRegion], known: Sequence[RegionRow]) -> dict[int, int]:
-    """Which known region (id) the one at each place of `now` is; the best overlaps are taken first."""
+    """Index in `now` -> id of the same known region; the largest overlaps are matched first."""
     pairs = sorted(
         (
-            (intersection_over_union(one.box, row.region.box), place, row.id)
-            for place, one in enumerate(now)
+            (intersection_over_union(one.box, row.region.box), index, row.id)
+            for index, one in enumerate(now)
             for row in known
             if one.kind == row.region.kind
         ),
         key=lambda pair: (-pair[0], pair[1], pair[2]),
     )
     same: dict[int, int] = {}
-    taken: set[int] = set()
-    for shared, place, region_id in pairs:
-        if shared >= SAME_REGION_IOU and place not in same and region_id not in taken:
-            same[place] = region_id
-            taken.add(region_id)
+    matched: set[int] = set()
+    for overlap, index, region_id in pairs:
+        if overlap >= SAME_REGION_IOU and index not in same and region_id not in matched:
+            same[index] = region_id
+            matched.add(region_id)
     return same
 
 
 def delete_regions(connection: Connection, ids: Collection[int]) -> None:
-    """Take regions away with everything that hangs on them."""
+    """Delete regions and every row that references them."""
     if ids:
         cascade_delete(connection, "region_id", ids)
         connection.execute("DELETE FROM region WHERE id IN (SELECT value FROM json_each(?))", (ids_json(ids),))
 
 
 def region_row(row: Iterable[object]) -> RegionRow:
-    """A row of `region` as a record."""
     region_id, image_id, *rest = row
     return RegionRow(region_id, image_id, FoundRegion(*rest))  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""The rows that a correction touches, as they were before, and how they are put back. Inside the caller's transaction."""
+"""Snapshots of the rows that a correction changes, and their restoration. Runs in the caller's transaction."""
 
 from __future__ import annotations
 
@@ -17,28 +17,30 @@ CHARACTER_COLUMNS = ("name", "name_key", "hidden", "threshold", "curated", "merg
 
 @dataclass(slots=True)
 class CorrectionSnapshot:
-    """Rows as they were. `characters`: by id the columns SETTABLE; by region `members` (character, source; None = nobody's)
-    and `words` (character, word, time); `apart` every pair of these characters; `made`: new character -> who gets its faces
-    when it is undone (None = nobody)."""
+    """Rows before a correction, by id as text (JSON keys).
+
+    `characters`: the values of CHARACTER_COLUMNS. `members`: region -> (character, source), None without a character.
+    `labels`: region -> (character, label, time). `separations`: all pairs with one of these characters.
+    `made`: new character -> the character that gets its faces on undo (None = none).
+    """
 
     characters: dict[str, list[Any]] = field(default_factory=dict)
     members: dict[str, list[Any] | None] = field(default_factory=dict)
-    words: dict[str, list[list[Any]]] = field(default_factory=dict)
-    apart: list[list[int]] = field(default_factory=list)
+    labels: dict[str, list[list[Any]]] = field(default_factory=dict)
+    separations: list[list[int]] = field(default_factory=list)
     made: dict[str, int | None] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """As JSON."""
         return json.dumps(asdict(self))
 
     def overlaps(self, other: CorrectionSnapshot) -> bool:
-        """Whether both touched a character or a face."""
-        mine, theirs = {*self.characters, *self.made}, {*other.characters, *other.made}
-        return bool(mine & theirs or self.members.keys() & other.members.keys())
+        """Whether both changed the same character or face."""
+        own, others = {*self.characters, *self.made}, {*other.characters, *other.made}
+        return bool(own & others or self.members.keys() & other.members.keys())
 
 
 def snapshot_characters(connection: Connection, ids: Collection[int]) -> CorrectionSnapshot:
-    """These characters as they are. Raises NothingFound for one that is none, UsageError for one that was merged away."""
+    """A snapshot of these characters. Raises NothingFound for an unknown one, UsageError for a merged one."""
     before = CorrectionSnapshot()
     for one in ids:
         row = connection.execute(
@@ -49,7 +51,7 @@ def snapshot_characters(connection: Connection, ids: Collection[int]) -> Correct
         if row[-1] is not None:
             raise UsageError(f"character {one} was merged into {row[-1]}")
         before.characters[str(one)] = list(row)
-    before.apart = [
+    before.separations = [
         list(pair)
         for pair in connection.execute(
             f"SELECT one_id, other_id FROM character_separation WHERE one_id IN {_AMONG} OR other_id IN {_AMONG}",
@@ -60,21 +62,21 @@ def snapshot_characters(connection: Connection, ids: Collection[int]) -> Correct
 
 
 def snapshot_faces(connection: Connection, before: CorrectionSnapshot, regions: Collection[int]) -> None:
-    """Note these faces as they are."""
+    """Add these faces to the snapshot."""
     wanted = ids_json(regions)
     before.members = {str(one): None for one in regions}
     for region, character, source in connection.execute(
         f"SELECT region_id, character_id, source FROM membership WHERE region_id IN {_AMONG}", (wanted,)
     ):
         before.members[str(region)] = [character, source]
-    for region, character, word, at in connection.execute(
+    for region, character, label, at in connection.execute(
         f"SELECT region_id, character_id, label, labelled_at FROM face_label WHERE region_id IN {_AMONG}", (wanted,)
     ):
-        before.words.setdefault(str(region), []).append([character, word, at])
+        before.labels.setdefault(str(region), []).append([character, label, at])
 
 
 def regions_of_characters(connection: Connection, characters: Collection[int]) -> list[int]:
-    """The faces that are these characters', and those of which something was said in their regard."""
+    """The faces of these characters, and those with a label for one of them."""
     wanted = ids_json(characters)
     rows = connection.execute(
         f"SELECT region_id FROM membership WHERE character_id IN {_AMONG}"
@@ -85,14 +87,14 @@ def regions_of_characters(connection: Connection, characters: Collection[int]) -
 
 
 def update_character(connection: Connection, character_id: int, columns: Mapping[str, Any]) -> None:
-    """Write some of SETTABLE."""
+    """Update some of CHARACTER_COLUMNS."""
     assignments = ", ".join(f"{name} = ?" for name in CHARACTER_COLUMNS if name in columns)
     values = tuple(columns[name] for name in CHARACTER_COLUMNS if name in columns)
     connection.execute(f"UPDATE character SET {assignments} WHERE id = ?", (*values, character_id))
 
 
 def find_undoable(connection: Connection, number: int | None) -> tuple[Any, ...]:
-    """The correction to be undone: (id, at, kind, text, before)."""
+    """The correction `number`, or the latest one: (id, at, kind, text, before). Raises NothingFound or UsageError."""
     columns = "id, at, kind, text, before, undone_at"
     if number is None:
         row = connection.execute(
@@ -106,59 +108,63 @@ def find_undoable(connection: Connection, number: int | None) -> tuple[Any, ...]
             raise NothingFound(f"there is no correction {number}; `indexd characters undo --list` shows them")
         if row[5] is not None:
             raise UsageError(
-                f"correction {number} is undone already" if row[2] != "undo" else f"{number} is an undoing"
+                f"correction {number} is undone already"
+                if row[2] != "undo"
+                else f"correction {number} is itself an undo"
             )
     return tuple(row[:5])
 
 
 def refuse_if_later_overlaps(connection: Connection, number: int, before: CorrectionSnapshot) -> None:
-    """Raise UsageError where a later correction touched the same characters or faces."""
+    """Raise UsageError when a later correction changed the same characters or faces."""
     later = connection.execute(
         "SELECT id, text, before FROM correction WHERE id > ? AND undone_at IS NULL ORDER BY id DESC", (number,)
     )
-    for other, text, its in later.fetchall():
-        if before.overlaps(CorrectionSnapshot(**json.loads(its))):
+    for other, text, snapshot in later.fetchall():
+        if before.overlaps(CorrectionSnapshot(**json.loads(snapshot))):
             raise UsageError(f"correction {other} depends on it; undo that first ({text})")
 
 
 def restore_snapshot(connection: Connection, before: CorrectionSnapshot) -> set[int]:
-    """Put everything back; the characters that have other faces now. Faces that are no more are passed over."""
-    touched = {int(one) for one in before.characters} | {int(one) for one in before.made}
+    """Restore the rows; returns the characters whose faces changed. Deleted faces are skipped."""
+    changed = {int(one) for one in before.characters} | {int(one) for one in before.made}
     for one in before.characters:
-        # Names first out of the way: the one that is given back may still be another's here.
+        # Clear all names first: another of these characters may still have the restored name.
         connection.execute("UPDATE character SET name_key = NULL WHERE id = ?", (int(one),))
     for one, columns in before.characters.items():
         update_character(connection, int(one), dict(zip(CHARACTER_COLUMNS, columns, strict=True)))
-    there = {
+    existing = {
         str(region)
         for (region,) in connection.execute(
             f"SELECT id FROM region WHERE id IN {_AMONG}", (ids_json(map(int, before.members)),)
         )
     }
-    for region in there:
+    for region in existing:
         connection.execute("DELETE FROM face_label WHERE region_id = ?", (int(region),))
         connection.execute("DELETE FROM membership WHERE region_id = ?", (int(region),))
         member = before.members[region]
         if member is not None:
-            touched.add(int(member[0]))
+            changed.add(int(member[0]))
             connection.execute(
                 "INSERT INTO membership (region_id, character_id, source) VALUES (?, ?, ?)", (int(region), *member)
             )
         connection.executemany(
             "INSERT INTO face_label (region_id, character_id, label, labelled_at) VALUES (?, ?, ?, ?)",
-            [(int(region), *word) for word in before.words.get(region, [])],
+            [(int(region), *label) for label in before.labels.get(region, [])],
         )
     for made, heir in before.made.items():
-        # What came to it since goes where it would have gone.
+        # Faces that the new character received later go to its heir.
         if heir is None:
             connection.execute("DELETE FROM membership WHERE character_id = ?", (int(made),))
         else:
             connection.execute("UPDATE membership SET character_id = ? WHERE character_id = ?", (heir, int(made)))
         connection.execute("DELETE FROM face_label WHERE character_id = ?", (int(made),))
         update_character(connection, int(made), {"curated": 0, "name": None, "name_key": None, "merged_into": heir})
-    mine = ids_json(touched)
+    ids = ids_json(changed)
     connection.execute(
-        f"DELETE FROM character_separation WHERE one_id IN {_AMONG} AND other_id IN {_AMONG}", (mine, mine)
+        f"DELETE FROM character_separation WHERE one_id IN {_AMONG} AND other_id IN {_AMONG}", (ids, ids)
     )
-    connection.executemany("INSERT OR IGNORE INTO character_separation (one_id, other_id) VALUES (?, ?)", before.apart)
-    return touched
+    connection.executemany(
+        "INSERT OR IGNORE INTO character_separation (one_id, other_id) VALUES (?, ?)", before.separations
+    )
+    return changed

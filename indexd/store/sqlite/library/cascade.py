@@ -1,4 +1,4 @@
-"""Cascading deletes: removes every row that references an image id or a region id."""
+"""Cascading deletes: removes every row that references an image or region, in any table with such a column."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WHERE sqlite_schema.type = 'table' AND part.name = ?
 
 
 def cascade_delete(connection: Connection, key: VectorKey, ids: Collection[int], except_table: str = "") -> None:
-    """Delete rows that reference these images or regions, except in `except_table`. Their own rows stay."""
+    """Delete the rows that reference these images or regions, except in `except_table`. Their own rows stay."""
     wanted = ids_json(ids)
     for (table,) in connection.execute(_TABLES_WITH_COLUMN, (key,)).fetchall():
         if table != except_table:
@@ -24,14 +24,14 @@ def cascade_delete(connection: Connection, key: VectorKey, ids: Collection[int],
 
 
 def annotated_regions(connection: Connection, regions: Collection[int]) -> set[int]:
-    """Those of these regions of which a person said something: in a table of entries that has a `region_id`."""
-    said: set[int] = set()
-    naming = (
+    """Those of these regions that a row of USER_DATA_TABLES references."""
+    annotated: set[int] = set()
+    referencing = (
         {table for (table,) in connection.execute(_TABLES_WITH_COLUMN, ("region_id",)).fetchall()} if regions else set()
     )
-    for table in naming.intersection(USER_DATA_TABLES):
+    for table in referencing.intersection(USER_DATA_TABLES):
         rows = connection.execute(
             f"SELECT region_id FROM {table} WHERE region_id IN (SELECT value FROM json_each(?))", (ids_json(regions),)
         )
-        said.update(region_id for (region_id,) in rows)
-    return said
+        annotated.update(region_id for (region_id,) in rows)
+    return annotated

@@ -1,4 +1,4 @@
-"""Deletes missing files, and images without any file. No other module deletes them."""
+"""Forgets missing files, and images without any file. Nothing else deletes images."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ WHERE file.id > ? AND root.purpose = 'images' AND (missing_since < ? OR root_id 
 
 
 class Forgetter(ForgetRepository):
-    """Finds what is missing and takes it away, some thousands in a transaction."""
+    """Finds and deletes missing files and images, BATCH_ROWS in a transaction."""
 
     def __init__(self, database: Database, on_removed: Callable[[Collection[int], Collection[int]], None]) -> None:
-        """`on_removed` hears which images and regions are no more: after each commit, with the writer's lock held."""
+        """`on_removed` receives the deleted images and regions after each commit, with the writer's lock held."""
         self._database = database
         self._on_removed = on_removed
 
@@ -74,23 +74,23 @@ class Forgetter(ForgetRepository):
     def forget(
         self, files: Iterable[FileRow], images: Iterable[int], *, with_annotations: bool = False
     ) -> ForgetResult:
-        file_count = image_count = marks_kept = 0
-        for some in _batches(files):
+        file_count = image_count = kept_count = 0
+        for file_batch in _batches(files):
             with self._database.write() as connection:
-                file_count += _forget_files(connection, some)
-        for some_ids in _batches(images):
+                file_count += _forget_files(connection, file_batch)
+        for id_batch in _batches(images):
             with self._database.outside_transaction():
                 with self._database.write(durable=True) as connection:
-                    gone, regions, kept = _forget_images(connection, some_ids, with_annotations)
-                self._on_removed(gone, regions)
-            image_count, marks_kept = image_count + len(gone), marks_kept + kept
-        return ForgetResult(file_count, image_count, marks_kept)
+                    deleted, regions, kept = _forget_images(connection, id_batch, with_annotations)
+                self._on_removed(deleted, regions)
+            image_count, kept_count = image_count + len(deleted), kept_count + kept
+        return ForgetResult(file_count, image_count, kept_count)
 
 
 def _forget_files(connection: Connection, files: list[FileRow]) -> int:
     count = 0
     for file in files:
-        # As it was when it was chosen: a scan may have found it again since.
+        # Only while the row is unchanged: a scan may have found the file again since it was selected.
         connection.execute(
             "DELETE FROM file WHERE id = ? AND missing_since IS ? AND image_id IS ?",
             (file.id, file.missing_since, file.image_id),
@@ -100,33 +100,36 @@ def _forget_files(connection: Connection, files: list[FileRow]) -> int:
     return count
 
 
-def _forget_images(connection: Connection, ids: list[int], with_marks: bool) -> tuple[list[int], list[int], int]:
-    # Skip images with running index tasks: their results would refer to a deleted image. The next call deletes them.
+def _forget_images(connection: Connection, ids: list[int], with_annotations: bool) -> tuple[list[int], list[int], int]:
+    # Skip images with a running task: its result would arrive for a deleted image. The next call deletes them.
     rows = connection.execute(
         "SELECT id, content_hash FROM image WHERE id IN (SELECT value FROM json_each(?))"
         " AND NOT EXISTS (SELECT 1 FROM file WHERE image_id = image.id)"
         " AND id NOT IN (SELECT image_id FROM index_task WHERE state = 'running')",
         (ids_json(ids),),
     ).fetchall()
-    marks = {} if with_marks else read_annotations(connection, (image_id for image_id, _ in rows))
+    deleted = [image_id for image_id, _ in rows]
+    annotations = {} if with_annotations else read_annotations(connection, deleted)
     defer_annotations(
-        connection, {content_hash: marks[image_id] for image_id, content_hash in rows if image_id in marks}
+        connection, {content_hash: annotations[image_id] for image_id, content_hash in rows if image_id in annotations}
     )
-    last_id, gone = last_image_id(connection), ids_json(image_id for image_id, _ in rows)
+    last_id, deleted_json = last_image_id(connection), ids_json(deleted)
     among = "(SELECT value FROM json_each(?))"
-    if not with_marks:
-        defer_face_labels(connection, [image_id for image_id, _ in rows])
-    regions = [row.id for known in regions_by_image(connection, [one for one, _ in rows]).values() for row in known]
+    if not with_annotations:
+        defer_face_labels(connection, deleted)
+    regions = [row.id for known in regions_by_image(connection, deleted).values() for row in known]
     delete_regions(connection, regions)
-    cascade_delete(connection, "image_id", [image_id for image_id, _ in rows], except_table="file")
-    connection.execute(f"DELETE FROM replacement WHERE new_id IN {among} OR old_id IN {among}", (gone, gone))
-    connection.execute(f"DELETE FROM prompt_fts WHERE rowid IN {among}", (gone,))
-    connection.execute(f"DELETE FROM image WHERE id IN {among}", (gone,))
+    cascade_delete(connection, "image_id", deleted, except_table="file")
+    connection.execute(
+        f"DELETE FROM replacement WHERE new_id IN {among} OR old_id IN {among}", (deleted_json, deleted_json)
+    )
+    connection.execute(f"DELETE FROM prompt_fts WHERE rowid IN {among}", (deleted_json,))
+    connection.execute(f"DELETE FROM image WHERE id IN {among}", (deleted_json,))
     record_forgotten(connection, len(rows), last_id)
-    return [image_id for image_id, _ in rows], regions, len(marks)
+    return deleted, regions, len(annotations)
 
 
-def _batches(things: Iterable[Item]) -> Iterator[list[Item]]:
-    source = iter(things)
-    while some := list(itertools.islice(source, BATCH_ROWS)):
-        yield some
+def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
+    source = iter(items)
+    while batch := list(itertools.islice(source, BATCH_ROWS)):
+        yield batch

@@ -1,7 +1,7 @@
-"""Edited files: records which content replaced an annotated one, and copies the annotations if both images match.
+"""Edited files: a new content that replaced an annotated one at the same path inherits its annotations.
 
-The path alone is no evidence: `output.png` is written over with another picture each time. So a candidate waits here as
-work of the stage `replacement` until a decode worker has compared what is seen; the marks are copied, never moved.
+The path alone is no evidence: `output.png` may be overwritten with an unrelated image. So each candidate is an index task
+of the stage `replacement` until a decode worker has compared both images. Annotations are copied, never moved.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ REPLACEMENT_STAGE = "replacement"
 
 
 class Replacements(ReplacementRepository):
-    """Candidates by the content that came."""
+    """Replacement candidates by new image."""
 
     def __init__(self, database: Database, characters: CharacterTables) -> None:
         self._database = database
@@ -38,16 +38,16 @@ class Replacements(ReplacementRepository):
     def settle(self, verdicts: Mapping[int, Mapping[int, bool]]) -> int:
         with self._database.write(durable=True) as connection:
             same = {new: [old for old, is_same in olds.items() if is_same] for new, olds in verdicts.items()}
-            marks = read_annotations(connection, {old for olds in same.values() for old in olds})
-            given = {new: [marks[old] for old in olds if old in marks] for new, olds in same.items()}
-            changed = add_annotations(connection, {new: sets for new, sets in given.items() if sets})
-            touched = {one for new, olds in same.items() for one in inherit_face_labels(connection, new, olds)}
+            annotations = read_annotations(connection, {old for olds in same.values() for old in olds})
+            inherited = {new: [annotations[old] for old in olds if old in annotations] for new, olds in same.items()}
+            changed = add_annotations(connection, {new: sets for new, sets in inherited.items() if sets})
+            characters = {one for new, olds in same.items() for one in inherit_face_labels(connection, new, olds)}
             connection.executemany(
                 "DELETE FROM replacement WHERE new_id = ? AND old_id = ?",
                 [(new, old) for new, olds in verdicts.items() for old in olds],
             )
             for new in verdicts:
-                # What was noted while the pictures were compared is compared next.
+                # Candidates recorded during the comparison are compared next.
                 connection.execute(
                     "UPDATE index_task SET state = 'pending', attempts = 0 WHERE stage = ? AND image_id = ?",
                     (REPLACEMENT_STAGE, new),
@@ -57,23 +57,23 @@ class Replacements(ReplacementRepository):
                     " AND NOT EXISTS (SELECT 1 FROM replacement WHERE new_id = ?)",
                     (REPLACEMENT_STAGE, new, new),
                 )
-        self._characters.notify(touched)
+        self._characters.notify(characters)
         return sum(changed.values())
 
 
 def record_replacements(connection: Connection, pairs: Sequence[tuple[int, int]]) -> None:
-    """Note (old, new): `new` lies where `old` lay. Inside the caller's transaction.
+    """Record pairs (old, new): `new` is at the path of `old`. Runs in the caller's transaction.
 
-    Only contents with marks matter, and those that are themselves still waiting for the marks of what they replaced:
-    who saves three times in a row leaves a chain, and the picture in its middle may never have been decoded.
+    An old image counts when it has annotations, or is itself an undecided replacement: three saves in a row form a chain
+    whose middle image may never be decoded.
     """
     if not pairs:
         return
     olds = {old for old, _ in pairs}
-    marked = read_annotations(connection, olds).keys() | images_with_face_labels(connection, olds)
+    annotated = read_annotations(connection, olds).keys() | images_with_face_labels(connection, olds)
     for old, new in pairs:
         before = connection.execute("SELECT old_id FROM replacement WHERE new_id = ?", (old,)).fetchall()
-        candidates = {one for (one,) in before} | ({old} if old in marked else set())
+        candidates = {one for (one,) in before} | ({old} if old in annotated else set())
         candidates.discard(new)
         for candidate in candidates:
             connection.execute("INSERT OR IGNORE INTO replacement (new_id, old_id) VALUES (?, ?)", (new, candidate))

@@ -116,7 +116,7 @@ def test_a_character_can_be_made_of_one_face(store: IndexStore, faces: Faces) ->
     assert mara is not None
     assert (mara.id, mara.faces, mara.confirmed, mara.curated) == (made, 2, 2, True)
     with pytest.raises(
-        UsageError, match=f"named MARA already; if they are the same one, `indexd characters confirm {made} "
+        UsageError, match=f"named MARA already; if both are the same one, run `indexd characters confirm {made} "
     ):
         store.corrections.create_character("MARA", [ids[1]])
     with pytest.raises(NothingFound, match="there is no face 9999"):
@@ -141,9 +141,9 @@ def test_a_split_makes_characters_that_are_not_suggested_as_one_again(store: Ind
     # What came to a part since goes where it would have gone.
     assert faces.whose()[:8] == [one] * 6 + [0, one]
     assert store.characters.separated_pairs() == set()
-    with pytest.raises(UsageError, match=f"face {ids[9]} is not one of"):
+    with pytest.raises(UsageError, match=f"face {ids[9]} does not belong to"):
         store.corrections.split(one, [[ids[9]]])
-    with pytest.raises(UsageError, match="leaves at least one face"):
+    with pytest.raises(UsageError, match="must leave at least one face"):
         store.corrections.split(one, [[*ids[:6], ids[7]]])
 
 
