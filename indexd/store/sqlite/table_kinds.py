@@ -1,7 +1,7 @@
-"""Classifies tables: user data, job ledger, or derived (recomputable). Backups and rebuilding depend on it.
+"""The kind of each table: user data, job ledger, or derived data.
 
-A new table of things that people enter is one more line in USER_DATA_TABLES. Backups, `restore`, `check` and the rebuilding
-of a damaged index then take care of it; tables that are named nowhere here are facts, kept by all of them as well.
+A new table of user data is added to USER_DATA_TABLES. Backup, restore, check and rebuild then include it. Tables that are
+not listed here hold facts about files, and are kept as well.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ USER_DATA_TABLES: tuple[str, ...] = (
     "character_separation",
     "correction",
 )
-"""What people entered. It is nowhere but in the index, so it is what must never be lost."""
+"""Entered by users and stored only in the index, so it must never be lost."""
 
 LEDGER_TABLES: tuple[str, ...] = ("job", "job_item")
-"""What was promised: admitted jobs with their bytes, and what became of each picture."""
+"""Admitted jobs with the bytes of their files, and the state of each item."""
 
 DERIVED_TABLES: tuple[str, ...] = ("revision", "index_task")
-"""Made again from the rest. The tables of vectors and codes, which `revision` names, are the others."""
+"""Recomputed from the other tables, like the vector and code tables that `revision` names."""
 
 FULLTEXT_TABLE = "prompt_fts"
 _DERIVED_PREFIXES = ("embedding_", "codes_", "sqlite_")
@@ -44,7 +44,7 @@ class TableSchema:
 
 
 def non_derived_tables(connection: Connection, database: str = "main") -> list[TableSchema]:
-    """Every table of facts and entries, without what is derived, in the order of its making."""
+    """Every table except derived ones, in the order of creation."""
     rows = connection.execute(f"SELECT name, type, sql FROM {database}.sqlite_schema ORDER BY rowid").fetchall()
     virtual = tuple(f"{name}_" for name, kind, sql in rows if kind == "table" and sql.startswith("CREATE VIRTUAL"))
     found = []
@@ -62,7 +62,7 @@ def non_derived_tables(connection: Connection, database: str = "main") -> list[T
 
 
 def user_row_counts(connection: Connection, database: str = "main") -> dict[str, int]:
-    """How many rows each table of entries and of the ledger has."""
+    """The row counts of the user data and ledger tables."""
     return {
         table: connection.execute(f"SELECT count(*) FROM {database}.{table}").fetchall()[0][0]
         for table in USER_DATA_TABLES + LEDGER_TABLES

@@ -274,7 +274,7 @@ def test_an_invalid_backup_is_refused_and_nothing_is_moved(tmp_path: Path) -> No
     connection.close()
     with pytest.raises(StoreError, match="newer indexd"):
         restore_backup(path, wrong, 0.0)
-    with pytest.raises(StoreError, match="present index itself"):
+    with pytest.raises(StoreError, match="current index itself"):
         restore_backup(path, path, 0.0)
     assert path.read_bytes() == whole
     assert sorted(file.name for file in tmp_path.iterdir()) == ["index.db", "wrong.db"]

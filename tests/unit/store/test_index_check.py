@@ -91,7 +91,7 @@ def test_orphaned_rows_are_reported(index: Path) -> None:
 def test_images_without_full_text_are_reported(index: Path) -> None:
     change(index, "DELETE FROM prompt_fts WHERE rowid = 2")
     assert findings(index) == {}
-    assert "1 images have no words" in findings(index, full=True)["words"].detail
+    assert "1 images are missing" in findings(index, full=True)["words"].detail
 
 
 def test_invalid_vectors_and_missing_codes_are_reported(index: Path) -> None:
@@ -112,7 +112,7 @@ def test_an_inconsistent_job_ledger_is_reported(index: Path) -> None:
     change(index, "UPDATE job SET state = 'done'")
     found = findings(index)["ledger"]
     assert found.state == "warning"
-    assert "2 items wait in jobs that have ended" in found.detail
+    assert "2 items are pending in finished jobs" in found.detail
 
 
 def test_files_that_differ_from_the_index_are_reported(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,9 +46,9 @@ def add_annotations(
     changed: dict[int, bool] = {}
     for image_id, sets in given.items():
         now = was = before.get(image_id, AnnotationSet())
-        for annotations in sets:
-            tags = frozenset(spelling.canonical(name) for name in map(normalize_tag, annotations.tags) if name)
-            now = merge_annotations(now, replace(annotations, tags=tags), prefer_other=prefer_given)
+        for added in sets:
+            tags = frozenset(spelling.canonical(name) for name in map(normalize_tag, added.tags) if name)
+            now = merge_annotations(now, replace(added, tags=tags), prefer_other=prefer_given)
         changed[image_id] = now != was
         if now != was:
             _write_annotations(connection, image_id, now)
@@ -98,9 +98,9 @@ def defer_annotations(
     """Store annotations of contents that are not in the index; returns by hash whether anything changed."""
     before = read_pending_annotations(connection, given)
     changed: dict[bytes, bool] = {}
-    for content_hash, annotations in given.items():
+    for content_hash, added in given.items():
         was = before.get(content_hash, AnnotationSet())
-        normalized = replace(annotations, tags=frozenset(filter(None, map(normalize_tag, annotations.tags))))
+        normalized = replace(added, tags=frozenset(filter(None, map(normalize_tag, added.tags))))
         now = merge_annotations(was, normalized, prefer_other=prefer_given)
         changed[content_hash] = now != was
         if now != was:

@@ -1,8 +1,8 @@
-"""A backup: a whole index in one file, without what can be made again from the rest.
+"""A backup: a complete index in one file, without data that can be computed again.
 
-Vectors and their codes are left out: at a million pictures they are most of the index, and models make them again. In
-the backup every picture whose vectors were left out waits for them as work, so the file opens as an index as it is. It is
-written from one snapshot on a connection of its own: the writer and questions go on beside it.
+Vectors and their codes are left out: at a million images they are most of the index, and models compute them again. The
+backup has an index task for each of them, so the file is a valid index. It is written from one snapshot on its own
+connection, beside the writer and the searches.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from indexd.store.sqlite.recovery.backup_retention import backup_path, delete_ex
 from indexd.store.sqlite.table_kinds import DERIVED_TABLES, FULLTEXT_TABLE, non_derived_tables, user_row_counts
 from indexd.store.sqlite.vectors.revisions import vector_key
 
-# After so many steps of SQLite's machine (some 10 ms) the copy lets others have the disk and the interpreter.
+# After this many steps of SQLite's virtual machine (about 10 ms) the copy pauses, for other users of disk and interpreter.
 STEPS_PER_SLICE = 50_000
 PAUSE_SECONDS = 0.002
 
 ProgressCallback = Callable[[str], bool]
-"""Told what is being done; answers True when it is to be given up."""
+"""Receives the current step; returns True to cancel."""
 
 
 @dataclass(frozen=True, slots=True)
 class BackupResult:
-    """A finished backup: `rows` counts what people entered and the ledger, by table."""
+    """A finished backup: `rows` counts annotations and the job ledger by table."""
 
     path: Path
     byte_count: int
@@ -43,7 +43,7 @@ class BackupResult:
 
 
 class BackupStopped(StoreError):
-    """The backup was given up because the program stops."""
+    """The backup was cancelled because the program stops."""
 
 
 def write_backup(
@@ -54,10 +54,10 @@ def write_backup(
     vfs: str | None = None,
     replace: bool = False,
 ) -> BackupResult:
-    """Write the backup of `index` to `target`, verify it, and only then give it its name.
+    """Write the backup of `index` to a temporary file, verify it, and rename it to `target`.
 
-    Raises StoreError when `target` is there already (unless `replace`), IndexDamaged when the index cannot be read,
-    StorageFull, and Stopped when `on_step` answered True. Then nothing is left at `target`.
+    Raises StoreError when `target` exists (unless `replace`), IndexDamaged when the index cannot be read, StorageFull,
+    and BackupStopped when `on_step` returned True. Then nothing is left at `target`.
     """
     index, target = index.absolute(), target.absolute()
     if target.exists() and not replace:
@@ -80,7 +80,7 @@ def write_backup(
 
 
 def verify_backup(path: Path, rows: dict[str, int] | None = None, on_step: ProgressCallback = lambda _: False) -> None:
-    """Read a backup whole. Raises StoreError when it is damaged, no index, or (with `rows`) not what was copied."""
+    """Read the complete backup. Raises StoreError when it is damaged, not an index, or differs from `rows`."""
     try:
         with (
             translate_errors(path),
@@ -95,7 +95,9 @@ def verify_backup(path: Path, rows: dict[str, int] | None = None, on_step: Progr
                 raise StoreError(f"{path} is damaged: {'; '.join(found)}")
             orphans = connection.execute("PRAGMA foreign_key_check").fetchall()
             if orphans:
-                raise StoreError(f"{path} is damaged: {len(orphans)} rows of {orphans[0][0]} and others point nowhere")
+                raise StoreError(
+                    f"{path} is damaged: {len(orphans)} rows of {orphans[0][0]} and others reference missing rows"
+                )
             if rows is not None and user_row_counts(cast("Connection", connection)) != rows:
                 raise StoreError(f"{path} does not hold what was copied into it")
     except IndexDamaged as error:
@@ -103,7 +105,7 @@ def verify_backup(path: Path, rows: dict[str, int] | None = None, on_step: Progr
 
 
 def open_immutable(path: Path) -> apsw.Connection:
-    """A read-only connection to a file that nobody writes: it needs no lock, and leaves nothing beside the file."""
+    """A read-only connection to a file that no process writes: it takes no lock and creates no log files."""
     if not path.is_file():
         raise StoreError(f"there is no file {path}")
     connection = apsw.Connection(
@@ -114,7 +116,7 @@ def open_immutable(path: Path) -> apsw.Connection:
 
 
 def load_vector_extension(connection: apsw.Connection) -> None:
-    """Let the connection know the tables of codes."""
+    """Load sqlite-vec, which implements the code tables."""
     connection.enable_load_extension(True)
     connection.load_extension(sqlite_vec.loadable_path())
     connection.enable_load_extension(False)
@@ -122,7 +124,7 @@ def load_vector_extension(connection: apsw.Connection) -> None:
 
 @contextmanager
 def yielding_periodically(connection: apsw.Connection, on_step: ProgressCallback) -> Iterator[None]:
-    """Statements pause after every slice, and end with Stopped once `on_step("")` answers True."""
+    """Pause statements after every slice, and raise BackupStopped once `on_step("")` returns True."""
 
     def pause() -> bool:
         time.sleep(PAUSE_SECONDS)
@@ -132,14 +134,14 @@ def yielding_periodically(connection: apsw.Connection, on_step: ProgressCallback
     try:
         yield
     except apsw.InterruptError:
-        raise BackupStopped("given up, because the program stops") from None
+        raise BackupStopped("cancelled, because the program stops") from None
     finally:
         connection.set_progress_handler(None)
 
 
 def _copy_index(index: Path, unfinished: Path, on_step: ProgressCallback, vfs: str | None) -> dict[str, int]:
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
-    # Nobody else knows the unfinished file: without locks it can be written to a network share as well.
+    # No other process opens the unfinished file. Without locks it can be written to a network share, too.
     with translate_errors(unfinished):
         target = apsw.Connection(f"{unfinished.as_uri()}?nolock=1", flags=flags, vfs=vfs)
     with closing(target), yielding_periodically(target, on_step):
@@ -157,7 +159,7 @@ def _copy_index(index: Path, unfinished: Path, on_step: ProgressCallback, vfs: s
             with suppress(OSError):
                 suspect_marker(index).touch()
             raise IndexDamaged(
-                f"the index {index} is damaged ({error.__cause__}); restart the daemon: it mends it"
+                f"the index {index} is damaged ({error.__cause__}); restart the daemon: it rebuilds it"
             ) from (error.__cause__)
         except StorageFull:
             raise StorageFull(f"there is no room for the backup {unfinished}; free some space") from None
@@ -165,7 +167,7 @@ def _copy_index(index: Path, unfinished: Path, on_step: ProgressCallback, vfs: s
 
 
 def _copy_tables(target: Connection, on_step: ProgressCallback) -> dict[str, int]:
-    """Everything from `live` to `main`, inside one transaction and so from one snapshot."""
+    """Copy everything from `live` to `main` in one transaction, so from one snapshot."""
     schema = target.execute("SELECT type, name, tbl_name, sql FROM live.sqlite_schema WHERE sql IS NOT NULL").fetchall()
     tables = non_derived_tables(target, "live")
     for table in tables:
@@ -185,7 +187,7 @@ def _copy_tables(target: Connection, on_step: ProgressCallback) -> dict[str, int
         if kind in ("index", "trigger") and of in kept:
             target.execute(sql)
     if target.execute("SELECT 1 FROM live.sqlite_schema WHERE name = 'sqlite_sequence'").fetchone():
-        # A number that was told to somebody is never given twice, even where its row is gone.
+        # Ids that users have seen are never reused, even after their row was deleted.
         target.execute("DELETE FROM main.sqlite_sequence")
         target.execute("INSERT INTO main.sqlite_sequence SELECT * FROM live.sqlite_sequence")
     for pragma in ("application_id", "user_version"):
@@ -195,7 +197,7 @@ def _copy_tables(target: Connection, on_step: ProgressCallback) -> dict[str, int
 
 
 def _queue_missing_vectors(target: Connection) -> None:
-    """Pictures whose vectors are left out wait for them in the backup."""
+    """Queue index tasks for the images whose vectors are left out."""
     for revision, layer in target.execute("SELECT id, layer FROM live.revision WHERE active").fetchall():
         of = f"live.embedding_{revision}" if vector_key(layer) == "image_id" else "live.region"
         target.execute(
@@ -205,7 +207,7 @@ def _queue_missing_vectors(target: Connection) -> None:
 
 
 def _copy_fulltext(target: Connection, parts: dict[str, str]) -> None:
-    """The words as they stand in their index: reading its tables is a tenth of the work of indexing every text again."""
+    """Copy the tables of the full-text index: this takes a tenth of the time of indexing every text again."""
     target.execute(parts.pop(FULLTEXT_TABLE))
     for name in parts:
         target.execute(f"DELETE FROM main.{name}")
@@ -220,7 +222,7 @@ def _publish(unfinished: Path, target: Path) -> None:
 
 
 def fsync_folder(folder: Path) -> None:
-    """Have the names in a folder reach the disk, where the system knows how."""
+    """Sync the entries of a folder to the disk (POSIX only)."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -230,13 +232,10 @@ def fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-# The backup that nobody has to think of: written, verified, and older ones let go.
-
-
 def nightly_backup(index: Path, folder: Path, daily: int, weekly: int, now: float, *, on_step: ProgressCallback) -> str:
-    """Write a backup into `folder` and rotate; says what was done. Raises as `write_backup` does, or OSError.
+    """Write a backup into `folder`, then delete expired ones; returns a sentence about both.
 
-    Older backups go only after the new one was verified.
+    Raises as `write_backup` does, or OSError; then no older backup is deleted.
     """
     made = write_backup(index, backup_path(folder, now), on_step=on_step)
     gone = delete_expired_backups(folder, daily, weekly)

@@ -1,4 +1,4 @@
-"""The folder of backups: how they are named, which of them stay, and when the next one is due. No SQL."""
+"""The folder of backups: their names, their retention, and when the next one is due."""
 
 from __future__ import annotations
 
@@ -15,24 +15,23 @@ UNFINISHED_SUFFIX = ".part"
 
 @dataclass(frozen=True, slots=True)
 class BackupFile:
-    """A backup in the folder, by the moment at which it was begun."""
+    """A backup in the folder; `at` is its start time."""
 
     path: Path
     at: datetime.datetime
 
 
 def timestamp(now: float) -> str:
-    """The moment as part of a file name: `20261121T033000Z`; names sort as the moments do."""
+    """The time as part of a file name: `20261121T033000Z`. Such names sort by time."""
     return datetime.datetime.fromtimestamp(now, datetime.UTC).strftime(_STAMP) + "Z"
 
 
 def backup_path(folder: Path, now: float) -> Path:
-    """Where the backup of this moment goes."""
     return folder / f"index-{timestamp(now)}.db"
 
 
 def list_backups(folder: Path) -> list[BackupFile]:
-    """The backups in a folder, newest first; files of other names are not ours and are not looked at."""
+    """The backups in a folder, newest first; files with other names are ignored."""
     found = []
     for path in folder.iterdir() if folder.is_dir() else ():
         match = _BACKUP_NAME.fullmatch(path.name)
@@ -46,8 +45,11 @@ def list_backups(folder: Path) -> list[BackupFile]:
 
 
 def expired_backups(kept: Iterable[BackupFile], daily: int, weekly: int) -> list[BackupFile]:
-    """The backups that need not stay: neither the newest of one of the last `daily` days that have one, nor the newest
-    of one of the last `weekly` such weeks. The newest of all always stays."""
+    """The backups to delete.
+
+    The newest one of each of the last `daily` days with a backup is kept, and of each of the last `weekly` weeks. The
+    newest of all is always kept.
+    """
     newest_first = sorted(kept, key=lambda one: one.at, reverse=True)
     staying = set(newest_first[:1])
     for count, period in ((daily, _day), (weekly, _week)):
@@ -59,11 +61,11 @@ def expired_backups(kept: Iterable[BackupFile], daily: int, weekly: int) -> list
 
 
 def delete_expired_backups(folder: Path, daily: int, weekly: int) -> list[Path]:
-    """Take the superfluous backups away, and what a killed process left unfinished. Returns what is gone.
+    """Delete expired backups and unfinished ones of killed processes; returns their paths.
 
-    Only files whose names are of the form that backups get are touched.
+    Only files with names of backups are deleted.
     """
-    gone = []
+    deleted = []
     leftovers = [
         path
         for path in (folder.iterdir() if folder.is_dir() else ())
@@ -71,12 +73,12 @@ def delete_expired_backups(folder: Path, daily: int, weekly: int) -> list[Path]:
     ]
     for path in (*leftovers, *(one.path for one in expired_backups(list_backups(folder), daily, weekly))):
         path.unlink(missing_ok=True)
-        gone.append(path)
-    return gone
+        deleted.append(path)
+    return deleted
 
 
 def is_backup_overdue(folder: Path, now: float, after_seconds: float) -> bool:
-    """Whether the newest backup is older than that, or there is none."""
+    """Whether the newest backup is older than `after_seconds`, or there is none."""
     newest = next(iter(list_backups(folder)), None)
     return newest is None or now - newest.at.timestamp() > after_seconds
 

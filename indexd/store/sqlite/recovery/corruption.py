@@ -1,4 +1,4 @@
-"""Whether an index is damaged: a quick look at every start, the whole file where damage was met before."""
+"""Detects a damaged index: a quick check at every start, and the whole file after an earlier process found damage."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _ZEROED_BYTES = 4096
 
 
 def find_damage(index: Path, *, has_backups: bool, on_step: ProgressCallback = lambda _: False) -> str | None:
-    """What is wrong with the index, or None. Nobody else may have it open for writing.
+    """A description of the damage, or None. No other process may have the index open for writing.
 
-    A quick look: the header, whether the file is as long as it says, and both ends of every table. Where an earlier
-    process met damage (it left a mark) every page is read. A file that never was an index is no damage: opening it
-    refuses it, and it is not touched. Raises StoreError where the disk cannot be read.
+    The quick check reads the header, compares the file length with it, and reads both ends of every table. If an earlier
+    process left the damage marker, every page is read. A file that never was an index is not damage: opening it refuses
+    it unchanged. Raises StoreError when the disk cannot be read.
     """
     if not index.exists():
         return None
@@ -56,7 +56,7 @@ def _translate_errors_except_damage(index: Path) -> Iterator[None]:
 
 
 def _is_or_was_index(index: Path) -> bool:
-    """Whether the file is, or was before its header was lost, an index of this program and not anything else."""
+    """Whether the file is an index of this program, or was one before it lost its header."""
     with index.open("rb") as file:
         head = file.read(_SCHEMA_BYTES)
     application = int.from_bytes(head[_APPLICATION_ID_AT : _APPLICATION_ID_AT + 4], "big")
@@ -66,7 +66,7 @@ def _is_or_was_index(index: Path) -> bool:
 
 
 def _is_empty(index: Path) -> bool:
-    """Whether the file is an SQLite file without any table: what is left of a young index whose log was deleted."""
+    """Whether the SQLite file has no tables: the rest of a new index whose log was deleted."""
     try:
         with closing(_open_for_checking(index)) as connection:
             return connection.execute("SELECT 1 FROM sqlite_schema").fetchone() is None
@@ -82,10 +82,10 @@ def _open_for_checking(index: Path) -> apsw.Connection:
 
 
 def _check_length(connection: apsw.Connection, index: Path) -> str | None:
-    """Compare the length of the file with what its header says, once the log is written back into it."""
+    """Checkpoint the log, then compare the length of the file with its header."""
     busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()[0]
     if busy:
-        # Somebody reads: the file may rightly be behind its log.
+        # With an active reader the file may legitimately lag behind its log.
         return None
     expected = connection.pragma("page_size") * connection.pragma("page_count")
     size = index.stat().st_size
@@ -93,7 +93,7 @@ def _check_length(connection: apsw.Connection, index: Path) -> str | None:
 
 
 def _check_tables(connection: apsw.Connection) -> str | None:
-    """Read the first and the last row of every table: that walks each tree from its root."""
+    """Read the first and the last row of every table, which reads each tree from its root."""
     rows = connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND rootpage > 0").fetchall()
     if connection.pragma("application_id") != APPLICATION_ID:
         return "the header does not say that it is an index"
@@ -107,7 +107,7 @@ def _check_tables(connection: apsw.Connection) -> str | None:
 def _check_all_pages(connection: apsw.Connection, index: Path, on_step: ProgressCallback) -> str | None:
     if not suspect_marker(index).exists():
         return None
-    on_step("reading every page, because an earlier process met damage")
+    on_step("reading every page, because an earlier process found damage")
     found = [str(text) for (text,) in connection.execute("PRAGMA integrity_check(3)").fetchall()]
     if found != ["ok"]:
         return "; ".join(found)

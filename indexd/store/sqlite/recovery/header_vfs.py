@@ -1,8 +1,8 @@
-"""Reading an index whose first hundred bytes are lost, or that breaks off within a page.
+"""Reads an index whose header (the first 100 bytes) is lost, or that ends within a page.
 
-What the header says is known of every index, so it can be supplied. The rest of a page that is not there would be read as
-zeros, and texts with it: such a page counts as lost. The damaged file is not written: a VFS lays the header over it while it is read. Layout:
-https://sqlite.org/fileformat2.html#the_database_header
+The header of every index is known, so a VFS substitutes it while the file is read; the file is not written. SQLite would
+read the missing rest of a truncated page as zeros, so such a page counts as lost.
+Layout: https://sqlite.org/fileformat2.html#the_database_header
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _vfs_numbers = itertools.count(1)
 
 
 def read_header_if_truncated(index: Path) -> bytes | None:
-    """The header of a file that breaks off within a page, to be opened with; None where it ends with a page."""
+    """The header of a file that ends within a page; None for a whole number of pages."""
     size = index.stat().st_size
     if size < PAGE_BYTES or size % PAGE_BYTES == 0:
         return None
@@ -31,7 +31,7 @@ def read_header_if_truncated(index: Path) -> bytes | None:
 
 
 def reconstruct_header(index: Path) -> bytes | None:
-    """The header that the file should have; None when what follows it is no page of ours."""
+    """The header that the file should have; None when no table page follows it."""
     size = index.stat().st_size
     with index.open("rb") as file:
         file.seek(HEADER_BYTES)
@@ -50,7 +50,7 @@ def reconstruct_header(index: Path) -> bytes | None:
 
 
 def open_with_header(index: Path, header: bytes) -> apsw.Connection:
-    """A connection that reads the whole pages of `index` as if it began with `header`."""
+    """A connection that reads the complete pages of `index` with `header` in place of its own."""
     vfs = _HeaderVFS(f"header-{next(_vfs_numbers)}", str(index), header)
     return apsw.Connection(str(index), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs.name)
 
@@ -84,4 +84,4 @@ class _HeaderFile(apsw.VFSFile):
         return size - size % PAGE_BYTES
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802, ARG002
-        raise apsw.ReadOnlyError("the damaged index is only read")
+        raise apsw.ReadOnlyError("the damaged index is opened read-only")

@@ -1,4 +1,4 @@
-"""Looking an index over without changing it: pages, references, words, vectors, the ledger, and the disk beside it."""
+"""Checks an index without changing it: pages, references, full text, vectors, job ledger, and indexed files."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ SAMPLE_FILES = 50
 SAMPLE_FILES_FULL = 500
 SAMPLE_VECTORS = 200
 NAMED_FILES = 3
-_REBUILD_CURE = "restart the daemon: it sets a damaged index aside and makes it anew with everything that you entered"
+_REBUILD_CURE = "restart the daemon: it renames a damaged index and rebuilds it with all your annotations"
 _RESCAN_CURE = "restart the daemon; `indexd scan` brings the index up to date"
 
 
 @dataclass(frozen=True, slots=True)
 class CheckFinding:
-    """One line of `check`: what was looked at, how it stands, and the cure where it is not well."""
+    """One line of `check`: the checked part, its state, and the cure of a problem."""
 
     name: str
     state: CheckState
@@ -52,12 +52,12 @@ class CheckFinding:
 def check_index(
     index: Path, *, full: bool, on_step: Callable[[str], object] = lambda _: None
 ) -> Iterator[CheckFinding]:
-    """Look over the index at `index`, beside a running daemon or without one. Nothing is changed.
+    """Check the index at `index`, with or without a running daemon. Nothing is changed.
 
-    Without `full`, what people entered and the ledger are read whole and the rest is sampled; with it, every page is
+    Without `full`, annotations and the job ledger are read completely and the rest is sampled. With it, every page is
     read, every vector is counted, and more files are compared, by content.
     """
-    looks: tuple[tuple[str, Callable[[Connection, bool], Iterator[CheckFinding]]], ...] = (
+    checks: tuple[tuple[str, Callable[[Connection, bool], Iterator[CheckFinding]]], ...] = (
         ("form", _check_schema_version),
         ("pages", _check_pages),
         ("references", _check_references),
@@ -72,10 +72,10 @@ def check_index(
     try:
         with translate_errors(index), closing(_open_read_only(index)) as connection:
             if suspect_marker(index).exists():
-                yield CheckFinding("mark", "warning", "an earlier process met damage here", _REBUILD_CURE)
-            for name, look in looks:
+                yield CheckFinding("mark", "warning", "an earlier process found damage here", _REBUILD_CURE)
+            for name, check in checks:
                 on_step(name)
-                found = list(_run_check(name, look, connection, full, index))
+                found = list(_run_check(name, check, connection, full, index))
                 yield from found
                 if name == "form" and found[0].state == "failed":
                     return
@@ -92,16 +92,16 @@ def _open_read_only(index: Path) -> apsw.Connection:
 
 def _run_check(
     name: str,
-    look: Callable[[Connection, bool], Iterator[CheckFinding]],
+    check: Callable[[Connection, bool], Iterator[CheckFinding]],
     connection: apsw.Connection,
     full: bool,
     index: Path,
 ) -> Iterator[CheckFinding]:
-    """One look in one snapshot; damage that it meets is a finding and does not hide the others."""
+    """Run one check in one snapshot; damage that it meets is a finding and does not hide those of other checks."""
     connection.execute("BEGIN").fetchall()
     try:
         with translate_errors(index):
-            yield from look(cast("Connection", connection), full)
+            yield from check(cast("Connection", connection), full)
     except IndexDamaged as error:
         yield CheckFinding(name, "failed", str(error.__cause__ or error), _REBUILD_CURE)
     finally:
@@ -127,7 +127,7 @@ def _check_pages(connection: Connection, full: bool) -> Iterator[CheckFinding]:
     tables = [table.name for table in non_derived_tables(connection)]
     if full:
         found = _integrity_errors(connection, "")
-        yield _finding("pages", found, f"every page is whole ({connection.pragma('page_count')} pages)")
+        yield _finding("pages", found, f"every page is intact ({connection.pragma('page_count')} pages)")
         return
     for table in tables:
         connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchall()
@@ -136,7 +136,7 @@ def _check_pages(connection: Connection, full: bool) -> Iterator[CheckFinding]:
         if found:
             yield _finding("pages", [f"{table}: {text}" for text in found], "")
             return
-    yield CheckFinding("pages", "ok", "what you entered and the job ledger are whole (--full reads every page)")
+    yield CheckFinding("pages", "ok", "annotations and the job ledger are intact (--full reads every page)")
 
 
 def _integrity_errors(connection: Connection, table: str) -> list[str]:
@@ -157,22 +157,22 @@ def _check_references(connection: Connection, full: bool) -> Iterator[CheckFindi
         what = f"PRAGMA foreign_key_check({table})" if table else "PRAGMA foreign_key_check"
         orphans = connection.execute(what).fetchall()
         if orphans:
-            detail = f"{len(orphans)} rows of {orphans[0][0]} belong to nothing"
+            detail = f"{len(orphans)} rows of {orphans[0][0]} reference missing rows"
             yield CheckFinding("references", "failed", detail, _REBUILD_CURE)
             return
-    yield CheckFinding("references", "ok", "every row belongs to something that is there")
+    yield CheckFinding("references", "ok", "all references are valid")
 
 
 def _check_fulltext(connection: Connection, full: bool) -> Iterator[CheckFinding]:
     connection.execute(f"SELECT rowid FROM {FULLTEXT_TABLE} WHERE {FULLTEXT_TABLE} MATCH 'a' LIMIT 1").fetchall()
     if not full:
-        yield CheckFinding("words", "ok", "the full text answers (--full compares it with the images)")
+        yield CheckFinding("words", "ok", "the full text can be searched (--full compares it with the images)")
         return
     found = _integrity_errors(connection, FULLTEXT_TABLE)
     missing = _count(connection, f"image_text WHERE image_id NOT IN (SELECT id FROM {FULLTEXT_TABLE}_docsize)")
     if not found and missing:
-        found = [f"{missing} images have no words in the full text"]
-    yield _finding("words", found, "every image has its words in the full text")
+        found = [f"{missing} images are missing in the full text"]
+    yield _finding("words", found, "every image is in the full text")
 
 
 def _check_vectors(connection: Connection, full: bool) -> Iterator[CheckFinding]:
@@ -181,7 +181,7 @@ def _check_vectors(connection: Connection, full: bool) -> Iterator[CheckFinding]
         vectors, codes = f"embedding_{revision}", f"codes_{revision}_{generation}"
         key = vector_key(layer)
         wrong = _sampled_vector_problem(connection, vectors, codes, key, dim)
-        well = f"{layer}: a sample is whole"
+        well = f"{layer}: a sample is intact"
         if full and not wrong:
             count = _count(connection, vectors)
             without = _count(connection, f"{vectors} WHERE {key} NOT IN (SELECT {key} FROM {codes})")
@@ -207,11 +207,11 @@ def _sampled_vector_problem(connection: Connection, vectors: str, codes: str, ke
             (chance.randint(1, last),),
         ).fetchone()
         if found is None:
-            return "the order of the vectors is lost"
+            return "the key order of the vectors is damaged"
         one, blob = found
         vector = np.frombuffer(blob, np.float16).astype(np.float32) if len(blob) == 2 * dim else None
         if vector is None or not abs(float(np.linalg.norm(vector)) - 1.0) < 0.02:
-            return f"the vector of {thing} #{one} is none"
+            return f"the vector of {thing} #{one} is invalid"
         code = connection.execute(f"SELECT code FROM {codes} WHERE {key} = ?", (one,)).fetchone()
         if code is None or len(code[0]) != code_bytes(dim):
             return f"the vector of {thing} #{one} has no code"
@@ -225,17 +225,17 @@ def _check_ledger(connection: Connection, _full: bool) -> Iterator[CheckFinding]
     nowhere = _count(connection, "job_item WHERE state = 'done' AND content_hash IS NULL")
     wrong = []
     if open_items:
-        wrong.append(f"{open_items} items wait in jobs that have ended")
+        wrong.append(f"{open_items} items are pending in finished jobs")
     if empty:
         wrong.append(f"{empty} jobs have no items")
     if nowhere:
         wrong.append(f"{nowhere} items are done but have no content hash")
     if wrong:
         yield CheckFinding(
-            "ledger", "warning", "; ".join(wrong), "`indexd jobs retry JOB` takes up what is left of a job"
+            "ledger", "warning", "; ".join(wrong), "`indexd jobs retry JOB` queues the unfinished items of a job"
         )
     else:
-        yield CheckFinding("ledger", "ok", f"{_count(connection, 'job')} jobs, all in order")
+        yield CheckFinding("ledger", "ok", f"{_count(connection, 'job')} jobs, all consistent")
 
 
 def _check_parser_versions(connection: Connection, _full: bool) -> Iterator[CheckFinding]:
@@ -245,14 +245,14 @@ def _check_parser_versions(connection: Connection, _full: bool) -> Iterator[Chec
             "readers", "warning", f"{old} images were read by an older metadata parser", "`indexd reparse`"
         )
     else:
-        yield CheckFinding("readers", "ok", "all metadata was read by the present readers")
+        yield CheckFinding("readers", "ok", "all metadata was read by the current version")
 
 
 def _check_files(connection: Connection, full: bool) -> Iterator[CheckFinding]:
     last = connection.execute("SELECT coalesce(max(id), 0) FROM file").fetchall()[0][0]
     chance = random.Random()
     wanted = {chance.randint(1, last) for _ in range(SAMPLE_FILES_FULL if full else SAMPLE_FILES)} if last else set()
-    looked, differing = 0, []
+    checked, differing = 0, []
     for file_id in sorted(wanted):
         row = connection.execute(
             "SELECT root.path, rel, size, mtime_ns, content_hash FROM file"
@@ -262,20 +262,20 @@ def _check_files(connection: Connection, full: bool) -> Iterator[CheckFinding]:
         ).fetchone()
         if row is None:
             continue
-        looked += 1
+        checked += 1
         path = absolute(row[0], row[1])
-        said = _file_difference(path, row[2], row[3], row[4] if full else None)
-        if said:
-            differing.append(f"{display_path(path)} {said}")
+        difference = _file_difference(path, row[2], row[3], row[4] if full else None)
+        if difference:
+            differing.append(f"{display_path(path)} {difference}")
     if differing:
         named = "; ".join(differing[:NAMED_FILES])
         more = f" and {len(differing) - NAMED_FILES} more" if len(differing) > NAMED_FILES else ""
         yield CheckFinding(
-            "files", "warning", f"{len(differing)} of {looked} files looked at: {named}{more}", _RESCAN_CURE
+            "files", "warning", f"{len(differing)} of {checked} checked files differ: {named}{more}", _RESCAN_CURE
         )
     else:
         by = "by their content" if full else "by size and time"
-        yield CheckFinding("files", "ok", f"{looked} files, chosen by chance, are as the index says ({by})")
+        yield CheckFinding("files", "ok", f"{checked} randomly chosen files match the index ({by})")
 
 
 def _file_difference(path: bytes, size: int, mtime_ns: int, content_hash: bytes | None) -> str | None:

@@ -1,7 +1,7 @@
-"""Putting another index in the place of the present one, which is set aside under a dated name and never deleted.
+"""Replaces the index by another one. The old index gets a dated name and is never deleted.
 
-The new one lies finished and synced beside it, as `<name>.incoming`, before the old one moves; so whatever is killed in
-between, the next start finds either the old index or the finished new one, and `finish` ends what was begun.
+The new index is complete and synced as `<name>.incoming` before the old one is renamed. So after a kill at any moment the
+next start finds the old index or the complete new one, and `finish_swap` completes the swap.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from indexd.store.sqlite.recovery.backup_retention import timestamp
 
 
 def incoming_path(index: Path) -> Path:
-    """Where an index that is to take the place of `index` is laid ready."""
+    """The path of the complete index that is going to replace `index`."""
     return index.with_name(f"{index.name}.incoming")
 
 
 def swap_index(index: Path, reason: str, now: float) -> Path | None:
-    """Set `index` aside as `<name>.<why>-<moment>` and give its place to the incoming one. The caller has the lock.
+    """Rename `index` to `<name>.<reason>-<time>`, and the incoming one to `index`. The caller holds the instance lock.
 
-    Returns where the old one is now; None when there was none. Raises StoreError where the folder cannot be changed.
+    Returns the new path of the old index; None when there was none. Raises StoreError when a rename fails.
     """
     aside = _free_dated_name(index, reason, now)
     try:
         moved = index.exists()
-        # The file first: once it is gone from its place, `finish` knows that the exchange had begun.
+        # The index first: when it is absent, `finish_swap` knows that the swap had started.
         if moved:
             index.rename(aside)
         _move_wal_files(index, aside)
@@ -36,29 +36,29 @@ def swap_index(index: Path, reason: str, now: float) -> Path | None:
         fsync_folder(index.parent)
         suspect_marker(index).unlink(missing_ok=True)
     except OSError as error:
-        raise StoreError(f"cannot set the index {index} aside: {error.strerror or error}") from None
+        raise StoreError(f"cannot replace the index {index}: {error.strerror or error}") from None
     return aside if moved else None
 
 
 def finish_swap(index: Path, now: float) -> bool:
-    """End an exchange that a killed process began; True when there was one."""
+    """Complete the swap of a killed process; returns whether there was one."""
     ready = incoming_path(index)
     if index.exists() or not ready.exists():
         return False
     try:
-        # The log of the index that was set aside belongs beside it.
+        # The log of the old index must keep its name prefix.
         asides = sorted(index.parent.glob(f"{index.name}.*-*Z"), key=lambda path: path.name[-16:])
         _move_wal_files(index, asides[-1] if asides else _free_dated_name(index, "aside", now))
         ready.rename(index)
         fsync_folder(index.parent)
         suspect_marker(index).unlink(missing_ok=True)
     except OSError as error:
-        raise StoreError(f"cannot put {ready} in the place of {index}: {error.strerror or error}") from None
+        raise StoreError(f"cannot rename {ready} to {index}: {error.strerror or error}") from None
     return True
 
 
 def delete_index_files(path: Path) -> None:
-    """Take an unfinished index of ours away, with what lies beside it."""
+    """Delete an unfinished index and its log files."""
     for part in (path, *(path.with_name(path.name + suffix) for suffix in (*WAL_SUFFIXES, "-journal"))):
         with suppress(OSError):
             part.unlink(missing_ok=True)
@@ -66,14 +66,14 @@ def delete_index_files(path: Path) -> None:
 
 def _move_wal_files(index: Path, aside: Path) -> None:
     for suffix in WAL_SUFFIXES:
-        beside = index.with_name(index.name + suffix)
-        if beside.exists():
-            beside.rename(aside.with_name(aside.name + suffix))
+        wal_file = index.with_name(index.name + suffix)
+        if wal_file.exists():
+            wal_file.rename(aside.with_name(aside.name + suffix))
 
 
-def _free_dated_name(index: Path, why: str, now: float) -> Path:
+def _free_dated_name(index: Path, reason: str, now: float) -> Path:
     for second in range(1000):
-        name = index.with_name(f"{index.name}.{why}-{timestamp(now + second)}")
+        name = index.with_name(f"{index.name}.{reason}-{timestamp(now + second)}")
         if not name.exists():
             return name
-    raise StoreError(f"there are too many set-aside files beside {index}")
+    raise StoreError(f"there are too many renamed copies of {index}; delete some")

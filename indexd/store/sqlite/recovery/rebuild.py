@@ -1,7 +1,7 @@
-"""Rebuilds a damaged index from its readable rows, then from the last backup; schedules the rest for recomputation.
+"""Rebuilds a damaged index from its readable rows, fills gaps from a backup, and queues the rest for processing.
 
-Vectors, the words' index and the table of work are not salvaged but made again. A picture of which a part was lost keeps
-its row, and with it what people entered, and waits for the next scan to read its file once more.
+Vectors, the full text and the index tasks are not salvaged but recomputed. An image that lost a part of its metadata keeps
+its row and its annotations, and the next scan reads its file again.
 """
 
 from __future__ import annotations
@@ -44,9 +44,8 @@ _UNREAD_SIZE = -1
 
 @dataclass(slots=True)
 class RebuildReport:
-    """What became of it: `rows` are the entries and the ledger in the new index, `gaps` how many ranges of a table could
-    not be read, `filled` how many rows the backup gave for them, `dropped` the rows whose picture or job is lost, and
-    `unread` the pictures whose files have to be read again."""
+    """Counts by table: `rows` of annotations and the job ledger in the new index, unreadable `gaps`, rows `filled` from the
+    backup, rows `dropped` because their image or job is lost. `unread`: images whose files must be read again."""
 
     rows: dict[str, int] = field(default_factory=dict)
     gaps: dict[str, int] = field(default_factory=dict)
@@ -58,18 +57,18 @@ class RebuildReport:
 def rebuild(
     damaged: Path, target: Path, backup: Path | None, stages: Mapping[str, StageInput], on_step: ProgressCallback
 ) -> RebuildReport:
-    """Make a whole index at `target` (taken away first where a killed process left one). The sources are only read.
+    """Write a complete index to `target`, replacing a partial one. The sources are only read.
 
-    `stages` names the work that pictures need, by what it is made from. Raises StorageFull when there is no room.
+    `stages`: index stage -> its input. Raises StorageFull on a full disk.
     """
     delete_index_files(target)
     rebuilt = RebuildReport()
     try:
         with closing(open_database(target)) as database, database.write(durable=True) as connection:
-            # Rows may come before what they point to; by the end nothing may point nowhere.
+            # Rows may precede the rows that they reference; the commit checks all references.
             connection.pragma("defer_foreign_keys", 1)
             _copy_readable(connection, damaged, backup, rebuilt, on_step)
-            on_step("putting it together")
+            on_step("repairing references")
             _add_placeholder_images(connection, time.time())
             _drop_orphans(connection, rebuilt)
             _queue_rereading(connection, rebuilt)
@@ -103,7 +102,7 @@ def _copy_readable(
                     rebuilt.filled[table.name] = rebuilt.filled.get(table.name, 0) + _fill_gap_from_backup(
                         connection, table, spare, kept[table.name], gap
                     )
-            # Where nothing at all could be read, the backup is whole in itself; the scan finds what came after it.
+            # If nothing could be read, the backup is consistent by itself, and the scan finds newer files.
             _mark_for_reread(connection, table, [gap for gap in reading.gaps if spare is None or gap != KeyGap()])
     finally:
         for opened in (source, spare):
@@ -112,7 +111,7 @@ def _copy_readable(
 
 
 def _open_damaged(damaged: Path) -> apsw.Connection | None:
-    """The damaged index for reading, with what its log holds; None when not even its list of tables can be read."""
+    """Open the damaged index and its log for reading; None when even its schema cannot be read."""
     try:
         header = read_header_if_truncated(damaged)
         if header is not None:
@@ -138,10 +137,10 @@ def _open_without_header(damaged: Path) -> apsw.Connection | None:
 
 
 def _prepare_for_salvage(connection: apsw.Connection) -> None:
-    """Only read, and go on where the file is shorter than it says or a table has no beginning any more."""
+    """Make the connection read-only, and tolerant of a truncated file and of tables without a root page."""
     load_vector_extension(connection)
     connection.execute("PRAGMA query_only = ON").fetchall()
-    # What is meant for mending schemas by hand is also what keeps one lost table from hiding all others.
+    # With writable_schema SQLite ignores a damaged table instead of refusing the whole schema.
     connection.execute("PRAGMA writable_schema = ON").fetchall()
     connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
 
@@ -161,12 +160,12 @@ def _salvage_table(
     try:
         yield from salvage_rows(source, table, columns, reading)
     except apsw.SQLError:
-        # The table is in the list, but what the list says of it is damaged.
+        # The schema entry of the table is damaged.
         reading.gaps.append(KeyGap())
 
 
 def _insert(connection: Connection, table: TableSchema, columns: list[str], rows: Iterable[tuple[Any, ...]]) -> int:
-    """Take rows over; one that breaks a rule of the table (a rating of 200) is damage as well, and left out."""
+    """Insert rows and skip those that violate a constraint (a rating of 200), which are damaged too."""
     before = connection.execute("SELECT total_changes()").fetchall()[0][0]
     sql = f"INSERT OR IGNORE INTO {table.name} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
     for batch in _batches(rows):
@@ -200,7 +199,7 @@ def _fill_gap_from_backup(
 
 
 def _mark_for_reread(connection: Connection, table: TableSchema, gaps: list[KeyGap]) -> None:
-    """Pictures that may have lost rows of this table are to be read again."""
+    """Mark images that may have lost rows of this table for reading again."""
     if table.name not in _CHILD_TABLE_NAMES:
         return
     for gap in gaps:
@@ -211,9 +210,9 @@ def _mark_for_reread(connection: Connection, table: TableSchema, gaps: list[KeyG
 
 
 def _add_placeholder_images(connection: Connection, now: float) -> None:
-    """Pictures whose own row is lost, but whose place on the disk is known, keep what was entered for them.
+    """Insert a placeholder row for each lost image with a known file, so that its annotations are kept.
 
-    They get a row without an identity; the file that still lies there unchanged gives it back when it is read.
+    Reading the unchanged file again replaces the placeholder hash by the real one.
     """
     connection.execute(
         """
@@ -227,7 +226,7 @@ def _add_placeholder_images(connection: Connection, now: float) -> None:
 
 
 def _drop_orphans(connection: Connection, rebuilt: RebuildReport) -> None:
-    """Rows whose picture, folder or job could not be read anywhere; a dropped one may leave others behind."""
+    """Delete rows whose image, root or job is lost, repeatedly, because a deleted row may orphan others."""
     tables = non_derived_tables(connection)
     again = True
     while again:
@@ -246,7 +245,7 @@ def _drop_orphans(connection: Connection, rebuilt: RebuildReport) -> None:
 
 
 def _queue_rereading(connection: Connection, rebuilt: RebuildReport) -> None:
-    """Pictures that lost a part: their files count as changed, so that the next scan reads them."""
+    """Mark the files of incomplete images as changed, so that the next scan reads them."""
     connection.execute(
         "UPDATE image SET parser_version = ? WHERE id NOT IN (SELECT image_id FROM image_text)", (METADATA_LOST,)
     )
@@ -277,16 +276,16 @@ def _queue_index_tasks(connection: Connection, stages: Mapping[str, StageInput])
 
 
 def _rebuild_fulltext(connection: Connection, on_step: ProgressCallback) -> None:
-    on_step("indexing words")
+    on_step("indexing the full text")
     ids = (image_id for (image_id,) in connection.execute("SELECT id FROM image ORDER BY id").fetchall())
     for batch in _batches(ids):
         refresh_fulltext(connection, batch)
 
 
 def describe_row_counts(rows: Mapping[str, int]) -> str:
-    """Counts in words: `rating 12, tag 40, job 3`."""
-    said = [f"{table} {rows[table]}" for table in USER_DATA_TABLES + LEDGER_TABLES if rows.get(table)]
-    return ", ".join(said) or "none"
+    """The counts as text: `rating 12, tag 40, job 3`."""
+    counts = [f"{table} {rows[table]}" for table in USER_DATA_TABLES + LEDGER_TABLES if rows.get(table)]
+    return ", ".join(counts) or "none"
 
 
 def _batches(items: Iterable[_Item]) -> Iterator[list[_Item]]:

@@ -1,4 +1,4 @@
-"""What happens to the index before it is opened at a start: a broken-off exchange is ended, a damaged file made anew."""
+"""Recovery of the index before it is opened at a start: completes an interrupted swap, rebuilds a damaged index."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REASON_CHARACTERS = 160
 
 @dataclass(frozen=True, slots=True)
 class RecoveryReport:
-    """A damaged index was set aside at `aside`; `backup` filled what could not be read."""
+    """A damaged index was renamed to `aside`; missing rows came from `backup`."""
 
     reason: str
     aside: Path | None
@@ -29,7 +29,7 @@ class RecoveryReport:
     rebuilt: RebuildReport
 
     def summary(self) -> str:
-        """What happened, for the log and for `status`."""
+        """A sentence for the log and for `status`."""
         parts = [
             f"the index was damaged ({self.reason}); it was set aside as {self.aside} and rebuilt",
             f"entries kept: {describe_row_counts(self.rebuilt.rows)}",
@@ -38,7 +38,7 @@ class RecoveryReport:
         if self.backup is not None and self.rebuilt.gaps:
             parts.append(f"{filled} rows came from the backup of {self.backup.at:%Y-%m-%d %H:%M} UTC")
         elif self.rebuilt.gaps:
-            parts.append("there was no good backup to fill what could not be read")
+            parts.append("there was no valid backup to restore unreadable rows from")
         if self.rebuilt.dropped:
             lost = ", ".join(f"{table} {count}" for table, count in self.rebuilt.dropped.items())
             parts.append(f"rows without their image or job stay only in the set-aside file: {lost}")
@@ -56,40 +56,40 @@ def recover_index(
     *,
     on_step: ProgressCallback = lambda _: False,
 ) -> RecoveryReport | None:
-    """Make sure that there is no damaged index at `index`. None when all was well, as it nearly always is.
+    """Replace a damaged index at `index` by a rebuilt one; returns None for an intact index.
 
-    The caller holds the instance lock and opens the index afterwards. Raises StoreError (StorageFull) when the new one
-    cannot be written; then the damaged one stays where it is.
+    The caller holds the instance lock and opens the index afterwards. Raises StoreError (StorageFull) when the new index
+    cannot be written; then the damaged one stays in place.
     """
     index = index.absolute()
     finish_swap(index, now)
-    kept = list_backups(backup_folder)
-    reason = find_damage(index, has_backups=bool(kept), on_step=on_step)
+    backups = list_backups(backup_folder)
+    reason = find_damage(index, has_backups=bool(backups), on_step=on_step)
     if reason is None:
         return None
     reason = " ".join(reason.split())[:REASON_CHARACTERS]
     on_step(f"the index {index} is damaged ({reason}); it is rebuilt, which takes a while")
-    good = _newest_valid(kept)
+    backup = _newest_valid(backups)
     ready = incoming_path(index)
     unfinished = ready.with_name(f"{ready.name}.part")
-    rebuilt = rebuild(index, unfinished, good.path if good else None, stages, on_step)
+    rebuilt = rebuild(index, unfinished, backup.path if backup else None, stages, on_step)
     os.replace(unfinished, ready)
     fsync_folder(index.parent)
-    return RecoveryReport(reason, swap_index(index, "damaged", now), good, rebuilt)
+    return RecoveryReport(reason, swap_index(index, "damaged", now), backup, rebuilt)
 
 
-def _newest_valid(kept: list[BackupFile]) -> BackupFile | None:
-    for one in kept:
+def _newest_valid(backups: list[BackupFile]) -> BackupFile | None:
+    for backup in backups:
         try:
-            verify_backup(one.path)
+            verify_backup(backup.path)
         except StoreError:
             continue
-        return one
+        return backup
     return None
 
 
 def describe_missing_index(index: Path, backup_folder: Path) -> str | None:
-    """What to say where there is no index although backups of one exist; None otherwise."""
+    """The message for a missing index of which backups exist; None otherwise."""
     if index.exists() or incoming_path(index).exists():
         return None
     newest = next(iter(list_backups(backup_folder)), None)

@@ -15,10 +15,10 @@ from indexd.store.sqlite.recovery.index_swap import incoming_path, swap_index
 
 
 def rescue_index(database: Database) -> Path:
-    """Save everything that was committed; returns the file that holds it.
+    """Save everything that was committed; returns the file that contains it.
 
-    Where the index is still in place, its log is written into it; else the whole content goes to the incoming file of
-    an exchange (see `index_swap`). Raises StoreError (StorageFull without room) or OSError; then nothing is lost.
+    If the index is still in place, its log is checkpointed; else the whole content is written to the incoming file of
+    a swap (see `index_swap`). Raises StoreError (StorageFull on a full disk) or OSError; then nothing is lost.
     """
     index = database.path
     with database.outside_transaction() as connection:
@@ -39,5 +39,5 @@ def rescue_index(database: Database) -> Path:
 
 
 def place_rescued_index(index: Path, now: float) -> Path | None:
-    """Give the rescued content its place once the index is closed; returns where a file that replaced it is now."""
+    """Move the rescued index into place once the old one is closed; returns the new path of a file that replaced it."""
     return swap_index(index, "replaced", now) if incoming_path(index).exists() else None

@@ -1,4 +1,4 @@
-"""Bringing a backup back: verified first, laid ready whole, then exchanged with the present index."""
+"""Restores a backup: verifies it, copies it completely, then swaps the copy with the current index."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from indexd.store.sqlite.recovery.index_swap import delete_index_files, incoming
 def restore_backup(
     index: Path, backup: Path, now: float, *, on_step: ProgressCallback = lambda _: False
 ) -> Path | None:
-    """Put a copy of `backup` in the place of `index`; returns where the present one lies now (None: there was none).
+    """Replace `index` by a copy of `backup`; returns the new path of the current index (None: there was none).
 
     The caller holds the instance lock. The backup is only read. Raises StoreError when it is damaged, newer than this
-    program or no index, StorageFull when there is no room for the copy; then the present index is as it was.
+    program or not an index, and StorageFull without space for the copy; then the current index is unchanged.
     """
     index = index.absolute()
     if index.exists() and backup.exists() and index.samefile(backup):
-        raise StoreError(f"{backup} is the present index itself; name a backup")
+        raise StoreError(f"{backup} is the current index itself; name a backup")
     verify_backup(backup, on_step=on_step)
     ready = incoming_path(index)
     unfinished = ready.with_name(f"{ready.name}.part")
@@ -33,7 +33,7 @@ def restore_backup(
     try:
         index.parent.mkdir(parents=True, exist_ok=True)
         _copy(backup, unfinished)
-        # Opened once as what it will be: an older form is brought up to date, a newer one refused, before anything moves.
+        # Opening it migrates an older schema and refuses a newer one, before anything is moved.
         open_database(unfinished).close()
         unfinished.rename(ready)
         fsync_folder(ready.parent)
@@ -51,5 +51,5 @@ def _copy(backup: Path, target: Path) -> None:
             os.fsync(copy.fileno())
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFull(f"there is no room for a copy of {backup} beside {target}; free some space") from None
+            raise StorageFull(f"no space left for a copy of {backup} at {target}; free some space") from None
         raise StoreError(f"cannot copy {backup} to {target}: {error.strerror or error}") from None

@@ -1,8 +1,7 @@
-"""Reading what can be read of a damaged table, and knowing exactly what could not.
+"""Reads all readable rows of a damaged table, and records the key ranges that could not be read.
 
-A damaged page ends a scan with an error. Rows before it are read forwards; then the scan is taken up behind the page, by
-asking for one key after the other until an answer comes. What lies between is a gap, and only gaps are filled from a
-backup: a tag that was taken off since then is not put on again.
+A damaged page ends a scan with an error. The scan then tries ascending keys until one behind the page can be read. The
+keys between are a gap. Only gaps are filled from a backup, so that a tag removed since the backup does not return.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ import apsw
 from indexd.store.sqlite.table_kinds import TableSchema
 
 BATCH_ROWS = 1000
-# A lost leaf holds some hundred rows, a lost page above it some ten thousand. Beyond that strides get longer.
+# A lost leaf page has some hundred rows, a lost page above it some ten thousand. Beyond that the strides grow.
 SMALL_STRIDES = 100_000
 SMALL_STRIDES_FROM_NOTHING = 2_000
 LARGEST_KEY = 2**62
 
-# A wrong byte may also make a text that is none.
+# A changed byte can also make a text invalid UTF-8.
 _DAMAGE = (apsw.CorruptError, apsw.NotADBError, UnicodeDecodeError)
 
 Row = tuple[Any, ...]
@@ -29,7 +28,7 @@ Row = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class KeyGap:
-    """Keys that could not be read, both ends included; None = everything from or up to there."""
+    """A range of unreadable keys, both ends included; None = unbounded."""
 
     low: Any = None
     high: Any = None
@@ -37,7 +36,7 @@ class KeyGap:
 
 @dataclass(slots=True)
 class SalvageResult:
-    """What came out of one table. `gaps` is filled while `rows` is used up."""
+    """The gaps of one table, filled while its rows are consumed."""
 
     gaps: list[KeyGap] = field(default_factory=list)
 
@@ -45,19 +44,19 @@ class SalvageResult:
 def salvage_rows(
     source: apsw.Connection, table: TableSchema, columns: Sequence[str], reading: SalvageResult
 ) -> Iterator[Row]:
-    """The rows of `columns` of a table that can be read; what cannot is noted in `reading`."""
+    """The readable rows of `columns` of a table; unreadable key ranges are added to `reading`."""
     scan = _KeyScan(source, table, columns)
     try:
         yield from scan.ascending(None)
         return
     except _DAMAGE:
-        # What follows is read in other ways.
+        # Continued below, behind the damaged page.
         pass
     if not isinstance(scan.last, int):
         yield from _from_both_ends(scan, reading)
         return
     small_strides = SMALL_STRIDES if scan.found else SMALL_STRIDES_FROM_NOTHING
-    # Where several rows share a key, those of the last one may be read in part.
+    # When several rows share a key, only some rows of the last key may have been read.
     lost_from = scan.last + 1 if table.key == "rowid" else scan.last
     position, tries = scan.last + 1, 0
     while position < LARGEST_KEY:
@@ -85,24 +84,24 @@ def _record_gap(reading: SalvageResult, low: int, high: int | None) -> None:
 
 
 def _from_both_ends(scan: _KeyScan, reading: SalvageResult) -> Iterator[Row]:
-    """Keys that are no numbers cannot be tried one by one: the rest is read from the other end."""
+    """Text and blob keys cannot be enumerated, so the rest is read in descending order."""
     low = scan.last
     try:
         yield from scan.descending()
     except _DAMAGE:
         reading.gaps.append(KeyGap(low, scan.last if scan.found else None))
     else:
-        # Downwards everything could be read, so nothing is missing.
+        # The descending scan read everything, so nothing is missing.
         return
 
 
 class _KeyScan:
-    """One walk through a table in the order of its key; remembers the last key it gave."""
+    """A scan of a table in key order that remembers its first and last key."""
 
     def __init__(self, source: apsw.Connection, table: TableSchema, columns: Sequence[str]) -> None:
         self._source = source
         self._select = f"SELECT {table.key}, {', '.join(columns)} FROM {table.name}"
-        # Only the table itself is walked: what an index says of it may be damaged on its own.
+        # Read only the table itself: its indexes may be damaged separately.
         if table.key == "rowid":
             self._select += " NOT INDEXED"
         self._key = table.key

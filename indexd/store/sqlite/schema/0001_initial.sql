@@ -1,5 +1,5 @@
 -- The index, version 1. Times are seconds since the epoch; paths are bytes; seeds are decimal text (they reach 2^64 - 1).
--- Vectors are not here: each model revision has two tables of its own, made when it is activated (store/sqlite/vectors/revisions.py).
+-- Vectors: each model revision has two tables of its own, created when it is activated (store/sqlite/vectors/revisions.py).
 
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,
@@ -12,14 +12,14 @@ CREATE TABLE root (
     purpose  TEXT NOT NULL CHECK (purpose IN ('images', 'jobs')),
     online   INTEGER NOT NULL DEFAULT 1,
     identity TEXT,
-    foreign_identity TEXT,                        -- the identity of a folder that took its place
-    foreign_file_count INTEGER NOT NULL DEFAULT 0,  -- how many files the index knew of then
+    foreign_identity TEXT,                        -- the identity of a foreign folder at this path
+    foreign_file_count INTEGER NOT NULL DEFAULT 0,  -- number of indexed files at that time
     mode     TEXT NOT NULL DEFAULT '',
     reason   TEXT NOT NULL DEFAULT '',
-    folder_tags INTEGER NOT NULL DEFAULT 0  -- whether the folders below it count as tags
+    folder_tags INTEGER NOT NULL DEFAULT 0  -- 1: the folders below it become tags
 ) STRICT;
 
--- One row per content. Kept narrow, so that a condition without an index is still a quick scan; texts are in image_text.
+-- One row per content. Narrow, so that a condition without an index is a quick scan; texts are in image_text.
 CREATE TABLE image (
     id                INTEGER PRIMARY KEY,
     content_hash      BLOB NOT NULL UNIQUE,
@@ -93,7 +93,7 @@ CREATE TABLE lora_use (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX lora_use_by_name ON lora_use (name);
 
--- What index stages state of an image (captions, automatic tags, scores); `source` is the stage.
+-- Values that index stages compute for an image (captions, automatic tags, scores); `source` is the stage.
 CREATE TABLE image_attribute (
     image_id INTEGER NOT NULL REFERENCES image (id),
     source   TEXT NOT NULL,
@@ -105,13 +105,13 @@ CREATE TABLE image_attribute (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX image_attribute_by_value ON image_attribute (value COLLATE NOCASE, score);
 
--- How finished pictures were judged when they were made (`score:` of a job), as their own metadata says.
+-- Scores of rendered images (`score:` of a job), from their metadata.
 CREATE TABLE score (
     image_id INTEGER NOT NULL REFERENCES image (id),
     position INTEGER NOT NULL,
     name     TEXT NOT NULL,  -- clip, aesthetic, sharpness
     value    REAL NOT NULL,
-    model    TEXT,  -- the model revision that gave it; values of different ones are not the same measure
+    model    TEXT,  -- the model revision; scores of different revisions are not comparable
     PRIMARY KEY (image_id, position)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX score_by_value ON score (name, value);
@@ -140,15 +140,15 @@ CREATE TABLE sampler_pass (
     schedule   TEXT,
     denoise    REAL,
     model_name TEXT,
-    start_step INTEGER,  -- where it does only some of the steps
+    start_step INTEGER,  -- when it runs only some of the steps
     end_step   INTEGER,
     PRIMARY KEY (image_id, position)
 ) STRICT, WITHOUT ROWID;
 
--- What few pictures state, so that `image` stays narrow; those that state none of it have no row.
+-- Rare metadata, apart so that `image` stays narrow; images without any have no row.
 CREATE TABLE refinement (
     image_id           INTEGER NOT NULL REFERENCES image (id),
-    position           INTEGER NOT NULL,  -- 0: like the other parts, though there is one at most
+    position           INTEGER NOT NULL,  -- always 0: the table has at most one row per image
     variation_seed     TEXT,
     variation_strength REAL,
     guidance           REAL,
@@ -180,7 +180,7 @@ CREATE TABLE character_prompt (
     position      INTEGER NOT NULL,
     text          TEXT NOT NULL,
     negative_text TEXT,
-    x             REAL,  -- shares of the picture, 0 to 1
+    x             REAL,  -- shares of the image, 0 to 1
     y             REAL,
     PRIMARY KEY (image_id, position)
 ) STRICT, WITHOUT ROWID;
@@ -209,7 +209,7 @@ CREATE TABLE detailer_use (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX detailer_use_by_model ON detailer_use (model);
 
--- Where a content lies or lay. A row without image_id is a file that is no picture, and `problem` says why.
+-- Present and missing files of a content. A row without image_id is a file that is not a readable image; see `problem`.
 CREATE TABLE file (
     id            INTEGER PRIMARY KEY,
     root_id       INTEGER NOT NULL REFERENCES root (id),
@@ -221,15 +221,15 @@ CREATE TABLE file (
     image_id      INTEGER REFERENCES image (id),
     problem       TEXT,
     missing_since REAL,
-    previous_image_id  INTEGER,  -- what lay there before; no reference, because that content may be forgotten
+    previous_image_id  INTEGER,  -- the previous content at this path; no reference, because it may be forgotten
     UNIQUE (root_id, rel)
 ) STRICT;
--- Files of a folder, whatever the case of its letters (conditions on paths).
+-- Files of a folder, case-insensitive (conditions on paths).
 CREATE INDEX file_by_path ON file (root_id, display COLLATE NOCASE, image_id);
 CREATE INDEX file_of_image ON file (image_id);
 CREATE INDEX file_missing ON file (root_id) WHERE missing_since IS NOT NULL;
 
--- What people say of a picture hangs on its content, wherever that moves.
+-- Annotations belong to the content of an image, so they survive moves.
 CREATE TABLE rating (
     image_id INTEGER PRIMARY KEY REFERENCES image (id),
     value    INTEGER NOT NULL CHECK (value BETWEEN 1 AND 5),
@@ -250,7 +250,7 @@ CREATE TABLE note (
     noted_at REAL NOT NULL DEFAULT 0
 ) STRICT;
 
--- Tags that follow from where files lie or lay, for roots with `folder_tags`: derived, so kept apart from what people put in.
+-- Tags derived from the folders of files, for roots with `folder_tags`.
 CREATE TABLE folder_tag (
     image_id INTEGER NOT NULL REFERENCES image (id),
     name     TEXT NOT NULL,
@@ -258,7 +258,7 @@ CREATE TABLE folder_tag (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX folder_tag_by_name ON folder_tag (name);
 
--- What people said of contents that are not in the index (yet, or any more); it is put on the picture when that appears.
+-- Annotations of contents that are not in the index; they are applied when the image appears.
 CREATE TABLE pending_annotation (
     content_hash BLOB PRIMARY KEY,
     rating       INTEGER CHECK (rating BETWEEN 1 AND 5),
@@ -268,7 +268,7 @@ CREATE TABLE pending_annotation (
     noted_at     REAL NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
--- A content that took the place of one with marks, until the pictures are compared (the stage `replacement`).
+-- A content that replaced an annotated one at its path, until both images are compared (the stage `replacement`).
 CREATE TABLE replacement (
     new_id INTEGER NOT NULL REFERENCES image (id),
     old_id INTEGER NOT NULL REFERENCES image (id),
@@ -276,26 +276,26 @@ CREATE TABLE replacement (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX replacement_of ON replacement (old_id);
 
--- Contentless: the texts are in image_text, character_prompt, tag and file, and are written here a second time only as an index.
+-- Contentless: the texts themselves are in image_text, character_prompt, tag and file.
 CREATE VIRTUAL TABLE prompt_fts USING fts5 (
     prompt, negative, tags, captions, file_name, raw_prompt,
     content = '', contentless_delete = 1, tokenize = 'unicode61 remove_diacritics 2'
 );
 
--- What a picture looks like (images/perceptual_hash.py): 64 bytes, or none where it is too plain to be recognised. The
--- version of the hash that all rows have is in `meta`.
+-- Perceptual hashes (images/perceptual_hash.py): 64 bytes, or NULL for an image with too little structure. `meta` has the
+-- version of all hashes.
 CREATE TABLE perceptual_hash (
     image_id INTEGER PRIMARY KEY REFERENCES image (id),
     hash     BLOB NOT NULL
 ) STRICT;
 
--- Faces and other things found in pictures (indexing/stages/faces.py); the vectors of faces are kept by region id, which is told to
--- people and never given twice. Places are shares, 0 to 1, of the upright picture.
+-- Faces and other regions detected in images (indexing/stages/faces.py). Face vectors are stored by region id, which users
+-- see and which is never reused. Coordinates are shares, 0 to 1, of the upright image.
 CREATE TABLE region (
     id         INTEGER PRIMARY KEY AUTOINCREMENT,
     image_id   INTEGER NOT NULL REFERENCES image (id),
     kind       TEXT NOT NULL,  -- face, person, hand, ...
-    detector   TEXT NOT NULL,  -- which detector saw it: a hash of its file
+    detector   TEXT NOT NULL,  -- a hash of the detector's file
     left       REAL NOT NULL,
     top        REAL NOT NULL,
     width      REAL NOT NULL,
@@ -308,12 +308,12 @@ CREATE TABLE region (
 CREATE INDEX region_of_image ON region (image_id);
 CREATE INDEX region_by_kind ON region (kind, image_id);
 
--- Who is in the pictures. A row is never deleted, so no id is given twice; what was merged names where its faces went.
--- `curated`: a person named, merged, split or confirmed it, so no clustering splits it.
+-- Characters. A row is never deleted, so no id is reused; a merged character names its target in merged_into.
+-- `curated`: the user named, merged, split or confirmed it, so no clustering splits it.
 CREATE TABLE character (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,
     name        TEXT,
-    name_key    TEXT UNIQUE,  -- the name without case
+    name_key    TEXT UNIQUE,  -- the key of equal names (indexd/name_key.py)
     hidden      INTEGER NOT NULL DEFAULT 0,
     threshold   REAL CHECK (threshold BETWEEN 0 AND 1),  -- NULL = that of the settings
     curated        INTEGER NOT NULL DEFAULT 0,
@@ -321,7 +321,7 @@ CREATE TABLE character (
     created_at     REAL NOT NULL
 ) STRICT;
 
--- Whose face it is now: derived from clustering and assignment but for the confirmed ones, which face_label holds as well.
+-- The current character of a face: from clustering and assignment, or confirmed by the user (then also in face_label).
 CREATE TABLE membership (
     region_id    INTEGER PRIMARY KEY REFERENCES region (id),
     character_id INTEGER NOT NULL REFERENCES character (id),
@@ -329,7 +329,7 @@ CREATE TABLE membership (
 ) STRICT;
 CREATE INDEX membership_of ON membership (character_id);
 
--- What a person said of a face: it is this character's, or it is not. A face is at most one character's.
+-- Labels by the user: the face is, or is not, this character. A face has at most one character.
 CREATE TABLE face_label (
     region_id    INTEGER NOT NULL REFERENCES region (id),
     character_id INTEGER NOT NULL REFERENCES character (id),
@@ -339,7 +339,7 @@ CREATE TABLE face_label (
 ) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX face_label_is ON face_label (region_id) WHERE label = 'is';
 
--- The same for contents that are not in the index (any more, or yet): put on the face that is found there.
+-- Labels of contents that are not in the index; they are applied when the face is detected there.
 CREATE TABLE pending_face_label (
     content_hash BLOB NOT NULL,
     kind         TEXT NOT NULL,
@@ -353,14 +353,14 @@ CREATE TABLE pending_face_label (
     PRIMARY KEY (content_hash, kind, left, top, width, height, character_id)
 ) STRICT, WITHOUT ROWID;
 
--- Characters of which a person said that they are two, the lower id first.
+-- Pairs of characters that the user declared to be different, the lower id first.
 CREATE TABLE character_separation (
     one_id   INTEGER NOT NULL REFERENCES character (id),
     other_id INTEGER NOT NULL REFERENCES character (id),
     PRIMARY KEY (one_id, other_id)
 ) STRICT, WITHOUT ROWID;
 
--- What people put right, with what is needed to undo it (JSON: rows as they were before).
+-- Corrections by the user; `before` is a JSON snapshot of the changed rows, for undo.
 CREATE TABLE correction (
     id        INTEGER PRIMARY KEY AUTOINCREMENT,
     at        REAL NOT NULL,
@@ -370,10 +370,10 @@ CREATE TABLE correction (
     before    TEXT NOT NULL
 ) STRICT;
 
--- What is still to be done. In this key order the ready work of a stage, oldest picture first, is a walk without a sort.
+-- Pending index tasks. In this key order the ready tasks of a stage, oldest image first, are read without a sort.
 CREATE TABLE index_task (
     stage      TEXT NOT NULL,
-    image_id   INTEGER NOT NULL,  -- no reference: each image that is forgotten would cost a walk over all work
+    image_id   INTEGER NOT NULL,  -- no reference: each forgotten image would cost a scan of all tasks
     state      TEXT NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'running', 'failed', 'blocked')),
     attempts   INTEGER NOT NULL DEFAULT 0,
     not_before REAL NOT NULL DEFAULT 0,
@@ -382,7 +382,7 @@ CREATE TABLE index_task (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX index_task_blocked ON index_task (image_id) WHERE state = 'blocked';
 
--- Work on a picture that has no file at the moment waits without a time, until whatever brings a file back wakes it.
+-- A task of an image without a present file waits without a time, until a file of the image is recorded.
 CREATE TRIGGER index_task_on_new_file AFTER INSERT ON file WHEN NEW.missing_since IS NULL BEGIN
     UPDATE index_task SET state = 'pending', not_before = 0, error = NULL WHERE state = 'blocked' AND image_id = NEW.image_id;
 END;
@@ -394,8 +394,8 @@ CREATE TRIGGER index_task_on_root_return AFTER UPDATE OF online ON root WHEN NEW
         SELECT image_id FROM file WHERE file.image_id = index_task.image_id AND root_id = NEW.id AND missing_since IS NULL);
 END;
 
--- A model revision of a layer. `generation` names the table of coarse codes that questions use; while codes are written
--- anew, `next_mean` is set and the table of generation + 1 is filled up to `requantized_up_to`.
+-- A model revision of a layer. `generation` names the code table that searches use. During a requantization `next_mean` is
+-- set, and the table of generation + 1 is filled up to `requantized_up_to`.
 CREATE TABLE revision (
     id            INTEGER PRIMARY KEY,
     layer         TEXT NOT NULL,
@@ -412,7 +412,7 @@ CREATE TABLE revision (
 CREATE UNIQUE INDEX revision_active ON revision (layer) WHERE active;
 
 CREATE TABLE job (
-    id            INTEGER PRIMARY KEY AUTOINCREMENT,  -- a number that was told to somebody is never given twice
+    id            INTEGER PRIMARY KEY AUTOINCREMENT,  -- users see job numbers, so they are never reused
     name          TEXT NOT NULL,
     kind          TEXT NOT NULL,
     admission_key TEXT NOT NULL UNIQUE,
@@ -424,8 +424,8 @@ CREATE TABLE job (
     file_location      TEXT NOT NULL DEFAULT 'inbox' CHECK (file_location IN ('inbox', 'accepted', 'done', 'failed')),
     created_at    REAL NOT NULL,
     finished_at   REAL,
-    unnotified        INTEGER NOT NULL DEFAULT 0,  -- 1: it has ended, and the command of [notify] was not run for it yet
-    source        BLOB NOT NULL  -- last: what stands behind a long value is reached only through all its pages
+    unnotified        INTEGER NOT NULL DEFAULT 0,  -- 1: the job has ended, and the command of [notify] has not run for it yet
+    source        BLOB NOT NULL  -- last: columns behind a long value are read only through all of its pages
 ) STRICT;
 CREATE INDEX job_by_name ON job (name);
 CREATE INDEX job_unnotified ON job (id) WHERE unnotified = 1;
@@ -445,7 +445,7 @@ CREATE TABLE job_item (
     content_hash BLOB,
     seconds      REAL,
     scores       TEXT,  -- JSON: score -> value
-    rejected_path BLOB,  -- where it is moved because it is not kept; it is there when `path` is equal
+    rejected_path BLOB,  -- the target of an image that is not kept; it was moved there when `path` is equal
     settings     TEXT NOT NULL,  -- JSON
     report       TEXT NOT NULL DEFAULT '{}',  -- JSON: seconds by stage, notes
     UNIQUE (job_id, position)
