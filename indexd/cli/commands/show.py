@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Show everything about an image.")
-@click.argument("picture", metavar="FILE|ID|HASH")
+@click.argument("image", metavar="FILE|ID|HASH")
 @click.option("--raw", is_flag=True, help="Also print the raw metadata.")
 @json_option
-def show(picture: str, raw: bool, as_json: bool) -> None:
+def show(image: str, raw: bool, as_json: bool) -> None:
     """Show everything about an image, named by file, id or content hash."""
     from indexd.api.operations import images
     from indexd_schemas.api.requests import ImageSelector
 
     with open_operations() as operations:
-        shown = operations.call(images.show, validated(ImageSelector, target=target_texts([picture])[0]))
+        shown = operations.call(images.show, validated(ImageSelector, target=target_texts([image])[0]))
     if as_json:
         print_json(shown)
     else:

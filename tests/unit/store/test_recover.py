@@ -267,6 +267,19 @@ def test_images_without_a_row_keep_their_annotations_by_path(home: Home) -> None
             assert store.index_tasks.counts()[stage] == {"pending": PICTURES}
 
 
+def test_an_unreadable_file_does_not_stop_the_recovery_of_an_index_without_any_image_row(home: Home) -> None:
+    connection = apsw.Connection(str(home.path))
+    connection.execute("UPDATE file SET image_id = NULL, problem = 'broken' WHERE id = 7")
+    query = "SELECT count(*) FROM dbstat WHERE name = 'image' AND pagetype = 'leaf'"
+    leaves = int(str(connection.execute(query).fetchall()[0][0]))
+    connection.close()
+    home.spoil(*(home.page_of("image", row) for row in range(leaves)))
+    recovered = home.recover()
+    assert recovered is not None
+    assert recovered.rebuilt.unread == PICTURES - 1
+    verify_backup(home.path)
+
+
 def test_another_image_at_the_same_path_does_not_inherit_annotations(home: Home) -> None:
     home.spoil(home.page_of("image"))
     assert home.recover() is not None

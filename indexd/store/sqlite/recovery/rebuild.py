@@ -219,7 +219,7 @@ def _add_placeholder_images(connection: Connection, now: float) -> None:
         INSERT INTO image (id, content_hash, byte_count, format, width, height, frame_count, added_at, created_at,
                            parser_version, decode_problem)
         SELECT image_id, CAST(? || image_id AS BLOB), 0, '', 0, 0, 1, ?, max(mtime_ns) / 1e9, ?, ?
-        FROM file WHERE image_id NOT IN (SELECT id FROM image) GROUP BY image_id
+        FROM file WHERE image_id IS NOT NULL AND image_id NOT IN (SELECT id FROM image) GROUP BY image_id
         """,
         (LOST_HASH_PREFIX, now, METADATA_LOST, "its row in the index was lost; it waits for its file to be read again"),
     )
