@@ -188,9 +188,7 @@ def test_an_edited_picture_keeps_what_was_said_of_its_faces(world: World) -> Non
 
 
 def test_a_sample_of_a_character_shows_it_only(world: World) -> None:
-    sampled = world.told("sample", "--character", str(world.ids["fritz"]), "--strategy", "diverse", "-n", "5")[
-        "images"
-    ]
+    sampled = world.told("sample", "--character", str(world.ids["fritz"]), "--strategy", "diverse", "-n", "5")["images"]
     assert len({one["path"] for one in sampled}) == 5
     for one in sampled:
         assert "fritz" in [who for who, _ in world.drawn[Path(one["path"]).name].faces]
