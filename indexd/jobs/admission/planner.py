@@ -224,9 +224,12 @@ class JobPlanner:
         return image.width, image.height
 
     def resolve_sampler(self, job: Job) -> samplers.SamplerChoice:
-        """The canonical sampler and schedule."""
+        """The canonical sampler and schedule; DPM++ 2M Karras where the job names neither."""
+        schedule = job.schedule
+        if schedule is None and "sampler" not in job.model_fields_set:
+            schedule = "automatic"
         try:
-            return samplers.resolve_sampler(job.sampler, job.schedule)
+            return samplers.resolve_sampler(job.sampler, schedule)
         except samplers.UnknownSampler as error:
             key = "schedule" if "sampler" not in job.model_fields_set or "no schedule" in str(error) else "sampler"
             raise FieldError((key,), f"{key}: {error}") from None

@@ -315,7 +315,7 @@ class RenderOptions(JobPart):
         None,
         min_length=1,
         max_length=100,
-        description="Spacing of the noise levels. Default: the sampler's own.",
+        description="Spacing of the noise levels. Default: the sampler's own, or karras if the job names no sampler either.",
         examples=["karras"],
     )
     clip_skip: ClipSkip | None = Field(

@@ -172,7 +172,7 @@ def test_a_region_is_looked_for_where_the_recipe_has_no_box(
 
 
 def test_what_cannot_be_done_is_said(easel: Easel, tmp_path: Path) -> None:
-    with pytest.raises(RenderFailed, match="the mask is empty: it covers no part of the image"):
+    with pytest.raises(RenderFailed, match="the mask is empty: it selects no pixels"):
         easel(masked(tmp_path / "none.png", easel.size, (0, 0, 0, 0)))
     mask = masked(tmp_path / "m.png", easel.size, (0, 0, 9, 9))
     with pytest.raises(RenderFailed, match=r"the mask m\.png is not the one the recipe names"):

@@ -13,10 +13,10 @@ import pytest
 from indexd.demo.daemon_process import DaemonProcess, is_settled
 from indexd.watch.watch_filter import WatchFilter
 from indexd_schemas.api.output import DaemonStatus
-from tests.support.paths import REPOSITORY
+from tests.support.paths import SHARED_CORPUS, TESTS
 
-OWN = REPOSITORY / "tests" / "jobs" / "hostile"
-CORPUS = REPOSITORY.parent / "shared" / "corpus" / "hostile"
+OWN = TESTS / "unit" / "jobs" / "hostile"
+CORPUS = SHARED_CORPUS / "hostile"
 needs_corpus = pytest.mark.skipif(not CORPUS.is_dir(), reason=f"the corpus of hostile files is not at {CORPUS}")
 
 WRONG_JOB = b"kind: txt2img\nprompt: the name is what is hostile here\nsteps: many\n"

@@ -38,6 +38,8 @@ def test_ready_metrics_and_a_job_that_ended_before_the_start_is_told_of_once(bar
             while not (operations.call(status.ready).ready and told.exists()) and time.monotonic() < end:
                 time.sleep(0.05)
             assert operations.call(status.ready).reasons == []
+            # The daemon is ready before a reader process has read the first image.
+            daemon.wait_until("the image", lambda shown: shown.images == 1, 60)
             numbers = operations.call(status.metrics)
             assert "\nindexd_images 1\n" in numbers
             assert '\nindexd_jobs{state="failed"} 1\n' in numbers
