@@ -132,7 +132,7 @@ def test_the_deleted_lock_is_taken_again_before_another_daemon_can(home: Path, d
             instance_lock(read_config(home)),
         ):
             pass
-        eventually(lambda: "it was made anew" in daemon.log_output(), "the new lock")
+        eventually(lambda: "indexd created it again" in daemon.log_output(), "the new lock")
     paths(home).lock.with_suffix(".pid").unlink()
     with pytest.raises(StoreError, match="already running"), instance_lock(read_config(home)):
         pass
