@@ -117,7 +117,7 @@ def test_a_tree_on_another_disk_is_relocated_exported_imported_and_forgotten(bar
     refused = indexd(bare_home, "relocate", "--from", str(bare_home / "nothing"), "--to", str(new))
     assert refused.returncode == 2
     relocated = indexd(bare_home, "relocate", "--from", str(old), "--to", str(new))
-    assert relocated.stdout.splitlines() == [f"{old} -> {new}", f"3 files lie under {new} now"]
+    assert relocated.stdout.splitlines() == [f"{old} -> {new}", f"moved 3 file entries to {new}"]
     assert f'change path = "{old}" to "{new}"' in relocated.stderr
     (bare_home / "indexd.toml").write_text(settings + root.format(new), "utf-8")
     with DaemonProcess(bare_home) as daemon:
