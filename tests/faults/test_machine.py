@@ -21,7 +21,7 @@ from tests.faults.shim import Shim
 from tests.unit.store.sample_rows import Library, new_job
 
 DAY = 86_400
-READY = " serve: ready: "
+READY = " process_lifecycle: ready: "
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a limit on another process's handles is Linux")

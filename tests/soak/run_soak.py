@@ -49,7 +49,7 @@ START_SECONDS = 300.0
 MAX_MEMORY_GROWTH_BYTES = 24 << 20
 MAX_HANDLE_GROWTH = 24
 MIN_INDEXED_IMAGES = 20
-READY_LINE = " serve: ready: "
+READY_LINE = " process_lifecycle: ready: "
 # A sentence of ours; or of Python itself, which needs file handles before it can import anything of ours.
 START_REFUSED_PATTERN = re.compile(r"^indexd: |Too many open files|^ImportError", re.MULTILINE)
 JOB = (

@@ -136,7 +136,7 @@ def test_installing_again_changes_nothing(installed: Booted) -> None:
 def test_our_own_commands_tell_stop_and_start_it(installed: Booted) -> None:
     whose = ("--system", "--run-as", "alice")
     assert f"{UNIT} is active; watching 3 folders" in installed.indexd("service", "status", *whose)
-    assert "serve: ready: /home/alice/" in installed.indexd("service", "logs", *whose, "-n", "20")
+    assert "process_lifecycle: ready: /home/alice/" in installed.indexd("service", "logs", *whose, "-n", "20")
     installed.indexd("service", "stop", *whose)
     assert installed.show("ActiveState") == "inactive"
     assert installed.show("Result") == "success"
@@ -269,7 +269,7 @@ def test_the_first_steps_of_the_readme_with_the_unit_of_a_user(booted: Booted) -
     said = indexd("service", "install", "--now")
     assert "enable-linger" not in said, "it lingers already"
     assert "indexd.service is active; watching" in indexd("service", "status")
-    assert "serve: ready: /home/carol/" in indexd("service", "logs", "-n", "20")
+    assert "process_lifecycle: ready: /home/carol/" in indexd("service", "logs", "-n", "20")
     before = carol("systemctl", "--user", "show", "indexd", "--property=MainPID", "--value").strip()
     assert f'"pid": {before}' in indexd("status", "--json")
     found = indexd("doctor", check=False)
