@@ -6,7 +6,6 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from indexd.store.protocols import IndexStore
 from indexd.store.records import FACE_LAYER, FaceAssignments
 from indexd.worker.call_handle import CallHandle, WorkerBackend
 from indexd.worker.calls import CallProgress, ClusterFaces, FacesClustered, Priority
-from indexd_schemas.api.characters import ClusteringPhase
+from indexd_schemas.api.characters import ClusteringState
 
 log = logging.getLogger(__name__)
 
@@ -29,27 +28,6 @@ log = logging.getLogger(__name__)
 PROGRESS_TIMEOUT_SECONDS = 600.0
 STOP_SECONDS = 10.0
 _LAST_KEY = "faces at the latest clustering"
-
-
-@dataclass(frozen=True, slots=True)
-class ClusteringProgress:
-    """State and counts of the latest clustering. `stage`, `done` and `total` are its progress while it runs.
-
-    `joined`: faces without a character that got one. `moved`: faces that changed their character. `made`: new characters.
-    `assigned`: faces that the face assigner assigned afterwards.
-    """
-
-    state: ClusteringPhase = "never"
-    stage: str = ""
-    done: int = 0
-    total: int = 0
-    faces: int = 0
-    joined: int = 0
-    moved: int = 0
-    made: int = 0
-    assigned: int = 0
-    seconds: float = 0.0
-    problem: str = ""
 
 
 class ClusteringService(BackgroundService):
@@ -73,7 +51,7 @@ class ClusteringService(BackgroundService):
         self._min_cluster_size = min_cluster_size
         self._on_event = on_event
         # All below is guarded by the lock of `condition`.
-        self._progress = ClusteringProgress()
+        self._progress = ClusteringState(state="never")
         self._call: CallHandle | None = None
         self._cancelled = False
 
@@ -92,7 +70,7 @@ class ClusteringService(BackgroundService):
                     self.start()
                 except OSError as error:
                     raise IndexdError(f"cannot start the clustering: {error.strerror}; try again") from error
-            self._progress, self._cancelled = ClusteringProgress("running", "reading vectors"), False
+            self._progress, self._cancelled = ClusteringState(state="running", stage="reading vectors"), False
             self.wake()
         return True
 
@@ -100,7 +78,7 @@ class ClusteringService(BackgroundService):
         """Whether faces were added or removed since the latest clustering."""
         return self._store.key_values.get(_LAST_KEY) != self._faces_fingerprint()
 
-    def progress(self) -> ClusteringProgress:
+    def progress(self) -> ClusteringState:
         with self.condition:
             return self._progress
 
@@ -112,7 +90,7 @@ class ClusteringService(BackgroundService):
         if call is not None:
             call.cancel()
 
-    def wait(self, timeout_seconds: float | None = None) -> ClusteringProgress:
+    def wait(self, timeout_seconds: float | None = None) -> ClusteringState:
         """Wait at most `timeout_seconds` for the end of the running clustering."""
         with self.condition:
             self.condition.wait_for(lambda: self._progress.state != "running", timeout_seconds)
@@ -132,34 +110,34 @@ class ClusteringService(BackgroundService):
         try:
             end = self._cluster()
         except CallCancelled:
-            end = ClusteringProgress("cancelled")
+            end = ClusteringState(state="cancelled")
         except (IndexdError, OSError) as error:
-            end = ClusteringProgress("failed", problem=str(error))
+            end = ClusteringState(state="failed", problem=str(error))
             log.error("clustering the faces failed: %s", error)
             self._on_event("clustering failed", str(error))
         except Exception as error:
-            end = ClusteringProgress("failed", problem=f"a bug: {error}")
+            end = ClusteringState(state="failed", problem=f"a bug: {error}")
             log.exception("clustering the faces failed because of a bug")
         finally:
             # The next clustering overwrites a file that cannot be removed.
             with contextlib.suppress(OSError):
                 self._vector_file.unlink(missing_ok=True)
-        self._end(replace(end, seconds=time.monotonic() - started))
+        self._end(end.model_copy(update={"seconds": time.monotonic() - started}))
 
     def finish(self) -> None:
         """Cancel a clustering that was requested just before `stop`."""
         if self.progress().state == "running":
-            self._end(ClusteringProgress("cancelled"))
+            self._end(ClusteringState(state="cancelled"))
 
-    def _end(self, progress: ClusteringProgress) -> None:
+    def _end(self, progress: ClusteringState) -> None:
         with self.condition:
             self._call, self._progress = None, progress
             self.condition.notify_all()
 
-    def _cluster(self) -> ClusteringProgress:
+    def _cluster(self) -> ClusteringState:
         revision = self._store.vectors.active_revision(FACE_LAYER)
         if revision is None:
-            return ClusteringProgress("done")
+            return ClusteringState(state="done")
         fingerprint = self._faces_fingerprint()
         ids: list[NDArray[np.int64]] = []
 
@@ -172,7 +150,7 @@ class ClusteringService(BackgroundService):
         self._vector_file.parent.mkdir(parents=True, exist_ok=True)
         count = write_vector_file(self._vector_file, parts())
         if not count:
-            return ClusteringProgress("done")
+            return ClusteringState(state="done")
         regions = np.concatenate(ids)
         call = self._workers().submit(
             ClusterFaces(str(self._vector_file), revision.dim, self._min_cluster_size),
@@ -193,8 +171,8 @@ class ClusteringService(BackgroundService):
         self._assigner.refresh()
         assigned = self._assigner.assign_new()
         self._on_event("clustering", f"{count} faces: {applied.moved} moved, {len(applied.created)} new characters")
-        return ClusteringProgress(
-            "done",
+        return ClusteringState(
+            state="done",
             faces=count,
             joined=applied.joined,
             moved=applied.moved,
@@ -210,7 +188,9 @@ class ClusteringService(BackgroundService):
         with self.condition:
             if self._cancelled and self._call is None:
                 raise CallCancelled("the clustering was cancelled")
-            self._progress = replace(self._progress, stage=progress.stage, done=progress.done, total=progress.total)
+            self._progress = self._progress.model_copy(
+                update={"stage": progress.stage, "done": progress.done, "total": progress.total}
+            )
 
 
 def _to_known_faces(known: FaceAssignments) -> KnownAssignments:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from indexd.api.context import OperationContext
 from indexd.api.operations.registry import operation
 from indexd_schemas.api.characters import (
@@ -75,4 +73,4 @@ def cluster(context: OperationContext, request: ClusterRequest) -> ClusteringSta
         clusterer.begin()
     elif request.action == "cancel":
         clusterer.cancel()
-    return ClusteringState(**dataclasses.asdict(clusterer.progress()))
+    return clusterer.progress()
