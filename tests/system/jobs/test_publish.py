@@ -18,7 +18,6 @@ from indexd.store.records import JobItemRow, JobRow
 from indexd.worker.calls import Render, Rendered
 from indexd.worker.fake_workers import fake_render
 from indexd_schemas.recipe import Recipe
-from indexd_schemas.recipe_part import ModelRef
 from tests.unit.jobs.conftest import JobSetup, OpenSetup
 
 JOB = b"kind: txt2img\nprompt: a fox\nsize: 64x64\nsteps: 4\nloras: [film-grain]\n"
@@ -55,8 +54,9 @@ def test_a_picture_is_told_by_its_recipe_and_its_place_in_the_ledger(setup: JobS
 def test_what_the_worker_fills_in_does_not_matter(setup: JobSetup, tmp_path: Path) -> None:
     setup.jobs.submit(JOB, "x.yaml")
     _, _, recipe, _ = _first(setup)
-    model = ModelRef(name="base", hash="0123456789")
-    filled = recipe.model_copy(update={"dtype": "float32", "schedule": "normal", "model": model})
+    assert recipe.model is not None and recipe.model.hash is None and recipe.dtype is None and recipe.family is None
+    model = recipe.model.model_copy(update={"hash": "0123456789"})
+    filled = recipe.model_copy(update={"dtype": "float32", "family": "sdxl", "model": model})
     path = tmp_path / "p.png"
     path.write_bytes(fake_render(Render(filled)).png)
     assert find_existing_output(path, recipe) is not None
