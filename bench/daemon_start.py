@@ -36,7 +36,7 @@ def main() -> None:
             [
                 sys.executable,
                 "-c",
-                f"from indexd.store.sqlite.store import Store; from pathlib import Path; Store.open(Path({str(config.read_config(home).paths.index)!r})).close()",
+                f"from indexd.store.sqlite.store import SqliteStore; from pathlib import Path; SqliteStore.open(Path({str(config.read_config(home).paths.index)!r})).close()",
             ]
         )
         daemon = DaemonProcess(home, homes.INSTALLED_ENVIRONMENT)

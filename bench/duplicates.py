@@ -16,7 +16,7 @@ from indexd.duplicates.similar_images import MAX_EXACT_IMAGES, similar_image_gro
 from indexd.fs.file_stamp import FileStamp
 from indexd.image_metadata.model import ImageFacts, ImageMetadata
 from indexd.store.records import HashedImages, ScannedFile
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 
 HASHES_FOR_ALL_PAIRS, HASHES, VECTOR_COUNT, DIM = 20_000, 100_000, 30_000, 1024
 COPY_EVERY = 20
@@ -67,9 +67,9 @@ def make_vectors(count: int, seed: int = 2) -> NDArray[np.float32]:
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
 
-def filled_store(folder: str, rows: NDArray[np.float32]) -> Store:
+def filled_store(folder: str, rows: NDArray[np.float32]) -> SqliteStore:
     """An index whose images have these vectors."""
-    store = Store.open(Path(folder) / "index.db")
+    store = SqliteStore.open(Path(folder) / "index.db")
     root = store.roots.ensure(b"/images", "images").id
     revision = store.vectors.activate("clip_h", "bench", DIM, "image")
     for start in range(0, len(rows), 2000):

@@ -25,7 +25,7 @@ from indexd.indexing.stages.index_stage import StageContext, ThumbnailTarget
 from indexd.models.detector import Detection
 from indexd.models.serve_faces import find_faces
 from indexd.models.token_windows import EmbeddingArray
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from indexd.worker.calls import CLIP_H, FACES, DetectorSpec, FacesSpec, FindFaces, ModelSpec, WorkerSettings
 
 DIM = 1024
@@ -99,7 +99,7 @@ def main() -> None:
         paths = _write_images(home / "images", options.images, options.size)
         decoding = report.per_second(len(paths), lambda: [open_image(path).size for path in paths])
         homes.index_files(home / "index.db", home / "images", paths)
-        store = Store.open(home / "index.db")
+        store = SqliteStore.open(home / "index.db")
         store.faces.set_enabled(on=True)
         spec = FacesSpec((DetectorSpec("none"),), batch_size=options.batch)
         session = InstantModelSession(WorkerSettings({CLIP_H: ModelSpec(CLIP_H, "")}, str(home), spec), options.faces)

@@ -22,7 +22,7 @@ from indexd.indexing.stages.index_stage import ThumbnailTarget
 from indexd.ingest import IngestPipeline
 from indexd.registry import IngestContext, file_kinds
 from indexd.store.records import IngestResult, ScannedFile
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from indexd.watch.root_context import RootContext
 from indexd.watch.service import scan_roots_once
 from indexd.worker.calls import ModelSpec, WorkerSettings
@@ -46,7 +46,7 @@ def main() -> None:
             "walk and stat": report.per_second(len(paths), lambda: [path.stat() for path in output.rglob("*.png")]),
             "read the bytes": report.per_second(len(paths), lambda: [path.read_bytes() for path in paths]),
         }
-        store = Store.open(home / "stages.db")
+        store = SqliteStore.open(home / "stages.db")
         root = store.roots.ensure(str(output).encode(), "images")
         handler = file_kinds.get("image")
         assert handler is not None
@@ -109,7 +109,7 @@ def _write_images(folder: Path, count: int, size: int) -> list[Path]:
 
 
 def _whole_rates(loaded: config.Config, count: int) -> tuple[float, float]:
-    store = Store.open(loaded.paths.index)
+    store = SqliteStore.open(loaded.paths.index)
     recorded = 0
     all_recorded = threading.Event()
 

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.support.report import print_result
+from indexd.store.protocols import IndexStore
 from indexd.store.records import ScannedFile
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from indexd.watch.scan.index_snapshot import IndexSnapshot
 from indexd.watch.scan.reconcile import TreeComparison
 from indexd.watch.watch_filter import WatchFilter
@@ -45,7 +46,7 @@ def bare_walk(root: bytes) -> int:
     return count
 
 
-def index_tree(store: Store, root: bytes) -> int:
+def index_tree(store: IndexStore, root: bytes) -> int:
     """Record every file of the tree as seen. Returns the id of the root."""
     root_id = store.roots.ensure(root, "images").id
     for batch in TreeComparison(root, IndexSnapshot(), WatchFilter()).iter_changes():
@@ -78,7 +79,7 @@ def main() -> None:
         tree.mkdir()
         make_tree(tree)
         root = os.fsencode(tree)
-        store = Store.open(Path(folder) / "index.db")
+        store = SqliteStore.open(Path(folder) / "index.db")
         files, root_id = store.files, index_tree(store, root)
         ours, bare, loading = [], [], []
         for _ in range(ROUNDS):

@@ -39,7 +39,8 @@ from indexd.process_lifecycle import SWITCH_INTERVAL_SECONDS
 from indexd.search.query.query_embedder import FakeQueryEmbedder
 from indexd.search.query.term_rules import TERM_RULES
 from indexd.search.search import Search
-from indexd.store.sqlite.store import Store
+from indexd.store.protocols import IndexStore
+from indexd.store.sqlite.store import SqliteStore
 from indexd.store.sqlite.vectors.code_tables import classify_fill_failure
 from indexd.vector_index.quantize import ROTATION_SEED, quantize
 from indexd.vector_index.vector_cache import VectorCache
@@ -76,7 +77,7 @@ def _measure(index: Path, images: int) -> None:
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     faiss.omp_set_num_threads(1)
     there = index.exists()
-    with Store.open(index) as store:
+    with SqliteStore.open(index) as store:
         if not there:
             built = synthetic_library.build(store, images, FUSED, ALL_LAYER_IMAGES)
             five = built.five_images / built.five_seconds
@@ -86,13 +87,13 @@ def _measure(index: Path, images: int) -> None:
     bytes_on_disk = sum(file.stat().st_size for file in index.parent.glob(index.name + "*"))
     print_result(f"file of {images} images, {len(FUSED)} layers", bytes_on_disk / 1e9, "GB")
     # Measure the daemon's part first, while the process is small: the float32 library takes ten times the memory.
-    with Store.open(index) as store:
+    with SqliteStore.open(index) as store:
         _whole_queries(store)
         _fulltext(store)
     library = np.empty((images, synthetic_library.DIMS[LAYER]), dtype=np.float32)
     _fill_library(library)
     print_result("mean cosine of two images", mean_cosine(library[:20_000]), "")
-    with Store.open(index) as store:
+    with SqliteStore.open(index) as store:
         _single_layer(store, library)
         _filtered(store, library)
         del library
@@ -108,7 +109,7 @@ def _fill_library(library: QueryVectors) -> None:
         part[:] = cone.rows(start // step, len(part))
 
 
-def _single_layer(store: Store, library: QueryVectors) -> None:
+def _single_layer(store: IndexStore, library: QueryVectors) -> None:
     cone = SyntheticLayer(library.shape[1])
     image_queries, text_queries = cone.image_queries(QUERIES), cone.text_queries(QUERIES)
     truth, brute = _numpy_nearest(library, image_queries[:SLOW_QUERIES])
@@ -133,7 +134,7 @@ def _single_layer(store: Store, library: QueryVectors) -> None:
             print_result("  recall@20", _recall(found, exact[name]), "", bar=">= 0.99" if bar else "")
 
 
-def _sqlite_vec_scan(store: Store) -> Callable[[QueryVectors], list[Any]]:
+def _sqlite_vec_scan(store: IndexStore) -> Callable[[QueryVectors], list[Any]]:
     """The K nearest codes found by sqlite-vec's `MATCH`."""
     in_use = store.vectors.active_codes(LAYER)
     assert in_use is not None
@@ -145,7 +146,7 @@ def _sqlite_vec_scan(store: Store) -> Callable[[QueryVectors], list[Any]]:
     return lambda one: connection.execute(query, (quantize(one[None, :], None, ROTATION_SEED).tobytes(),)).fetchall()
 
 
-def _filtered(store: Store, library: QueryVectors) -> None:
+def _filtered(store: IndexStore, library: QueryVectors) -> None:
     """Check that filters of every selectivity lose no hits."""
     queries = SyntheticLayer(library.shape[1]).image_queries(QUERIES)
     with _vector_cache(store):
@@ -161,7 +162,7 @@ def _filtered(store: Store, library: QueryVectors) -> None:
             print_result("  recall@20", _recall(found, exact), "", bar=">= 0.99")
 
 
-def _whole_queries(store: Store) -> None:
+def _whole_queries(store: IndexStore) -> None:
     """Complete queries as in the daemon: filters, candidates, calibration, fusion, rows."""
     ids = np.random.default_rng(3).integers(1, store.images.count(), QUERIES).tolist()
     with _vector_cache(store):
@@ -202,14 +203,14 @@ def _embedder() -> FakeQueryEmbedder:
     return FakeQueryEmbedder(lambda call: Embedded(known[call.role], "bench"))
 
 
-def _fulltext(store: Store) -> None:
+def _fulltext(store: IndexStore) -> None:
     for words in ("w12000", "w900", "w100", "w30", "w1", "w20 w60", '"w2 w3"', "w123*"):
         hits = len(store.fulltext.match(words, 1_000_000))
         seconds, _ = _time_calls(lambda one: store.fulltext.match(one, 1000), [words] * SLOW_QUERIES)
         _print_percentiles(f"full text {words}, {hits} hits", seconds, bar="p95 <= 50 ms")
 
 
-def _queries_while_importing(store: Store, images: int) -> None:
+def _queries_while_importing(store: SqliteStore, images: int) -> None:
     """The same queries while idle, and beside a thread that inserts images with vectors at full speed."""
     queries = SyntheticLayer(synthetic_library.DIMS[LAYER]).image_queries(QUERIES)
     root = store.roots.ensure(b"/pictures", "images").id
@@ -255,7 +256,7 @@ def _queries_while_importing(store: Store, images: int) -> None:
 
 
 @contextlib.contextmanager
-def _vector_cache(store: Store) -> Iterator[VectorCache]:
+def _vector_cache(store: IndexStore) -> Iterator[VectorCache]:
     """The codes of FUSED in memory."""
     cache = VectorCache(store.vectors, FUSED, classify_fill_failure, _print_failure)
     cache.start()

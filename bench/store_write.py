@@ -26,7 +26,7 @@ from indexd.fs.file_stamp import FileStamp
 from indexd.image_metadata.model import ImageFacts, ImageMetadata, MetadataLora, RawChunk
 from indexd.store.records import ScannedFile, StageInput
 from indexd.store.sqlite.database import PAGE_BYTES
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 
 IMAGES = 4096
 BATCH = 256
@@ -73,7 +73,7 @@ def make_vectors(count: int, dim: int) -> NDArray[np.float32]:
 
 def measure_store(folder: Path, count: int) -> tuple[float, float]:
     """Seconds for the records and for the vectors."""
-    with Store.open(folder / "ours.db") as store:
+    with SqliteStore.open(folder / "ours.db") as store:
         root = store.roots.ensure(b"/images", "images")
         revisions = {name: store.vectors.activate(name, "bench", dim, of) for name, (dim, of) in LAYERS.items()}
         images = scanned_files(count, root.id)

@@ -42,7 +42,7 @@ from indexd.store.protocols import IndexStore
 from indexd.store.records import IngestResult, RootRow
 from indexd.store.sqlite.recovery.recover import RecoveryReport, describe_missing_index, recover_index
 from indexd.store.sqlite.recovery.rescue import place_rescued_index
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from indexd.store.sqlite.vectors.code_tables import classify_fill_failure
 from indexd.vector_index.vector_cache import VectorCache
 from indexd.watch.root_context import RootContext
@@ -160,7 +160,7 @@ class Daemon:
         render_stages()
         missing = describe_missing_index(paths.index, paths.backups)
         recovered = recover_damaged_index(config)
-        self.store = Store.open(paths.index)
+        self.store = SqliteStore.open(paths.index)
         self._started.callback(self._close_store)
         self.store.guard_files()
         self.roots = watched_roots(config, self.store)

@@ -19,7 +19,7 @@ from indexd.fs.file_stamp import FileStamp
 from indexd.image_metadata.model import ImageFacts, ImageMetadata
 from indexd.images.perceptual_hash import HASH_VERSION
 from indexd.store.records import ScannedFile
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 
 FILES_PER_FOLDER = 500
 BATCH = 1000
@@ -85,7 +85,7 @@ def tiny_png(number: int) -> bytes:
 
 def index_files(index: Path, root: Path, paths: list[Path], purpose: str = "images") -> None:
     """Record files as already read and without index tasks: a completely indexed library."""
-    store = Store.open(index)
+    store = SqliteStore.open(index)
     # Set before the images are recorded: the daemon would recompute the thumbnails of a library with an unknown hash version.
     store.perceptual_hashes.activate(HASH_VERSION, "thumbnail")
     root_id = store.roots.ensure(os.fsencode(root), purpose).id

@@ -17,8 +17,8 @@ from bench.support.synthetic_vectors import SyntheticLayer
 from indexd.fs.file_stamp import FileStamp
 from indexd.image_metadata.model import ImageFacts, ImageMetadata, MetadataLora, RawChunk
 from indexd.indexing.stages import LAYERS
+from indexd.store.protocols import IndexStore
 from indexd.store.records import Filter, ScannedFile
-from indexd.store.sqlite.store import Store
 
 BATCH = 500
 FILES_PER_FOLDER = 400
@@ -44,7 +44,7 @@ class BuildTimes:
     five_images: int
 
 
-def build(store: Store, images: int, layers: tuple[str, ...], five: int) -> BuildTimes:
+def build(store: IndexStore, images: int, layers: tuple[str, ...], five: int) -> BuildTimes:
     """Fill an empty index with `images` images with vectors in `layers`; the first `five` have all five layers."""
     root = store.roots.ensure(b"/pictures", "images")
     revisions = {name: store.vectors.activate(name, "bench", dim, LAYERS[name].needs) for name, dim in DIMS.items()}

@@ -56,18 +56,18 @@ def connect(config: Config, *, need_daemon: bool = False, write: bool = False) -
 
 def _open_read_only(config: Config) -> Operations:
     from indexd.api.local import LocalOperations
-    from indexd.store.sqlite.store import Store
+    from indexd.store.sqlite.store import SqliteStore
 
-    store = Store.open(config.paths.index, read_only=True)
+    store = SqliteStore.open(config.paths.index, read_only=True)
     return LocalOperations(config, store, on_close=store.close)
 
 
 def _open_writable(config: Config) -> Operations:
     from indexd.api.local import LocalOperations
-    from indexd.store.sqlite.store import Store
+    from indexd.store.sqlite.store import SqliteStore
 
     with ExitStack() as held:
         held.enter_context(instance_lock(config, wait_seconds=LOCK_WAIT_SECONDS, refusal=LOCK_HELD_MESSAGE))
-        store = Store.open(config.paths.index)
+        store = SqliteStore.open(config.paths.index)
         held.callback(store.close)
         return LocalOperations(config, store, on_close=held.pop_all().close)

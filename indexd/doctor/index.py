@@ -10,7 +10,7 @@ from indexd.doctor.finding import DoctorFinding, failed, ok, warning
 from indexd.errors import IndexdError
 from indexd.store.sqlite.recovery.backup_retention import is_backup_overdue, list_backups
 from indexd.store.sqlite.recovery.index_check import check_index
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from indexd_schemas.api.output import DoctorCheck
 
 LATE_BACKUP_SECONDS = 3 * 86400.0
@@ -23,7 +23,7 @@ def check_index_health(config: Config) -> Iterator[DoctorFinding]:
         yield ok("index", f"{path} will be created at the first start")
         return
     try:
-        store = Store.open(path, read_only=True)
+        store = SqliteStore.open(path, read_only=True)
     except IndexdError as error:
         yield failed("index", str(error), "see the text, `indexd check` and `indexd backup --list`")
         return

@@ -8,8 +8,9 @@ from pathlib import Path
 from blake3 import blake3
 
 from indexd.config import read_config
+from indexd.store.protocols import IndexStore
 from indexd.store.sqlite.recovery.index_check import check_index
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from tests.faults.instant import POISON
 
 
@@ -21,7 +22,7 @@ def disagreements(home: Path, pictures: Path | None = None) -> list[str]:
         for found in check_index(config.paths.index, full=True)
         if found.state == "failed"
     ]
-    with Store.open(config.paths.index) as store:
+    with SqliteStore.open(config.paths.index) as store:
         wrong += [
             *_ledger(store),
             *_inbox(home, store),
@@ -31,7 +32,7 @@ def disagreements(home: Path, pictures: Path | None = None) -> list[str]:
     return wrong + [f"{path} was left lying" for path in strays]
 
 
-def _ledger(store: Store) -> list[str]:
+def _ledger(store: IndexStore) -> list[str]:
     """Every job came to its end; every picture that was published is there, with its bytes, once."""
     wrong, published = [], set()
     for job in store.jobs.list(limit=1_000_000):
@@ -52,7 +53,7 @@ def _ledger(store: Store) -> list[str]:
     return wrong
 
 
-def _inbox(home: Path, store: Store) -> list[str]:
+def _inbox(home: Path, store: IndexStore) -> list[str]:
     inbox = home / "inbox"
     wrong = [f"{path} was not taken" for path in inbox.glob("*.yaml")]
     wrong += [
@@ -65,7 +66,7 @@ def _inbox(home: Path, store: Store) -> list[str]:
     return wrong
 
 
-def _files(store: Store, folders: tuple[Path, ...]) -> list[str]:
+def _files(store: IndexStore, folders: tuple[Path, ...]) -> list[str]:
     """The index knows as present what is there, no more and no less, and each file by its content."""
     wrong = []
     roots = {os.fsdecode(root.path): root.id for root in store.roots.all()}

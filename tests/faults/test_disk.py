@@ -16,7 +16,7 @@ from indexd.config import read_config
 from indexd.demo.daemon_process import is_settled
 from indexd.errors import IndexdError, StorageFull
 from indexd.store.sqlite.migrate import Migration, migrations, open_database
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from indexd_schemas.api.requests import JobListRequest, JobSelector
 from tests.faults import disks
 from tests.faults.conftest import WAIT_SECONDS, Launch
@@ -88,16 +88,16 @@ def index(tmp_path: Path) -> Iterator[Path]:
 def test_no_room_to_make_an_index_or_to_change_its_form(index: Path, fill: Fill) -> None:
     filler = fill(index.parent)
     with pytest.raises(StorageFull):
-        Store.open(index)
+        SqliteStore.open(index)
     empty(filler)
-    with Store.open(index) as store:
+    with SqliteStore.open(index) as store:
         store.key_values.set("a", "b")
     filler = fill(index.parent)
     steps = [*migrations(), Migration(2, "CREATE TABLE later (x)")]
     with pytest.raises(StorageFull):
         open_database(index, steps=steps)
     empty(filler)
-    with Store.open(index) as store:
+    with SqliteStore.open(index) as store:
         assert store.key_values.get("a") == "b"
     open_database(index, steps=steps).close()
 
@@ -115,13 +115,13 @@ def test_an_output_folder_that_became_read_only_pauses_the_queue(home: Path, lau
 
 
 def test_an_index_on_a_read_only_disk_is_one_sentence(index: Path) -> None:
-    Store.open(index).close()
+    SqliteStore.open(index).close()
     disks.remount(index.parent, "ro")
     with pytest.raises(IndexdError) as told:
-        Store.open(index)
+        SqliteStore.open(index)
     assert str(index.parent) in str(told.value)
     disks.remount(index.parent, "rw")
-    Store.open(index).close()
+    SqliteStore.open(index).close()
 
 
 def test_a_picture_whose_sectors_fail_is_read_when_they_do_not(home: Path, launch: Launch) -> None:
@@ -179,7 +179,7 @@ def test_after_a_power_cut_everything_acknowledged_is_there(place: Path, launch:
         )
         # Every picture that the ledger calls done is there with its bytes, every job was made to its end.
         agree(daemon)
-        with Store.open(home / "index.db") as store:
+        with SqliteStore.open(home / "index.db") as store:
             assert accepted <= {one.name for one in store.jobs.list()}
             assert (row := store.images.get_by_hash(rated)) is not None
             assert row.rating == 5

@@ -14,7 +14,7 @@ import pytest
 from indexd.demo.daemon_process import DaemonProcess
 from indexd.indexing.role_backoff import RoleBackoff
 from indexd.jobs.queue.retry import RETRY_SECONDS
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from tests.faults.conftest import START_SECONDS, Launch
 from tests.faults.doing import agree, job, pictures, rate, until_idle
 from tests.faults.shim import Shim
@@ -77,7 +77,7 @@ def test_the_clock_jumps_while_everything_runs(home: Path, launch: Launch, jump:
 
 
 def test_what_waits_for_its_next_attempt_is_not_forgotten_when_the_clock_is_set_back(home: Path) -> None:
-    with Store.open(home / "index.db") as store:
+    with SqliteStore.open(home / "index.db") as store:
         now = 1_000_000.0
         library = Library(store, store.roots.ensure(b"/pictures", "images"))
         image_id = library.add("a.png", stages=("clip_h",))

@@ -20,7 +20,8 @@ from indexd.errors import OutOfMemory, WorkerDied
 from indexd.indexing.batch_failures import MAX_ATTEMPTS, RETRY_SECONDS
 from indexd.indexing.dispatcher import IndexDispatcher
 from indexd.indexing.stages.index_stage import ThumbnailTarget
-from indexd.store.sqlite.store import Store
+from indexd.store.protocols import IndexStore
+from indexd.store.sqlite.store import SqliteStore
 from indexd.worker import result_validation
 from indexd.worker.calls import (
     AnyCall,
@@ -169,8 +170,8 @@ def test_what_an_answer_must_look_like(call: AnyCall, result: Any, word: str | N
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "index.db") as opened:
+def store(tmp_path: Path) -> Iterator[IndexStore]:
+    with SqliteStore.open(tmp_path / "index.db") as opened:
         yield opened
 
 
@@ -187,7 +188,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def dispatch(store: Store, tmp_path: Path, clock: Clock) -> Callable[[FakeWorkers], None]:
+def dispatch(store: IndexStore, tmp_path: Path, clock: Clock) -> Callable[[FakeWorkers], None]:
     """Drives the layers of prompts until everything that can be done now is done."""
     (tmp_path / "model").write_bytes(b"weights")
     settings = WorkerSettings({"bge": ModelSpec("bge", str(tmp_path / "model"), batch_size=4)}, str(tmp_path))
@@ -206,7 +207,7 @@ def dispatch(store: Store, tmp_path: Path, clock: Clock) -> Callable[[FakeWorker
     return drive
 
 
-def _prompts(store: Store, *prompts: str) -> list[int]:
+def _prompts(store: IndexStore, *prompts: str) -> list[int]:
     library = Library(store, store.roots.ensure(b"/pictures", "images"))
     batch = [library.sighting(f"{prompt}.png", prompt=prompt, stages=("bge_prompt",)) for prompt in prompts]
     return [recorded.image_id or 0 for recorded in store.images.ingest(batch, 1.0)]
@@ -232,7 +233,7 @@ def _spoils(how: Callable[[Embedded], Embedded]) -> Callable[[AnyCall, Any], Any
     ids=["narrower and too short", "no numbers", "one too few", "wider than the others of this model"],
 )
 def test_wrong_vectors_are_counted_and_set_aside_and_the_rest_goes_on(
-    store: Store, dispatch: Callable[[FakeWorkers], None], how: Callable[[Embedded], Embedded]
+    store: IndexStore, dispatch: Callable[[FakeWorkers], None], how: Callable[[Embedded], Embedded]
 ) -> None:
     workers = FakeWorkers()
     (first,) = _prompts(store, "the first, whose model says how wide vectors are")
@@ -248,7 +249,7 @@ def test_wrong_vectors_are_counted_and_set_aside_and_the_rest_goes_on(
 
 
 def test_what_kills_the_worker_every_time_is_set_aside_and_the_rest_goes_on(
-    store: Store, dispatch: Callable[[FakeWorkers], None]
+    store: IndexStore, dispatch: Callable[[FakeWorkers], None]
 ) -> None:
     workers = FakeWorkers()
     ids = _prompts(store, "one", "two", "poison", "three", "four", "five")

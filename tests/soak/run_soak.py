@@ -34,7 +34,7 @@ from indexd.config import read_config
 from indexd.demo.daemon_process import DaemonProcess, is_settled
 from indexd.errors import IndexdError
 from indexd.search.query.image_target import ImageTarget, format_target
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from indexd_schemas.api.characters import ClusterRequest
 from indexd_schemas.api.requests import JobListRequest, JobSelector, RateRequest, ScanRequest
 from tests.faults.agreement import disagreements
@@ -418,7 +418,7 @@ class Soak:
         report = self.report
         report.failed_calls = self.shim.injected
         report.losses += disagreements(self.home)
-        with Store.open(read_config(self.home).paths.index) as store:
+        with SqliteStore.open(read_config(self.home).paths.index) as store:
             for content, value in self._ratings.items():
                 image = store.images.get_by_hash(content)
                 if image is None or image.rating != value:

@@ -15,7 +15,7 @@ from PIL import Image
 from indexd.fs.file_stamp import FileStamp
 from indexd.image_metadata.model import ImageFacts, ImageMetadata, MetadataLora, RawChunk
 from indexd.store.records import ScannedFile
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 
 DIM = 16
 SUBJECTS = ("cat", "dog", "house", "sea")
@@ -38,7 +38,7 @@ def subject_vector(subject: str) -> SampleVector:
 class SampleLibrary:
     """The index and what was put into it."""
 
-    store: Store
+    store: SqliteStore
     root: Path
     root_id: int
     ids: dict[str, int] = field(default_factory=dict)
@@ -76,7 +76,7 @@ class SampleLibrary:
         return str(self.root / name)
 
 
-def make_library(store: Store, root: Path, images_per_subject: int = 5) -> SampleLibrary:
+def make_library(store: SqliteStore, root: Path, images_per_subject: int = 5) -> SampleLibrary:
     """`each` pictures a subject: prompted with it, looking like it, with models, LoRAs, seeds, steps that differ."""
     root.mkdir(parents=True, exist_ok=True)
     library = SampleLibrary(store, root, store.roots.ensure(os.fsencode(root), "images").id)

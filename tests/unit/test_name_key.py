@@ -12,7 +12,7 @@ from indexd.model_files import ModelCatalogue
 from indexd.name_key import existing_spelling, name_key
 from indexd.prompts.word_matching import MatchedName, NameMatcher, prepend_missing_triggers
 from indexd.store.records import Filter
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from indexd_schemas.recipe_part import FileKind
 from tests.unit.store.sample_rows import Library
 
@@ -76,7 +76,7 @@ def test_a_trigger_word_that_is_there_is_not_added(stored: str, asked: str) -> N
 
 @pytest.mark.parametrize(("stored", "asked"), FORMS)
 def test_filters_find_models_and_paths(tmp_path: Path, stored: str, asked: str) -> None:
-    with Store.open(tmp_path / "index.db") as store:
+    with SqliteStore.open(tmp_path / "index.db") as store:
         library = Library(store, store.roots.ensure(b"/library", "images"))
         image = library.add(
             f"{spelled(stored, 'Été')}/{spelled(stored, 'forêt')}.png", model_name=spelled(stored, "modèle")

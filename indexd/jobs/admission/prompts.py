@@ -22,11 +22,9 @@ from indexd.jobs.parsing.yaml_guard import FieldPath
 from indexd.model_files import EMBEDDING_PICKLE_SUFFIXES, ModelCatalogue, ModelFile, UnknownModel
 from indexd.prompts.composition import split_at_and
 from indexd.prompts.emphasis import largest_weight
-from indexd.prompts.lora_tags import LoraTag, LoraTagError, extract_lora_tags, find_lora_tag
+from indexd.prompts.lora_tags import LoraTagError, extract_lora_tags, find_lora_tag
 from indexd.prompts.word_matching import NameMatcher, prepend_missing_triggers
-from indexd_schemas import lora_blocks
-from indexd_schemas.jobs.job import Job
-from indexd_schemas.limits import MAX_WEIGHT
+from indexd_schemas.jobs.job import Job, JobLora
 from indexd_schemas.recipe import EmbeddingRef, LoraRef
 from indexd_schemas.settings import LoraRuleSettings
 from indexd_schemas.validation_messages import quote_value
@@ -77,42 +75,32 @@ class PromptResolver:
         }
         return ResolvedPrompt(prompt, tuple(use.lora for use in uses), tuple(embeddings.values()))
 
-    def _resolve_loras(self, job: Job, tags: list[LoraTag]) -> list[ResolvedLora]:
+    def _resolve_loras(self, job: Job, tags: list[JobLora]) -> list[ResolvedLora]:
         uses: list[ResolvedLora] = []
-        for index, one in enumerate(job.loras):
-            weight = one.weight if "weight" in one.model_fields_set else None
-            lora = LoraTag(one.name, weight, one.text_weight)
-            uses.append(self._resolve_lora(lora, one.blocks, ("loras", index), f"loras[{index}]", uses))
+        for index, lora in enumerate(job.loras):
+            uses.append(self._resolve_lora(lora, ("loras", index), uses))
         for tag in tags:
-            uses.append(self._resolve_lora(tag, _parse_tag_blocks(tag), ("prompt",), "prompt", uses))
+            uses.append(self._resolve_lora(tag, ("prompt",), uses))
         return uses
 
-    def _resolve_lora(
-        self,
-        tag: LoraTag,
-        blocks: dict[str, float] | None,
-        place: FieldPath,
-        where: str,
-        before: list[ResolvedLora],
-    ) -> ResolvedLora:
+    def _resolve_lora(self, lora: JobLora, place: FieldPath, before: list[ResolvedLora]) -> ResolvedLora:
+        where = format_path(place)
         try:
-            name = self._catalogue.find("lora", tag.name).name
+            name = self._catalogue.find("lora", lora.name).name
             entry = self._registry.find(name)
         except UnknownModel as error:
-            raise FieldError(place, f"{where}: {error}{did_you_mean(tag.name, error)}") from None
+            raise FieldError(place, f"{where}: {error}{did_you_mean(lora.name, error)}") from None
         except SettingsError as error:
             raise FieldError(place, f"{where}: {error}") from None
         same = next((use for use in before if use.lora.name == name), None)
         if same is not None:
             both = "is named twice" if same.path[0] == place[0] else "is also named under `loras`"
             raise FieldError(place, f"{where}: {quote_value(name)} {both}; keep one")
-        default = 1.0 if entry is None or entry.weight is None else entry.weight
-        weight = default if tag.weight is None else tag.weight
-        for value in (weight, tag.text_weight or 0.0):
-            if abs(value) > MAX_WEIGHT:
-                text = f"the weight of {quote_value(name)} must lie between -10 and 10 (got {value:g})"
-                raise FieldError(place, f"{where}: {text}")
-        return ResolvedLora(LoraRef(name=name, weight=weight, text_weight=tag.text_weight, blocks=blocks), entry, place)
+        weight = lora.weight
+        if "weight" not in lora.model_fields_set and entry is not None and entry.weight is not None:
+            weight = entry.weight
+        resolved = LoraRef(name=name, weight=weight, text_weight=lora.text_weight, blocks=lora.blocks)
+        return ResolvedLora(resolved, entry, place)
 
     def _find_embeddings(self, place: FieldPath, text: str) -> Iterator[EmbeddingRef]:
         files = _by_short_name(self._catalogue.embeddings.list_files())
@@ -138,7 +126,7 @@ class PromptResolver:
             yield EmbeddingRef(name=file.name, hash=digest[:EMBEDDING_HASH_DIGITS])
 
 
-def _split_lora_tags(job: Job) -> tuple[str, list[LoraTag]]:
+def _split_lora_tags(job: Job) -> tuple[str, list[JobLora]]:
     elsewhere = "a LoRA works on the whole image; write it into `prompt`"
     unread: list[tuple[FieldPath, str, str]] = [(("negative_prompt",), job.negative_prompt, elsewhere)]
     unread += [(place, text, elsewhere) for place, text in stage_prompts(job)]
@@ -153,13 +141,6 @@ def _split_lora_tags(job: Job) -> tuple[str, list[LoraTag]]:
         return extract_lora_tags(job.prompt)
     except LoraTagError as error:
         raise FieldError(("prompt",), f"prompt: {error}") from None
-
-
-def _parse_tag_blocks(tag: LoraTag) -> dict[str, float] | None:
-    try:
-        return None if tag.blocks is None else lora_blocks.blocks_from_text(tag.blocks)
-    except ValueError as error:
-        raise FieldError(("prompt",), f"prompt: <lora:{tag.name}:…>: {error}") from None
 
 
 def _check_weights(place: FieldPath, text: str, parts: int) -> None:

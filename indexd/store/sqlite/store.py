@@ -37,7 +37,7 @@ from indexd.store.sqlite.vectors.rows import BulkReader
 from indexd.store.sqlite.vectors.vectors import Vectors
 
 
-class Store:
+class SqliteStore:
     """An open index. Every method of every family may be called from any thread, and is one transaction.
 
     Errors are StoreError (StorageFull when the disk is full: nothing of that transaction was kept, and the same store
@@ -73,7 +73,7 @@ class Store:
     @classmethod
     def open(
         cls, path: Path, *, read_only: bool = False, clock: Callable[[], float] = time.time, vfs: str | None = None
-    ) -> Store:
+    ) -> SqliteStore:
         """Open the index at `path`, making or migrating it first (not when `read_only`).
 
         Raises StoreError with a sentence when the file is newer than this program, is no index, lies on a network file
@@ -121,7 +121,7 @@ class Store:
         """Close every connection; the index is one file again afterwards. Harmless when called twice."""
         self._database.close()
 
-    def __enter__(self) -> Store:
+    def __enter__(self) -> SqliteStore:
         return self
 
     def __exit__(

@@ -16,7 +16,7 @@ from indexd.config import read_config
 from indexd.jobs.service import JobService
 from indexd.render_stages import stage as stages
 from indexd.render_stages.stage import ImageStage, StagePlanner, StageSize, render_stage
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from indexd_schemas.jobs.job_part import JobPart
 from indexd_schemas.recipe import Recipe
 from indexd_schemas.recipe_part import StageRecipe, StageRecipes
@@ -73,7 +73,7 @@ def planned(tmp_path: Path, text: str) -> Recipe:
         f'[models.generator]\npath = "{checkpoint}"\n[generate]\nmax_megapixels = 1.0\n', "utf-8"
     )
     config = read_config(tmp_path)
-    with Store.open(config.paths.index) as store:
+    with SqliteStore.open(config.paths.index) as store:
         job = JobService(store, config).submit(text.encode(), "x.yaml")
         return Recipe.model_validate(store.jobs.items(job.id)[0].settings["recipe"])
 

@@ -20,7 +20,7 @@ from indexd.search.query.query_embedder import FakeQueryEmbedder
 from indexd.search.ranking.cutoff import DEFAULT_CUTOFF
 from indexd.search.search import Search
 from indexd.store.records import ScannedFile
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from indexd.worker.calls import Embedded, EmbedImages, EmbedText
 from indexd_schemas.api.library_reports import DEFAULT_MIN_SIMILARITY
 from indexd_schemas.api.requests import SearchRequest, SearchTerm
@@ -109,7 +109,7 @@ def library(judge: ClipJudge, tmp_path_factory: pytest.TempPathFactory) -> Itera
     pool = [scene for scene in scenes(SEED, SCENES, "all") if not scene.flaw]
     there = [one for one in pool if not things(one) & ABSENT_THINGS and not people(one) & ABSENT_PEOPLE]
     vectors = judge.embed_images([draw(scene) for scene in there])
-    with Store.open(tmp_path_factory.mktemp("asked") / "index.db") as store:
+    with SqliteStore.open(tmp_path_factory.mktemp("asked") / "index.db") as store:
         root = store.roots.ensure(os.fsencode(tmp_path_factory.mktemp("pictures")), "images").id
         sightings = [
             ScannedFile(

@@ -14,7 +14,7 @@ from indexd.characters.evaluation.clustering_metrics import adjusted_rand_index,
 from indexd.characters.face_assigner import FaceAssigner
 from indexd.characters.operations import suggest_corrections
 from indexd.errors import IndexdError
-from indexd.store.sqlite.store import Store
+from indexd.store.protocols import IndexStore
 from indexd.worker.calls import CallProgress, ClusterFaces, WorkerSettings
 from indexd.worker.local_workers import LocalWorkers
 from indexd_schemas.api.characters import Suggestions
@@ -55,7 +55,7 @@ def test_faces_become_characters_and_new_ones_are_given_to_them_at_once(
 
 
 def test_a_start_without_handles_costs_new_faces_only_the_time_until_there_are_some(
-    store: Store, grown: Grown, clusterer: ClusteringService, monkeypatch: pytest.MonkeyPatch
+    store: IndexStore, grown: Grown, clusterer: ClusteringService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grown.add(faces(400))
     cluster(clusterer)
@@ -90,7 +90,7 @@ def test_a_clustering_that_gets_no_thread_is_not_under_way_for_ever(
 
 
 def test_stop_cancels_the_clustering_that_runs_and_refuses_the_next(
-    store: Store, grown: Grown, clusterer: ClusteringService, workers: HereWorkers
+    store: IndexStore, grown: Grown, clusterer: ClusteringService, workers: HereWorkers
 ) -> None:
     grown.add(faces(20))
     submit = workers.submit
@@ -109,7 +109,7 @@ def test_stop_cancels_the_clustering_that_runs_and_refuses_the_next(
 
 
 def test_corrections_survive_a_clustering_and_ids_stay(
-    store: Store, grown: Grown, keeper: FaceAssigner, clusterer: ClusteringService
+    store: IndexStore, grown: Grown, keeper: FaceAssigner, clusterer: ClusteringService
 ) -> None:
     grown.add(faces(400))
     cluster(clusterer)
@@ -138,7 +138,7 @@ def test_corrections_survive_a_clustering_and_ids_stay(
 
 
 def test_a_cancelled_or_failed_clustering_changes_nothing(
-    store: Store, grown: Grown, clusterer: ClusteringService, workers: HereWorkers, tmp_path: Path
+    store: IndexStore, grown: Grown, clusterer: ClusteringService, workers: HereWorkers, tmp_path: Path
 ) -> None:
     grown.add(faces(200))
     workers.cancel_at = "finding neighbours"
@@ -159,7 +159,7 @@ def test_a_cancelled_or_failed_clustering_changes_nothing(
 
 
 def test_what_may_be_wrong_is_suggested_until_a_person_has_said_that_it_is_right(
-    store: Store, grown: Grown, clusterer: ClusteringService
+    store: IndexStore, grown: Grown, clusterer: ClusteringService
 ) -> None:
     grown.add(faces(400))
     cluster(clusterer)
@@ -190,7 +190,7 @@ def test_nothing_to_cluster_is_no_error(clusterer: ClusteringService) -> None:
 
 
 def test_the_worker_clusters_in_a_process_without_torch(
-    grown: Grown, keeper: FaceAssigner, store: Store, tmp_path: Path
+    grown: Grown, keeper: FaceAssigner, store: IndexStore, tmp_path: Path
 ) -> None:
     import psutil
 
@@ -226,7 +226,7 @@ def test_the_worker_clusters_in_a_process_without_torch(
 
 
 def test_a_clustering_is_cancelled_in_the_middle_of_its_work(
-    grown: Grown, keeper: FaceAssigner, store: Store, tmp_path: Path
+    grown: Grown, keeper: FaceAssigner, store: IndexStore, tmp_path: Path
 ) -> None:
     workers = LocalWorkers(WorkerSettings({}, str(tmp_path)))
     stages: list[str] = []

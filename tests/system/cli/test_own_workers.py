@@ -11,7 +11,7 @@ import pytest
 from indexd.config import read_config
 from indexd.demo.settings_toml import model_tables
 from indexd.model_roles import worker_settings
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from indexd.worker.calls import EmbedImages
 from indexd.worker.local_workers import LocalWorkers
 from tests.support.sample_library import SampleLibrary
@@ -31,7 +31,7 @@ def embedded(home: Path, library: SampleLibrary, tiny_models: TinyModels) -> Sam
         made = workers.submit(EmbedImages("clip_h", paths)).result(300)
     finally:
         workers.stop(5)
-    with Store.open(config.paths.index) as store:
+    with SqliteStore.open(config.paths.index) as store:
         revision = store.vectors.activate("clip_h", made.identity, made.vectors.shape[1], "image")
         store.vectors.put("clip_h", revision, list(library.ids.values()), made.vectors)
     return library

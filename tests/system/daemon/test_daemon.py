@@ -12,7 +12,8 @@ from indexd.config import read_config
 from indexd.daemon import Daemon, watched_roots
 from indexd.errors import SettingsError, StorageFull, StoreError
 from indexd.instance_lock import instance_lock
-from indexd.store.sqlite.store import Store
+from indexd.store.protocols import IndexStore
+from indexd.store.sqlite.store import SqliteStore
 
 
 @pytest.fixture
@@ -23,12 +24,12 @@ def disk(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "index.db") as store:
+def store(tmp_path: Path) -> Iterator[IndexStore]:
+    with SqliteStore.open(tmp_path / "index.db") as store:
         yield store
 
 
-def test_our_own_folders_are_made_the_first_time(tmp_path: Path, store: Store) -> None:
+def test_our_own_folders_are_made_the_first_time(tmp_path: Path, store: IndexStore) -> None:
     config = read_config(tmp_path / "home", {"paths": {"output": str(tmp_path / "new" / "output")}})
     watched_roots(config, store)
     assert (tmp_path / "new" / "output").is_dir()
@@ -36,7 +37,7 @@ def test_our_own_folders_are_made_the_first_time(tmp_path: Path, store: Store) -
 
 
 def test_an_output_folder_whose_disk_is_gone_is_not_made_again_in_its_place(
-    tmp_path: Path, disk: Path, store: Store
+    tmp_path: Path, disk: Path, store: IndexStore
 ) -> None:
     config = read_config(tmp_path / "home", {"paths": {"output": str(disk / "pictures" / "output")}})
     output = next(root for root in watched_roots(config, store) if root.path == bytes(config.paths.output))
@@ -46,7 +47,7 @@ def test_an_output_folder_whose_disk_is_gone_is_not_made_again_in_its_place(
     assert list(disk.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path, store: Store) -> None:
+def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path, store: IndexStore) -> None:
     (tmp_path / "file").touch()
     config = read_config(tmp_path / "home", {"paths": {"inbox": str(tmp_path / "file" / "inbox")}})
     with pytest.raises(SettingsError, match=r"inbox cannot be made: .*correct \[paths\]"):

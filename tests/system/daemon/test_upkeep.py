@@ -12,7 +12,7 @@ from indexd.characters.face_assigner import FaceAssigner
 from indexd.config import read_config
 from indexd.maintenance_scheduler import OVERDUE_BACKUP_DELAY, MaintenanceScheduler
 from indexd.store.sqlite.recovery.backup_retention import list_backups
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from indexd.worker.fake_workers import FakeWorkers
 
 
@@ -20,7 +20,7 @@ def test_the_nightly_backup_is_planned_and_made_and_its_failure_is_told(tmp_path
     config = read_config(tmp_path / "home")
     told: list[tuple[str, str]] = []
     damage: list[BaseException] = []
-    with Store.open(config.paths.index) as store:
+    with SqliteStore.open(config.paths.index) as store:
         clusterer = ClusteringService(store, FakeWorkers, FaceAssigner(store, 0.75, 0.05), tmp_path, 10)
         upkeep = MaintenanceScheduler(
             store, config, lambda kind, text: told.append((kind, text)), damage.append, clusterer

@@ -114,7 +114,7 @@ from pathlib import Path
 from indexd.config import read_config
 from indexd.jobs.service import JobService
 from indexd.jobs.queue.runner import JobRunner
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from indexd.worker.fake_workers import FakeWorkers
 
 def fault(point):
@@ -124,7 +124,7 @@ def fault(point):
 
 seen = []
 config = read_config(Path(sys.argv[1]))
-store = Store.open(config.paths.index)
+store = SqliteStore.open(config.paths.index)
 jobs = JobService(store, config, fault=fault)
 runner = JobRunner(store, FakeWorkers(), jobs)
 runner.recover()

@@ -12,7 +12,7 @@ from indexd.api.operations import status
 from indexd.config import read_config
 from indexd.demo.daemon_process import DaemonProcess
 from indexd.store.records import NewJob, NewJobItem
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from indexd_schemas.job_state import JobState
 from tests.system.loop.pictures import picture, write
 
@@ -23,7 +23,7 @@ def test_ready_metrics_and_a_job_that_ended_before_the_start_is_told_of_once(bar
     settings = bare_home / "indexd.toml"
     settings.write_text(settings.read_text() + f"[notify]\ncommand = ['{sys.executable}', '-S', '-c', \"{script}\"]\n")
     config = read_config(bare_home)
-    with Store.open(config.paths.index) as store:
+    with SqliteStore.open(config.paths.index) as store:
         job = store.jobs.admit(
             NewJob("fox", "txt2img", b"", "k", None, 0, (NewJobItem(0, 1, b"/out/1.png", {"seed": 1}),))
         )

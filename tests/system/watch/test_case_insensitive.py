@@ -13,7 +13,7 @@ import pytest
 from indexd.config import read_config
 from indexd.daemon import scan_once
 from indexd.jobs.files.atomic import write_new
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from tests.system.loop.pictures import picture
 
 
@@ -58,7 +58,7 @@ def test_a_picture_renamed_in_case_alone_is_one_picture_still(folder: Path, tmp_
 
     def counts() -> tuple[int, int, int]:
         scan_once(config, models=False)
-        with Store.open(config.paths.index, read_only=True) as store:
+        with SqliteStore.open(config.paths.index, read_only=True) as store:
             return (store.images.count(), *store.files.counts())
 
     assert counts() == (1, 1, 0)

@@ -26,7 +26,8 @@ from indexd.indexing.stages.index_stage import ThumbnailTarget
 from indexd.indexing.stages.registry import register_stage, remove_stage
 from indexd.registry import IngestContext
 from indexd.search.query.filter_language import parse_filters
-from indexd.store.sqlite.store import Store
+from indexd.store.protocols import IndexStore
+from indexd.store.sqlite.store import SqliteStore
 from indexd.worker.calls import AnalyseImages, ImageAttribute, ImagesAnalysed
 from indexd.worker.local_workers import LocalWorkers
 from indexd.worker.session import CallSession
@@ -82,7 +83,7 @@ def loaded(tmp_path: Path) -> config.Config:
     return config.read_config(home)
 
 
-def index_images(store: Store, loaded: config.Config) -> dict[str, int]:
+def index_images(store: IndexStore, loaded: config.Config) -> dict[str, int]:
     """The images of the home's output folder, read by the real handler."""
     root = store.roots.ensure(os.fsencode(loaded.paths.output), "images")
     ids = {}
@@ -94,7 +95,7 @@ def index_images(store: Store, loaded: config.Config) -> dict[str, int]:
     return ids
 
 
-def caption_all(store: Store, loaded: config.Config) -> None:
+def caption_all(store: IndexStore, loaded: config.Config) -> None:
     workers = LocalWorkers(model_roles.worker_settings(loaded))
     thumbnails = ThumbnailTarget(str(loaded.paths.thumbnails), 64)
     dispatcher = IndexDispatcher(store, workers, model_roles.worker_settings(loaded), thumbnails)
@@ -109,7 +110,7 @@ def caption_all(store: Store, loaded: config.Config) -> None:
 def test_a_captioning_stage_in_one_file_is_found_filtered_and_shown(
     loaded: config.Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Store.open(loaded.paths.index) as store:
+    with SqliteStore.open(loaded.paths.index) as store:
         store.attributes.set_enabled("caption", on=True)
         ids = index_images(store, loaded)
         caption_all(store, loaded)

@@ -13,7 +13,7 @@ from indexd.api.operations.jobs import list_jobs
 from indexd.config import read_config
 from indexd.errors import UsageError
 from indexd.image_metadata.model import ImageMetadata
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from indexd_schemas.api.requests import JobListRequest, SearchRequest
 from tests.support.sample_library import SampleLibrary, make_library
 from tests.unit.api.test_local_operations import Desk
@@ -21,7 +21,7 @@ from tests.unit.api.test_local_operations import Desk
 
 @pytest.fixture
 def library(tmp_path: Path) -> Iterator[SampleLibrary]:
-    with Store.open(tmp_path / "index.db") as store:
+    with SqliteStore.open(tmp_path / "index.db") as store:
         yield make_library(store, tmp_path / "pictures", images_per_subject=5)
 
 

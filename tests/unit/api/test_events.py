@@ -24,7 +24,7 @@ from indexd.config import Config, read_config
 from indexd.errors import DaemonNotRunning, IndexdError
 from indexd.image_metadata.model import ImageMetadata
 from indexd.store.records import StoreChanges
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from indexd_schemas.api.requests import EventsRequest, RateRequest
 from indexd_schemas.api.responses import ChangeEvent
 from tests.support.sample_library import SampleLibrary, make_library
@@ -38,7 +38,7 @@ def config(short_home: Path) -> Config:
 
 @pytest.fixture
 def library(config: Config) -> Iterator[SampleLibrary]:
-    with Store.open(config.paths.index) as store:
+    with SqliteStore.open(config.paths.index) as store:
         yield make_library(store, config.paths.home / "pictures", images_per_subject=1)
 
 

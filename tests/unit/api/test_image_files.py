@@ -17,7 +17,7 @@ from indexd.api.operations.registry import Operation, Operations
 from indexd.config import Config, read_config
 from indexd.errors import NothingFound
 from indexd.images.thumbnail import thumbnail_path
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from indexd_schemas.api.requests import ImageId
 from tests.support.sample_library import SampleLibrary, make_library
 
@@ -32,7 +32,7 @@ def config(short_home: Path) -> Config:
 
 @pytest.fixture
 def library(config: Config) -> Iterator[SampleLibrary]:
-    with Store.open(config.paths.index) as store:
+    with SqliteStore.open(config.paths.index) as store:
         yield make_library(store, config.paths.home / "pictures", images_per_subject=1)
 
 

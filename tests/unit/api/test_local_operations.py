@@ -22,8 +22,9 @@ from indexd.errors import DaemonNotRunning, ModelUnavailable, NothingFound, Stor
 from indexd.fs.file_stamp import FileStamp
 from indexd.image_metadata.model import ImageMetadata
 from indexd.search.query.image_target import format_target, target_of_path
+from indexd.store.protocols import IndexStore
 from indexd.store.records import JobRow, NewJob, NewJobItem, ScannedFile
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from indexd.watch.roots import RootStatus
 from indexd.worker.call_handle import CallHandle, LaneStatus, OnProgress
 from indexd.worker.calls import AnyCall, CallProgress, ModelVerified, Priority, VerifyModel
@@ -51,7 +52,7 @@ def selector(path: str | Path) -> ImageSelector:
 class Desk:
     """Jobs that keep what they were asked, on the real ledger."""
 
-    store: Store
+    store: IndexStore
     asked: list[tuple[str, object]] = field(default_factory=list)
     progress: Mapping[int, CallProgress] = field(default_factory=dict)
 
@@ -121,7 +122,7 @@ def config(short_home: Path) -> Config:
 
 @pytest.fixture
 def library(config: Config) -> Iterator[SampleLibrary]:
-    with Store.open(config.paths.index) as store:
+    with SqliteStore.open(config.paths.index) as store:
         yield make_library(store, config.paths.home / "pictures", images_per_subject=2)
 
 

@@ -17,7 +17,7 @@ from indexd.api.operations.status import metrics, ready
 from indexd.config import Config, read_config
 from indexd.liveness import Liveness
 from indexd.store.records import NewJob, NewJobItem
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from tests.support.sample_library import SampleLibrary, make_library
 from tests.unit.api.test_local_operations import Desk, Watching, Working
 
@@ -38,7 +38,7 @@ def config(short_home: Path) -> Config:
 
 @pytest.fixture
 def library(config: Config) -> Iterator[SampleLibrary]:
-    with Store.open(config.paths.index) as store:
+    with SqliteStore.open(config.paths.index) as store:
         yield make_library(store, config.paths.home / "pictures", images_per_subject=1)
 
 

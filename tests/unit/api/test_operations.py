@@ -21,7 +21,7 @@ from indexd.api.operations import registry
 from indexd.api.operations.registry import NO_PARAMETERS, Operation, all_operations, operation
 from indexd.config import Config, read_config
 from indexd.errors import UsageError
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from indexd_schemas.api.output import OutputDocument
 from indexd_schemas.api.requests import ApiRequest, NoParameters
 
@@ -66,7 +66,7 @@ def config(short_home: Path) -> Config:
 
 @pytest.fixture
 def local(config: Config) -> Iterator[LocalOperations]:
-    with Store.open(config.paths.index) as store:
+    with SqliteStore.open(config.paths.index) as store:
         yield LocalOperations(config, store)
 
 

@@ -18,7 +18,7 @@ from indexd.config import read_config
 from indexd.image_metadata.model import PARSER_VERSION, ImageMetadata, MetadataLora, RawChunk
 from indexd.images.reader_client import parse_stored_texts
 from indexd.store.sqlite.library.image_writer import METADATA_LOST
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from indexd_schemas.api.requests import ReparseRequest
 from tests.support.sample_library import DIM, SampleLibrary, normalize
 from tests.unit.api.test_local_operations import Desk, Watching, Working
@@ -30,7 +30,7 @@ VECTOR = normalize(np.arange(1, DIM + 1, dtype=np.float32))
 @pytest.fixture
 def library(tmp_path: Path) -> Iterator[SampleLibrary]:
     """Three pictures whose texts were read wrongly by a reader of long ago, and one that the present one read."""
-    with Store.open(tmp_path / "index.db") as store:
+    with SqliteStore.open(tmp_path / "index.db") as store:
         (tmp_path / "pictures").mkdir()
         library = SampleLibrary(
             store, tmp_path / "pictures", store.roots.ensure(bytes(tmp_path / "pictures"), "images").id

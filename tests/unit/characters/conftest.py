@@ -9,24 +9,25 @@ import pytest
 
 from indexd.characters.clustering_service import ClusteringService
 from indexd.characters.face_assigner import FaceAssigner
-from indexd.store.sqlite.store import Store
+from indexd.store.protocols import IndexStore
+from indexd.store.sqlite.store import SqliteStore
 from tests.unit.characters.library import Grown, HereWorkers
 from tests.unit.store.sample_rows import Library
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "index.db") as opened:
+def store(tmp_path: Path) -> Iterator[IndexStore]:
+    with SqliteStore.open(tmp_path / "index.db") as opened:
         yield opened
 
 
 @pytest.fixture
-def grown(store: Store) -> Grown:
+def grown(store: IndexStore) -> Grown:
     return Grown(store, Library(store, store.roots.ensure(b"/pictures", "images")))
 
 
 @pytest.fixture
-def keeper(store: Store) -> Iterator[FaceAssigner]:
+def keeper(store: IndexStore) -> Iterator[FaceAssigner]:
     kept = FaceAssigner(store, 0.75, 0.05)
     yield kept
     kept.stop()
@@ -38,7 +39,9 @@ def workers() -> HereWorkers:
 
 
 @pytest.fixture
-def clusterer(store: Store, keeper: FaceAssigner, workers: HereWorkers, tmp_path: Path) -> Iterator[ClusteringService]:
+def clusterer(
+    store: IndexStore, keeper: FaceAssigner, workers: HereWorkers, tmp_path: Path
+) -> Iterator[ClusteringService]:
     service = ClusteringService(store, lambda: workers, keeper, tmp_path / "cache", 10)
     yield service
     service.stop()

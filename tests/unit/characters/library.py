@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from bench.support.synthetic_faces import SyntheticFaces
 from indexd.errors import CallCancelled
+from indexd.store.protocols import IndexStore
 from indexd.store.records import FACE_LAYER
-from indexd.store.sqlite.store import Store
 from indexd.worker.call_handle import CallHandle, LaneStatus, OnProgress
 from indexd.worker.calls import AnyCall, CallProgress, FoundRegion, Priority
 from indexd.worker.routing import serve
@@ -21,7 +21,7 @@ from tests.unit.store.sample_rows import Library
 class Grown:
     """Pictures with one face each (or several, see `a_picture`), by region id in the order in which they came."""
 
-    def __init__(self, store: Store, library: Library) -> None:
+    def __init__(self, store: IndexStore, library: Library) -> None:
         self.store = store
         self.library = library
         self.regions: list[int] = []

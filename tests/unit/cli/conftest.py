@@ -14,7 +14,7 @@ import pytest
 
 from indexd.cli.app import run
 from indexd.config import read_config
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from tests.support.sample_library import SampleLibrary, make_library
 
 
@@ -60,5 +60,5 @@ def indexd(home: Path, capfd: pytest.CaptureFixture[str]) -> Indexd:
 @pytest.fixture
 def library(home: Path) -> SampleLibrary:
     """A library in the home's index, which is closed again."""
-    with Store.open(read_config(home).paths.index) as store:
+    with SqliteStore.open(read_config(home).paths.index) as store:
         return make_library(store, home / "pictures", images_per_subject=2)

@@ -17,7 +17,7 @@ from indexd.cli.app import run
 from indexd.cli.commands.show import _generator_text
 from indexd.config import read_config
 from indexd.image_metadata.model import ImageMetadata
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from tests.support.sample_library import SampleLibrary
 from tests.unit.cli.conftest import Indexd
 
@@ -70,7 +70,7 @@ def test_a_name_that_is_not_utf8_is_printed_byte_for_byte(
     home: Path, library: SampleLibrary, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     name = os.fsdecode(b"caf\xe9.png")
-    with Store.open(read_config(home).paths.index) as store:
+    with SqliteStore.open(read_config(home).paths.index) as store:
         SampleLibrary(store, library.root, library.root_id).add(name, ImageMetadata(seed="77"))
     assert run(["--home", str(home), "query", "seed:77", "-0"]) == 0
     assert capfdbinary.readouterr().out == os.fsencode(library.root / name) + b"\0"
@@ -197,7 +197,7 @@ def test_tag_put_wrongly(indexd: Indexd, library: SampleLibrary, words: list[str
 def test_names_that_are_no_unicode(indexd: Indexd, library: SampleLibrary, home: Path) -> None:
     odd = os.path.join(os.fsencode(library.root), b"odd \xff.png")
     (library.root / "cats/cat-0.png").rename(os.fsdecode(odd))
-    with Store.open(read_config(home).paths.index) as store:
+    with SqliteStore.open(read_config(home).paths.index) as store:
         from indexd.fs.file_stamp import FileStamp
 
         store.files.record_move(library.root_id, b"cats/cat-0.png", b"odd \xff.png", FileStamp.from_stat(os.stat(odd)))
@@ -313,13 +313,13 @@ def made_here(library: SampleLibrary, home: Path, name: str, **recipe: Any) -> N
     Image.new("RGB", (64, 64), "blue").save(ours, pnginfo=texts)
     with ours.open("rb") as file:
         facts = read_picture(file, ours.stat().st_size, name)
-    with Store.open(read_config(home).paths.index) as store:
+    with SqliteStore.open(read_config(home).paths.index) as store:
         sighting = ScannedFile(library.root_id, name.encode(), FileStamp.from_stat(ours.stat()), facts)
         store.images.ingest([sighting], 1_770_000_000.0)
 
 
 def content_of(library: SampleLibrary, home: Path, name: str) -> str:
-    with Store.open(read_config(home).paths.index) as store:
+    with SqliteStore.open(read_config(home).paths.index) as store:
         row = store.images.get(library.ids[name])
     assert row is not None
     return row.content_hash.hex()

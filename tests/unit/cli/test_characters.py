@@ -12,7 +12,7 @@ from PIL import Image
 from indexd.characters.clustering.vector_file import normalize_rows
 from indexd.config import read_config
 from indexd.errors import EXIT_NO_DAEMON, EXIT_NOTHING_FOUND, EXIT_USAGE
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from indexd.worker.calls import FoundRegion
 from tests.support.sample_library import DIM, SampleLibrary
 from tests.unit.cli.conftest import Indexd
@@ -23,7 +23,7 @@ PICTURES = 8
 @pytest.fixture
 def faces(home: Path, library: SampleLibrary) -> list[int]:
     """Region ids: in each picture the left half is character 1's face, in the first four the right is character 2's."""
-    with Store.open(read_config(home).paths.index) as store:
+    with SqliteStore.open(read_config(home).paths.index) as store:
         images = list(library.ids.values())[:PICTURES]
         revision = store.faces.activate("toy/1", DIM, "eyes/1")
         chance = np.random.default_rng(1)
@@ -166,17 +166,17 @@ def test_names_and_what_was_said_travel_to_another_index(
     assert indexd("export", "-o", str(kept)).code == 0
     again = indexd("import", str(kept), "--json").json
     assert (again["changed"], again["same"]) == (0, PICTURES)
-    with Store.open(read_config(home).paths.index) as store:
+    with SqliteStore.open(read_config(home).paths.index) as store:
         images, regions = list(library.ids.values())[:PICTURES], store.faces.face_ids()
         found = {one: [row.region for row in store.faces.of_image(one)] for one in images}
         assert len(regions) == 12
     read_config(home).paths.index.rename(tmp_path / "away.db")
-    with Store.open(read_config(home).paths.index) as store:
+    with SqliteStore.open(read_config(home).paths.index) as store:
         fresh = SampleLibrary(store, library.root, store.roots.ensure(bytes(library.root), "images").id)
         first = fresh.add("cats/cat-0.png")
         assert first is not None
     assert indexd("import", str(kept), "--json").json["pending"] == PICTURES - 1
-    with Store.open(read_config(home).paths.index) as store:
+    with SqliteStore.open(read_config(home).paths.index) as store:
         fresh = SampleLibrary(store, library.root, store.roots.ensure(bytes(library.root), "images").id)
         revision = store.faces.activate("toy/1", DIM, "eyes/1")
         for name, image in zip(list(library.ids)[:PICTURES], images, strict=True):

@@ -67,9 +67,9 @@ def test_an_index_that_is_none(indexd: Indexd, home: Path) -> None:
 
 def test_work_that_was_set_aside_is_named(indexd: Indexd, library: SampleLibrary, home: Path) -> None:
     from indexd.config import read_config
-    from indexd.store.sqlite.store import Store
+    from indexd.store.sqlite.store import SqliteStore
 
-    with Store.open(read_config(home).paths.index) as store:
+    with SqliteStore.open(read_config(home).paths.index) as store:
         library.store = store
         image_id = library.add("bad.png", stages=("clip_h",))
         store.index_tasks.claim("clip_h", 1, 1.0)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from indexd.config import read_config
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from tests.support.sample_library import SampleLibrary
 from tests.unit.cli.conftest import Indexd
 
@@ -167,7 +167,7 @@ def test_sidecars(indexd: Indexd, library: SampleLibrary, home: Path) -> None:
 
 
 def test_two_pictures_of_one_stem_do_not_share_a_sidecar(indexd: Indexd, library: SampleLibrary, home: Path) -> None:
-    with Store.open(read_config(home).paths.index) as store:
+    with SqliteStore.open(read_config(home).paths.index) as store:
         again = SampleLibrary(store, library.root, library.root_id)
         ids = [again.add("x.png"), again.add("x.webp")]
         store.annotations.rate(ids, 4)
@@ -194,7 +194,7 @@ def test_forget(indexd: Indexd, library: SampleLibrary, home: Path) -> None:
     gone, there = library.path("cats/cat-0.png"), library.path("cats/cat-1.png")
     indexd("rate", gone, "5")
     os.unlink(gone)
-    with Store.open(read_config(home).paths.index) as store:
+    with SqliteStore.open(read_config(home).paths.index) as store:
         store.files.mark_missing(library.root_id, [b"cats/cat-0.png", b"cats/cat-1.png"], 5.0)
     dry = indexd("forget", "--dry-run", "--json").json
     assert (dry["files"], dry["images"], dry["annotations_kept"], dry["still_there"]) == (1, 1, 1, 1)

@@ -13,7 +13,7 @@ from indexd.config import read_config
 from indexd.fs.file_stamp import FileStamp
 from indexd.images.perceptual_hash import compute_perceptual_hash
 from indexd.store.records import ScannedFile
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from tests.support.sample_library import SampleLibrary
 from tests.unit.cli.conftest import Indexd
 
@@ -21,7 +21,7 @@ from tests.unit.cli.conftest import Indexd
 @pytest.fixture
 def copied(home: Path, library: SampleLibrary) -> SampleLibrary:
     """The library with one picture copied, and two pictures that look the same."""
-    with Store.open(read_config(home).paths.index) as store:
+    with SqliteStore.open(read_config(home).paths.index) as store:
         source, target = library.root / "cats/cat-0.png", library.root / "copy.png"
         shutil.copy(source, target)
         row = store.images.get(library.ids["cats/cat-0.png"])
@@ -66,11 +66,11 @@ def test_asking_for_duplicates_changes_nothing(indexd: Indexd, copied: SampleLib
         return {str(path): path.read_bytes() for path in sorted(copied.root.rglob("*")) if path.is_file()}
 
     before = everything()
-    with Store.open(read_config(home).paths.index, read_only=True) as store:
+    with SqliteStore.open(read_config(home).paths.index, read_only=True) as store:
         rows = store.images.rows(copied.ids.values())
     indexd("duplicates", "--same", "--near", "--similar")
     assert everything() == before
-    with Store.open(read_config(home).paths.index, read_only=True) as store:
+    with SqliteStore.open(read_config(home).paths.index, read_only=True) as store:
         assert store.images.rows(copied.ids.values()) == rows
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from indexd.cli.support.printing import sanitize_text
 from indexd.config import read_config
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from tests.support.sample_library import SampleLibrary
 from tests.unit.cli.conftest import Indexd
 
@@ -22,7 +22,7 @@ def test_commands_to_the_terminal_are_shown_and_not_sent() -> None:
 def test_show_and_query_are_clean_for_people_and_exact_for_programs(
     indexd: Indexd, library: SampleLibrary, home: Path
 ) -> None:
-    with Store.open(read_config(home).paths.index) as store:
+    with SqliteStore.open(read_config(home).paths.index) as store:
         store.annotations.note([library.ids["cats/cat-1.png"]], NASTY)
     path = library.path("cats/cat-1.png")
     shown = indexd("show", path).out

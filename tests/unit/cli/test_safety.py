@@ -9,7 +9,7 @@ from filelock import FileLock
 
 from indexd.config import read_config
 from indexd.errors import EXIT_ERROR, EXIT_NOTHING_FOUND, EXIT_OK, EXIT_USAGE
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from tests.support.sample_library import SampleLibrary
 from tests.unit.cli.conftest import Indexd
 
@@ -106,6 +106,6 @@ def test_wrong_settings_of_backups_are_named(indexd: Indexd, home: Path) -> None
     assert "backup.at" in ran.err
     assert "write 03:30 or never" in ran.err
     (home / "indexd.toml").write_text(f'[backup]\nat = "never"\nfolder = "{home / "elsewhere"}"\n', "utf-8")
-    Store.open(read_config(home).paths.index).close()
+    SqliteStore.open(read_config(home).paths.index).close()
     assert indexd("backup").code == EXIT_OK
     assert len(list((home / "elsewhere").iterdir())) == 1

@@ -17,7 +17,7 @@ from indexd.cli.app import run
 from indexd.config import read_config
 from indexd.jobs.parsing.yaml_guard import parse_yaml
 from indexd.search.query.query_embedder import FakeQueryEmbedder
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from indexd.worker.calls import Embedded, EmbedImages, EmbedText, FoundRegion
 from indexd.worker.fake_workers import seeded_unit_vector as face_of
 from indexd_schemas.jobs.job import JOB_KINDS
@@ -60,7 +60,7 @@ def toy(call: EmbedText | EmbedImages) -> Embedded:
 def home() -> Iterator[Path]:
     """A home with 120 images: thirty cats, dogs, houses and seas, with vectors in every layer."""
     folder = Path(tempfile.mkdtemp(prefix="ixd-"))
-    with Store.open(read_config(folder).paths.index) as store:
+    with SqliteStore.open(read_config(folder).paths.index) as store:
         library = make_library(store, folder / "pictures", images_per_subject=30)
         subject_of = {name: name.partition("s/")[0] for name in library.ids}
         for layer in ("clip_l", "clip_g"):

@@ -22,7 +22,7 @@ from indexd.errors import StoreError
 from indexd.service.installer import Installer
 from indexd.service.service_spec import build_service_spec
 from indexd.service.systemd import Systemd
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from indexd_schemas.api.output import DoctorCheck
 from tests.unit.cli.conftest import home as home
 
@@ -142,7 +142,7 @@ def test_only_old_unfinished_files_of_ours_are_removed(home: Path, tmp_path: Pat
 
 def test_a_folder_of_ours_that_is_gone_is_made_but_not_on_a_disk_that_is_away(home: Path) -> None:
     away = read_config(home, {"paths": {"output": str(home / "disk" / "output")}})
-    Store.open(away.paths.index).close()
+    SqliteStore.open(away.paths.index).close()
     found = by_name(data_folders.check_data_folders(away))
     assert found["output"].fix is None
     inbox = found["inbox"]
@@ -281,7 +281,7 @@ def test_a_driver_that_does_not_answer_and_a_torch_that_breaks(monkeypatch: pyte
 
 
 def test_a_clock_behind_what_was_written(config: Config) -> None:
-    Store.open(config.paths.index).close()
+    SqliteStore.open(config.paths.index).close()
     written = config.paths.index.stat().st_mtime
     (found,) = clock.check_clock(config, written - 3600)
     assert found.check.state == "warning"
@@ -322,7 +322,7 @@ def test_a_unit_that_is_old_is_found(config: Config, tmp_path: Path, monkeypatch
 def test_a_sample_of_the_index_is_compared_with_the_disk(home: Path) -> None:
     from tests.support.sample_library import make_library
 
-    with Store.open(read_config(home).paths.index) as store:
+    with SqliteStore.open(read_config(home).paths.index) as store:
         library = make_library(store, home / "pictures", images_per_subject=1)
         store.roots.set_state(library.root_id, online=True, identity=None, mode="poll", reason="")
     assert checks(home)["index files"].state == "ok"
@@ -332,7 +332,7 @@ def test_a_sample_of_the_index_is_compared_with_the_disk(home: Path) -> None:
 
 
 def test_an_index_of_a_newer_program(home: Path) -> None:
-    with Store.open(read_config(home).paths.index):
+    with SqliteStore.open(read_config(home).paths.index):
         pass
     import apsw
 

@@ -22,15 +22,16 @@ from indexd.errors import IndexdError, UsageError
 from indexd.fs.file_stamp import FileStamp
 from indexd.image_metadata.model import ImageFacts, ImageMetadata
 from indexd.images.perceptual_hash import compute_perceptual_hash
+from indexd.store.protocols import IndexStore
 from indexd.store.records import ScannedFile
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from indexd_schemas.api.library_reports import DuplicateGroup, DuplicatesRequest
 
 
 class Shelf:
     """Pictures on disk and in the index, with their hashes."""
 
-    def __init__(self, store: Store, root: Path) -> None:
+    def __init__(self, store: IndexStore, root: Path) -> None:
         self.store = store
         self.root = root
         self.root_id = store.roots.ensure(os.fsencode(root), "images").id
@@ -68,7 +69,7 @@ class Shelf:
 def shelf(tmp_path: Path) -> Iterator[Shelf]:
     root = tmp_path / "pictures"
     root.mkdir()
-    with Store.open(tmp_path / "index.db") as store:
+    with SqliteStore.open(tmp_path / "index.db") as store:
         yield Shelf(store, root)
 
 

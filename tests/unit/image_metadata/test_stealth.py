@@ -22,7 +22,7 @@ from indexd.indexing.decoded_images import DecodedImages
 from indexd.indexing.stages.index_stage import StageContext, ThumbnailTarget
 from indexd.indexing.stages.thumbnail import THUMBNAIL, ThumbnailStage
 from indexd.registry import IngestContext
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from indexd.worker.calls import MakeThumbnails, WorkerSettings
 from indexd_schemas.settings import Settings
 from tests.support.scanning import scan_image
@@ -179,7 +179,7 @@ def test_a_damaged_lossless_webp_hides_nothing(tmp_path: Path) -> None:
 def test_what_the_decoder_finds_is_told_of_a_silent_picture(tmp_path: Path) -> None:
     pixels = hidden("pngcomp", gzip.compress(WORDS.encode()), (120, 90))
     (tmp_path / "a.webp").write_bytes(lossless_webp(pixels))
-    with Store.open(tmp_path / "index.db") as store:
+    with SqliteStore.open(tmp_path / "index.db") as store:
         root = store.roots.ensure(os.fsencode(tmp_path), "images").id
         stamp = FileStamp.from_stat(os.lstat(tmp_path / "a.webp"))
         settled = SettledFile(root, os.fsencode(tmp_path), b"a.webp", stamp, "images")

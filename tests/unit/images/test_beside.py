@@ -15,7 +15,7 @@ from indexd.image_metadata.formats import fooocus_log_entry
 from indexd.image_metadata.model import ImageMetadata, MetadataLora, ResourceUse
 from indexd.images import fooocus_log, sidecar_texts
 from indexd.registry import IngestContext
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from indexd.watch import sidecar_names
 from indexd_schemas.settings import Settings
 from tests.support.scanning import scan_image
@@ -162,7 +162,7 @@ def test_the_watcher_and_the_reader_know_the_same_texts() -> None:
 def test_a_text_that_came_later_is_told_of_a_silent_picture_only(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png())
     (tmp_path / "b.png").write_bytes(png(text("parameters", INFOTEXT)))
-    with Store.open(tmp_path / "index.db") as store:
+    with SqliteStore.open(tmp_path / "index.db") as store:
         root = store.roots.ensure(os.fsencode(tmp_path), "images").id
 
         def record(name: str) -> int:
@@ -198,7 +198,7 @@ def test_the_index_tells_which_pictures_say_nothing_themselves(tmp_path: Path) -
     (tmp_path / "b.png").write_bytes(png(text("parameters", INFOTEXT)))
     (tmp_path / "c.png").write_bytes(png(size=(5, 5)))
     (tmp_path / "c.txt").write_text(INFOTEXT, "utf-8")
-    with Store.open(tmp_path / "index.db") as store:
+    with SqliteStore.open(tmp_path / "index.db") as store:
         root = store.roots.ensure(os.fsencode(tmp_path), "images").id
         for name in (b"a.png", b"b.png", b"c.png"):
             settled = SettledFile(

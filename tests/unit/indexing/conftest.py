@@ -14,8 +14,9 @@ from indexd.image_metadata.model import ImageFacts, ImageMetadata
 from indexd.indexing.dispatcher import IndexDispatcher
 from indexd.indexing.stages import stages_for
 from indexd.indexing.stages.index_stage import ThumbnailTarget
+from indexd.store.protocols import IndexStore
 from indexd.store.records import ScannedFile
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from indexd.worker.calls import DetectorSpec, FacesSpec, ModelSpec, WorkerSettings
 from indexd.worker.fake_workers import FakeWorkers
 
@@ -34,8 +35,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "index.db") as store:
+def store(tmp_path: Path) -> Iterator[IndexStore]:
+    with SqliteStore.open(tmp_path / "index.db") as store:
         yield store
 
 
@@ -55,7 +56,7 @@ def settings(models: Path, tmp_path: Path) -> WorkerSettings:
 
 
 @pytest.fixture
-def add(store: Store, tmp_path: Path) -> Callable[..., list[int]]:
+def add(store: IndexStore, tmp_path: Path) -> Callable[..., list[int]]:
     folder = tmp_path / "pictures"
     folder.mkdir()
     root = store.roots.ensure(os.fsencode(folder), "images")
@@ -83,7 +84,7 @@ def add(store: Store, tmp_path: Path) -> Callable[..., list[int]]:
 
 
 @pytest.fixture
-def dispatcher_of(store: Store, settings: WorkerSettings, clock: Clock) -> Callable[..., IndexDispatcher]:
+def dispatcher_of(store: IndexStore, settings: WorkerSettings, clock: Clock) -> Callable[..., IndexDispatcher]:
     def make(workers: FakeWorkers, settings: WorkerSettings = settings) -> IndexDispatcher:
         workers.settings = settings
         return IndexDispatcher(store, workers, settings, ThumbnailTarget("/nowhere", 64), now=clock)

@@ -12,7 +12,7 @@ from indexd.indexing.dispatcher import IndexDispatcher
 from indexd.indexing.stages.attributes import AttributeStage
 from indexd.indexing.stages.registry import register_stage, remove_stage
 from indexd.registry import AlreadyRegistered
-from indexd.store.sqlite.store import Store
+from indexd.store.protocols import IndexStore
 from indexd.worker.calls import ImageAttribute, ModelSpec, WorkerSettings
 from indexd.worker.fake_workers import FakeWorkers
 from tests.unit.indexing.conftest import Clock
@@ -31,7 +31,7 @@ def registered() -> Iterator[None]:
 
 
 def test_another_model_captions_every_image_again(
-    store: Store,
+    store: IndexStore,
     add: Callable[..., list[int]],
     dispatcher_of: Callable[..., IndexDispatcher],
     settings: WorkerSettings,
@@ -58,7 +58,7 @@ def test_another_model_captions_every_image_again(
 
 
 def test_images_that_came_while_the_stage_was_off_are_captioned_when_it_is_on(
-    store: Store, add: Callable[..., list[int]]
+    store: IndexStore, add: Callable[..., list[int]]
 ) -> None:
     add(None)
     store.attributes.set_enabled("caption", on=True)
@@ -75,7 +75,7 @@ def test_images_that_came_while_the_stage_was_off_are_captioned_when_it_is_on(
 
 
 def test_the_stage_follows_the_retry_rules_of_every_stage(
-    store: Store,
+    store: IndexStore,
     add: Callable[..., list[int]],
     dispatcher_of: Callable[..., IndexDispatcher],
     settings: WorkerSettings,
@@ -107,7 +107,7 @@ def test_the_stage_follows_the_retry_rules_of_every_stage(
     assert [row.value for row in store.attributes.of_images([image_id])[image_id]] == ["a fox"]
 
 
-def test_forgetting_an_image_deletes_its_attributes(store: Store, add: Callable[..., list[int]]) -> None:
+def test_forgetting_an_image_deletes_its_attributes(store: IndexStore, add: Callable[..., list[int]]) -> None:
     one, other = add(None, None)
     for image_id in (one, other):
         store.attributes.put("caption", {image_id: [ImageAttribute("caption", f"number {image_id}")]})

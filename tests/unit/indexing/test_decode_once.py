@@ -28,8 +28,8 @@ from indexd.indexing.stages.index_stage import ThumbnailTarget
 from indexd.indexing.stages.registry import register_stage, remove_stage
 from indexd.indexing.stages.thumbnail import MAX_BATCH_PIXELS
 from indexd.models.image_inputs import iterate_images
+from indexd.store.protocols import IndexStore
 from indexd.store.records import ScannedFile
-from indexd.store.sqlite.store import Store
 from indexd.worker.calls import (
     AnalyseImages,
     AnyCall,
@@ -106,7 +106,7 @@ def noise(seed: int, mode: str = "RGB", size: tuple[int, int] = (96, 80)) -> Ima
 
 
 @pytest.fixture
-def add_files(store: Store, tmp_path: Path) -> Callable[..., dict[str, int]]:
+def add_files(store: IndexStore, tmp_path: Path) -> Callable[..., dict[str, int]]:
     folder = tmp_path / "real images"
     folder.mkdir()
     root = store.roots.ensure(os.fsencode(folder), "images")
@@ -129,7 +129,7 @@ def add_files(store: Store, tmp_path: Path) -> Callable[..., dict[str, int]]:
 
 @pytest.fixture
 def dispatcher_with(
-    store: Store, with_captions: WorkerSettings, clock: Clock, tmp_path: Path
+    store: IndexStore, with_captions: WorkerSettings, clock: Clock, tmp_path: Path
 ) -> Callable[[FakeWorkers], IndexDispatcher]:
     def make(workers: FakeWorkers) -> IndexDispatcher:
         workers.settings = with_captions
@@ -150,7 +150,7 @@ def pixel_files(settings: WorkerSettings) -> Sequence[str]:
 
 
 def test_one_decode_serves_thumbnail_hash_and_every_model(
-    store: Store,
+    store: IndexStore,
     add_files: Callable[..., dict[str, int]],
     dispatcher_with: Callable[[FakeWorkers], IndexDispatcher],
     decodes: Counter[str],
@@ -179,7 +179,7 @@ def test_one_decode_serves_thumbnail_hash_and_every_model(
 
 
 def test_a_stage_whose_model_is_off_gets_no_pixels_and_decodes_later(
-    store: Store,
+    store: IndexStore,
     add_files: Callable[..., dict[str, int]],
     dispatcher_with: Callable[[FakeWorkers], IndexDispatcher],
     decodes: Counter[str],
@@ -201,7 +201,7 @@ def test_a_stage_whose_model_is_off_gets_no_pixels_and_decodes_later(
 
 
 def test_a_batch_that_fails_is_retried_without_the_pixels(
-    store: Store,
+    store: IndexStore,
     add_files: Callable[..., dict[str, int]],
     dispatcher_with: Callable[[FakeWorkers], IndexDispatcher],
     decodes: Counter[str],
@@ -222,7 +222,7 @@ def test_a_batch_that_fails_is_retried_without_the_pixels(
 
 
 def test_pixels_that_vanish_cost_another_decode_and_nothing_else(
-    store: Store,
+    store: IndexStore,
     add_files: Callable[..., dict[str, int]],
     dispatcher_with: Callable[[FakeWorkers], IndexDispatcher],
     with_captions: WorkerSettings,
@@ -258,7 +258,7 @@ def test_a_file_of_pixels_that_a_killed_process_left_is_deleted_at_the_start(
 
 
 def test_models_do_not_wait_for_thumbnails_that_cannot_be_written(
-    store: Store,
+    store: IndexStore,
     add_files: Callable[..., dict[str, int]],
     dispatcher_with: Callable[[FakeWorkers], IndexDispatcher],
 ) -> None:
@@ -270,7 +270,7 @@ def test_models_do_not_wait_for_thumbnails_that_cannot_be_written(
 
 
 def test_models_wait_while_the_thumbnail_is_being_made(
-    store: Store,
+    store: IndexStore,
     add_files: Callable[..., dict[str, int]],
     dispatcher_with: Callable[[FakeWorkers], IndexDispatcher],
 ) -> None:
@@ -286,7 +286,7 @@ def test_models_wait_while_the_thumbnail_is_being_made(
 
 
 def test_large_images_go_in_small_batches(
-    store: Store,
+    store: IndexStore,
     add: Callable[..., list[int]],
     dispatcher_with: Callable[[FakeWorkers], IndexDispatcher],
     monkeypatch: pytest.MonkeyPatch,

@@ -22,8 +22,8 @@ from indexd.indexing.role_backoff import FIRST_BACKOFF_SECONDS, MAX_BACKOFF_SECO
 from indexd.indexing.stages import LAYERS, REPLACEMENT, stages_for
 from indexd.indexing.stages.index_stage import NO_FILE_REASON, NO_FILE_RETRY_SECONDS, ThumbnailTarget
 from indexd.indexing.stages.replacement import MISSING_IMAGE_RETRY_SECONDS
+from indexd.store.protocols import IndexStore
 from indexd.store.records import ScannedFile
-from indexd.store.sqlite.store import Store
 from indexd.worker.calls import (
     AnyCall,
     CompareImages,
@@ -39,7 +39,7 @@ POISON = "the poisonous prompt"
 
 
 def test_a_defect_that_ends_the_thread_is_told_and_nobody_waits_for_it(
-    store: Store, settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch
+    store: IndexStore, settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[BaseException] = []
     dispatcher = IndexDispatcher(store, FakeWorkers(), settings, ThumbnailTarget("/nowhere", 64), told.append)
@@ -63,7 +63,7 @@ def texts_of(call: AnyCall) -> tuple[str, ...]:
 
 
 def test_everything_that_waits_is_done_in_batches(
-    store: Store, add: Callable[..., list[int]], dispatcher_of: Callable[..., IndexDispatcher]
+    store: IndexStore, add: Callable[..., list[int]], dispatcher_of: Callable[..., IndexDispatcher]
 ) -> None:
     ids = add(*(f"a prompt {n}" for n in range(10)), negative="blurry")
     without = add(None)
@@ -83,7 +83,7 @@ def test_everything_that_waits_is_done_in_batches(
 
 
 def test_a_role_without_a_model_waits_and_is_done_when_the_model_appears(
-    store: Store,
+    store: IndexStore,
     add: Callable[..., list[int]],
     dispatcher_of: Callable[..., IndexDispatcher],
     settings: WorkerSettings,
@@ -106,7 +106,7 @@ def test_a_role_without_a_model_waits_and_is_done_when_the_model_appears(
 
 
 def test_the_workers_decide_whether_a_model_is_there_and_whether_it_was_replaced(
-    store: Store, add: Callable[..., list[int]], settings: WorkerSettings
+    store: IndexStore, add: Callable[..., list[int]], settings: WorkerSettings
 ) -> None:
     elsewhere = {role: replace(spec, path="/models/of/another/machine") for role, spec in settings.models.items()}
     settings, workers = replace(settings, models=elsewhere), FakeWorkers(identity="one")
@@ -124,7 +124,7 @@ def test_the_workers_decide_whether_a_model_is_there_and_whether_it_was_replaced
 
 
 def test_a_model_that_cannot_be_loaded_costs_no_attempts_and_is_tried_again_later(
-    store: Store, add: Callable[..., list[int]], dispatcher_of: Callable[..., IndexDispatcher], clock: Clock
+    store: IndexStore, add: Callable[..., list[int]], dispatcher_of: Callable[..., IndexDispatcher], clock: Clock
 ) -> None:
     (image_id,) = add("a fox")
     workers = FakeWorkers(disabled_roles={"bge": "it is damaged"})
@@ -143,7 +143,7 @@ def test_a_model_that_cannot_be_loaded_costs_no_attempts_and_is_tried_again_late
 
 
 def test_a_model_that_was_put_right_is_taken_up_without_waiting(
-    store: Store,
+    store: IndexStore,
     add: Callable[..., list[int]],
     dispatcher_of: Callable[..., IndexDispatcher],
     clock: Clock,
@@ -170,7 +170,7 @@ def test_a_model_that_was_put_right_is_taken_up_without_waiting(
 
 
 def test_a_poisonous_item_is_found_and_set_aside_and_the_others_are_done(
-    store: Store, add: Callable[..., list[int]], dispatcher_of: Callable[..., IndexDispatcher], clock: Clock
+    store: IndexStore, add: Callable[..., list[int]], dispatcher_of: Callable[..., IndexDispatcher], clock: Clock
 ) -> None:
     workers = FakeWorkers()
     dispatcher = dispatcher_of(workers)
@@ -192,7 +192,7 @@ def test_a_poisonous_item_is_found_and_set_aside_and_the_others_are_done(
 
 
 def test_a_vector_that_is_no_number_is_set_aside(
-    store: Store, add: Callable[..., list[int]], dispatcher_of: Callable[..., IndexDispatcher]
+    store: IndexStore, add: Callable[..., list[int]], dispatcher_of: Callable[..., IndexDispatcher]
 ) -> None:
     (image_id,) = add("a fox")
     path = store.images.paths([image_id])[image_id]
@@ -205,7 +205,7 @@ def test_a_vector_that_is_no_number_is_set_aside(
 
 
 def test_a_picture_whose_file_is_gone_waits_for_it(
-    store: Store, add: Callable[..., list[int]], dispatcher_of: Callable[..., IndexDispatcher], clock: Clock
+    store: IndexStore, add: Callable[..., list[int]], dispatcher_of: Callable[..., IndexDispatcher], clock: Clock
 ) -> None:
     (image_id,) = add(None)
     path = Path(os.fsdecode(store.images.paths([image_id])[image_id]))
@@ -225,7 +225,7 @@ def test_a_picture_whose_file_is_gone_waits_for_it(
 
 
 def test_a_file_that_is_marked_missing_waits_as_well(
-    store: Store, add: Callable[..., list[int]], dispatcher_of: Callable[..., IndexDispatcher]
+    store: IndexStore, add: Callable[..., list[int]], dispatcher_of: Callable[..., IndexDispatcher]
 ) -> None:
     (image_id,) = add(None)
     row = store.images.get(image_id)
@@ -244,7 +244,7 @@ def test_a_file_that_is_marked_missing_waits_as_well(
 
 
 def test_work_on_an_offline_folder_goes_on_when_it_is_back(
-    store: Store, add: Callable[..., list[int]], dispatcher_of: Callable[..., IndexDispatcher]
+    store: IndexStore, add: Callable[..., list[int]], dispatcher_of: Callable[..., IndexDispatcher]
 ) -> None:
     (image_id,) = add(None)
     path = Path(os.fsdecode(store.images.paths([image_id])[image_id]))
@@ -266,7 +266,7 @@ def test_work_on_an_offline_folder_goes_on_when_it_is_back(
 
 
 def test_out_of_memory_makes_batches_smaller_and_costs_no_attempts(
-    store: Store, add: Callable[..., list[int]], dispatcher_of: Callable[..., IndexDispatcher]
+    store: IndexStore, add: Callable[..., list[int]], dispatcher_of: Callable[..., IndexDispatcher]
 ) -> None:
     add(*(f"prompt {n}" for n in range(4)))
     workers = FakeWorkers()
@@ -277,7 +277,7 @@ def test_out_of_memory_makes_batches_smaller_and_costs_no_attempts(
 
 
 def test_a_disk_that_is_full_holds_the_thumbnails(
-    store: Store, add: Callable[..., list[int]], dispatcher_of: Callable[..., IndexDispatcher], clock: Clock
+    store: IndexStore, add: Callable[..., list[int]], dispatcher_of: Callable[..., IndexDispatcher], clock: Clock
 ) -> None:
     (image_id,) = add(None)
     workers = FakeWorkers()
@@ -291,7 +291,7 @@ def test_a_disk_that_is_full_holds_the_thumbnails(
 
 
 def test_a_lane_gets_no_more_than_it_needs(
-    store: Store, add: Callable[..., list[int]], dispatcher_of: Callable[..., IndexDispatcher]
+    store: IndexStore, add: Callable[..., list[int]], dispatcher_of: Callable[..., IndexDispatcher]
 ) -> None:
     add(*(f"prompt {n}" for n in range(40)))
     workers = FakeWorkers()
@@ -303,7 +303,7 @@ def test_a_lane_gets_no_more_than_it_needs(
 
 
 def test_layers_take_turns(
-    store: Store, add: Callable[..., list[int]], dispatcher_of: Callable[..., IndexDispatcher]
+    store: IndexStore, add: Callable[..., list[int]], dispatcher_of: Callable[..., IndexDispatcher]
 ) -> None:
     """A library that is being indexed for the first time: the last layer must not wait until the first is through."""
     add(*(f"prompt {n}" for n in range(200)))
@@ -314,7 +314,7 @@ def test_layers_take_turns(
 
 
 def test_a_replaced_model_asks_for_everything_again(
-    store: Store, add: Callable[..., list[int]], dispatcher_of: Callable[..., IndexDispatcher], models: Path
+    store: IndexStore, add: Callable[..., list[int]], dispatcher_of: Callable[..., IndexDispatcher], models: Path
 ) -> None:
     ids = add("a fox", "a cat")
     drain(dispatcher_of(FakeWorkers(identity="one")))
@@ -329,7 +329,7 @@ def test_a_replaced_model_asks_for_everything_again(
     assert store.vectors.get("clip_h", ids[0]) is not None
 
 
-def _identities(store: Store) -> set[str]:
+def _identities(store: IndexStore) -> set[str]:
     return {revision.identity for layer in LAYERS if (revision := store.vectors.active_revision(layer)) is not None}
 
 
@@ -343,7 +343,7 @@ def start_and_stop(dispatcher: IndexDispatcher, until: Callable[[], bool] = lamb
 
 
 def test_the_thread_works_when_it_is_told_of_work(
-    store: Store, add: Callable[..., list[int]], dispatcher_of: Callable[..., IndexDispatcher]
+    store: IndexStore, add: Callable[..., list[int]], dispatcher_of: Callable[..., IndexDispatcher]
 ) -> None:
     dispatcher = dispatcher_of(FakeWorkers())
     dispatcher.start()
@@ -355,7 +355,7 @@ def test_the_thread_works_when_it_is_told_of_work(
 
 
 def test_stop_gives_back_what_is_in_hand(
-    store: Store, add: Callable[..., list[int]], dispatcher_of: Callable[..., IndexDispatcher]
+    store: IndexStore, add: Callable[..., list[int]], dispatcher_of: Callable[..., IndexDispatcher]
 ) -> None:
     ids = add(*(f"prompt {n}" for n in range(40)))
     workers = FakeWorkers()
@@ -370,7 +370,7 @@ def test_stop_gives_back_what_is_in_hand(
 
 
 def test_workers_that_stop_first_are_not_asked_in_a_circle(
-    store: Store, add: Callable[..., list[int]], dispatcher_of: Callable[..., IndexDispatcher]
+    store: IndexStore, add: Callable[..., list[int]], dispatcher_of: Callable[..., IndexDispatcher]
 ) -> None:
     (image_id,) = add("a fox")
     workers = FakeWorkers()
@@ -381,7 +381,7 @@ def test_workers_that_stop_first_are_not_asked_in_a_circle(
 
 
 def test_a_result_that_the_index_cannot_take_is_offered_again(
-    store: Store,
+    store: IndexStore,
     add: Callable[..., list[int]],
     dispatcher_of: Callable[..., IndexDispatcher],
     monkeypatch: pytest.MonkeyPatch,
@@ -404,7 +404,7 @@ def test_a_result_that_the_index_cannot_take_is_offered_again(
 
 
 def test_an_index_that_cannot_be_read_in_the_first_moment_is_waited_for(
-    store: Store,
+    store: IndexStore,
     add: Callable[..., list[int]],
     dispatcher_of: Callable[..., IndexDispatcher],
     monkeypatch: pytest.MonkeyPatch,
@@ -451,7 +451,7 @@ def test_a_model_off_error_names_its_role() -> None:
 
 @pytest.mark.parametrize(("verdict", "rating"), [(True, 5), (False, None), ("unseen old", None)])
 def test_an_edited_picture_is_compared_and_told_to_the_index(
-    store: Store,
+    store: IndexStore,
     add: Callable[..., list[int]],
     dispatcher_of: Callable[..., IndexDispatcher],
     verdict: bool | str,
@@ -472,7 +472,7 @@ def test_an_edited_picture_is_compared_and_told_to_the_index(
 
 
 def test_a_new_picture_that_is_away_is_compared_later(
-    store: Store, add: Callable[..., list[int]], dispatcher_of: Callable[..., IndexDispatcher], clock: Clock
+    store: IndexStore, add: Callable[..., list[int]], dispatcher_of: Callable[..., IndexDispatcher], clock: Clock
 ) -> None:
     (old,) = add("a fox")
     store.annotations.rate([old], 5)
@@ -490,7 +490,7 @@ def test_a_new_picture_that_is_away_is_compared_later(
     assert row.rating == 5
 
 
-def _written_over(store: Store, image_id: int) -> list[int]:
+def _written_over(store: IndexStore, image_id: int) -> list[int]:
     """Another content at the place of an image."""
     row = store.images.get(image_id)
     assert row is not None

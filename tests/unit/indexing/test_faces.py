@@ -12,8 +12,8 @@ import pytest
 
 from indexd.errors import OutOfMemory, WorkerDied
 from indexd.indexing.dispatcher import IndexDispatcher
+from indexd.store.protocols import IndexStore
 from indexd.store.records import FACE_LAYER
-from indexd.store.sqlite.store import Store
 from indexd.worker.calls import AnyCall, FacesSpec, FindFaces, WorkerSettings
 from indexd.worker.fake_workers import DIM, FakeWorkers, seeded_unit_vector
 from tests.unit.indexing.conftest import Clock
@@ -27,7 +27,7 @@ def drain(dispatcher: IndexDispatcher) -> None:
         pass
 
 
-def path_of(store: Store, image_id: int) -> bytes:
+def path_of(store: IndexStore, image_id: int) -> bytes:
     return store.images.paths([image_id])[image_id]
 
 
@@ -36,7 +36,7 @@ def looks(workers: FakeWorkers) -> list[FindFaces]:
 
 
 def test_faces_are_found_in_batches_and_a_picture_without_any_is_done(
-    store: Store, add: Add, dispatcher_of: Dispatchers
+    store: IndexStore, add: Add, dispatcher_of: Dispatchers
 ) -> None:
     ids = add(*(None for _ in range(10)))
     workers = FakeWorkers()
@@ -54,7 +54,7 @@ def test_faces_are_found_in_batches_and_a_picture_without_any_is_done(
 
 
 def test_without_a_detector_the_work_waits_and_everything_else_is_done(
-    store: Store, add: Add, dispatcher_of: Dispatchers, settings: WorkerSettings
+    store: IndexStore, add: Add, dispatcher_of: Dispatchers, settings: WorkerSettings
 ) -> None:
     add("a fox")
     workers = FakeWorkers()
@@ -66,7 +66,7 @@ def test_without_a_detector_the_work_waits_and_everything_else_is_done(
 
 
 def test_other_detectors_look_again_and_faces_keep_their_ids(
-    store: Store, add: Add, dispatcher_of: Dispatchers, settings: WorkerSettings
+    store: IndexStore, add: Add, dispatcher_of: Dispatchers, settings: WorkerSettings
 ) -> None:
     ids = add(None, None)
     drain(dispatcher_of(FakeWorkers()))
@@ -86,7 +86,7 @@ def test_other_detectors_look_again_and_faces_keep_their_ids(
 
 
 def test_a_picture_that_cannot_be_decoded_is_set_aside_with_its_reason(
-    store: Store, add: Add, dispatcher_of: Dispatchers
+    store: IndexStore, add: Add, dispatcher_of: Dispatchers
 ) -> None:
     good, bad = add(None, None)
     workers = FakeWorkers()
@@ -106,7 +106,7 @@ def test_a_picture_that_cannot_be_decoded_is_set_aside_with_its_reason(
 
 
 def test_what_kills_the_worker_goes_alone_and_is_set_aside(
-    store: Store, add: Add, dispatcher_of: Dispatchers, clock: Clock
+    store: IndexStore, add: Add, dispatcher_of: Dispatchers, clock: Clock
 ) -> None:
     add(None)
     workers = FakeWorkers()
@@ -129,7 +129,7 @@ def test_what_kills_the_worker_goes_alone_and_is_set_aside(
     assert store.index_tasks.counts() == {FACE_LAYER: {"failed": 1}}
 
 
-def test_too_large_a_batch_is_halved(store: Store, add: Add, dispatcher_of: Dispatchers) -> None:
+def test_too_large_a_batch_is_halved(store: IndexStore, add: Add, dispatcher_of: Dispatchers) -> None:
     add(*(None for _ in range(4)))
     workers = FakeWorkers()
     workers.fail_next(OutOfMemory("no room"), when=lambda call: isinstance(call, FindFaces))
@@ -139,7 +139,7 @@ def test_too_large_a_batch_is_halved(store: Store, add: Add, dispatcher_of: Disp
 
 
 def test_a_detector_that_is_gone_waits_until_it_is_back(
-    store: Store, add: Add, dispatcher_of: Dispatchers, models: Path
+    store: IndexStore, add: Add, dispatcher_of: Dispatchers, models: Path
 ) -> None:
     add(None)
     file = models / "weights"
@@ -156,7 +156,7 @@ def test_a_detector_that_is_gone_waits_until_it_is_back(
 
 @pytest.mark.parametrize("missing", [True, False])
 def test_a_picture_that_is_away_is_looked_at_when_it_is_back(
-    store: Store, add: Add, dispatcher_of: Dispatchers, clock: Clock, missing: bool
+    store: IndexStore, add: Add, dispatcher_of: Dispatchers, clock: Clock, missing: bool
 ) -> None:
     (image_id,) = add(None)
     path = Path(os.fsdecode(path_of(store, image_id)))

@@ -8,7 +8,7 @@ from typing import Any
 from indexd.indexing.batch_scheduler import BATCHES_PER_TURN
 from indexd.indexing.dispatcher import MAX_BATCHES_PER_LANE, IndexDispatcher
 from indexd.indexing.stages.embedding import MAX_BATCH_CHARACTERS, MAX_SENT_CHARACTERS, truncation_notes
-from indexd.store.sqlite.store import Store
+from indexd.store.protocols import IndexStore
 from indexd.worker.call_handle import CallHandle
 from indexd.worker.calls import (
     MAX_EMBEDDED_TOKENS,
@@ -43,7 +43,7 @@ def drain(dispatcher: IndexDispatcher) -> None:
 
 
 def test_a_text_of_a_megabyte_goes_alone_and_is_cut(
-    store: Store, add: Callable[..., list[int]], dispatcher_of: Callable[..., IndexDispatcher]
+    store: IndexStore, add: Callable[..., list[int]], dispatcher_of: Callable[..., IndexDispatcher]
 ) -> None:
     huge = "a word and another " * 60_000
     add("a fox", "a cat", huge, "a dog", "an owl")
@@ -55,7 +55,7 @@ def test_a_text_of_a_megabyte_goes_alone_and_is_cut(
 
 
 def test_a_batch_of_texts_has_a_bounded_length(
-    store: Store, add: Callable[..., list[int]], dispatcher_of: Callable[..., IndexDispatcher]
+    store: IndexStore, add: Callable[..., list[int]], dispatcher_of: Callable[..., IndexDispatcher]
 ) -> None:
     half = "x" * (MAX_BATCH_CHARACTERS // 2)
     add(*(half for _ in range(4)))
@@ -65,7 +65,7 @@ def test_a_batch_of_texts_has_a_bounded_length(
 
 
 def test_an_image_is_sent_while_prose_fills_the_worker_and_goes_first(
-    store: Store, add: Callable[..., list[int]], dispatcher_of: Callable[..., IndexDispatcher], clock: Clock
+    store: IndexStore, add: Callable[..., list[int]], dispatcher_of: Callable[..., IndexDispatcher], clock: Clock
 ) -> None:
     add(*(f"prose {number}" for number in range(40)))
     workers = RecordingWorkers(clock)
@@ -85,7 +85,7 @@ def test_an_image_is_sent_while_prose_fills_the_worker_and_goes_first(
 
 
 def test_a_stage_whose_batches_take_long_gives_way_sooner(
-    store: Store, add: Callable[..., list[int]], dispatcher_of: Callable[..., IndexDispatcher], clock: Clock
+    store: IndexStore, add: Callable[..., list[int]], dispatcher_of: Callable[..., IndexDispatcher], clock: Clock
 ) -> None:
     add(*(f"prose {number}" for number in range(200)))
     workers = RecordingWorkers(clock, lambda call: 10.0 if isinstance(call, EmbedText) and call.role == "bge" else 0.0)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from indexd.indexing.dispatcher import IndexDispatcher
-from indexd.store.sqlite.store import Store
+from indexd.store.protocols import IndexStore
 from indexd.worker.calls import WorkerSettings
 from indexd.worker.fake_workers import FakeWorkers
 from tests.support.handle_shortage import HandleShortage, refuse_each, retry_until_done
@@ -17,7 +17,7 @@ from tests.unit.indexing.test_dispatch import drain
 
 @pytest.mark.parametrize("count", [1, 5])
 def test_work_comes_through_whenever_handles_are_refused(
-    store: Store,
+    store: IndexStore,
     add: Callable[..., list[int]],
     dispatcher_of: Callable[..., IndexDispatcher],
     monkeypatch: pytest.MonkeyPatch,
@@ -35,7 +35,7 @@ def test_work_comes_through_whenever_handles_are_refused(
 
 
 def test_the_question_for_a_replaced_model_is_not_lost_with_the_handles(
-    store: Store,
+    store: IndexStore,
     add: Callable[..., list[int]],
     dispatcher_of: Callable[..., IndexDispatcher],
     settings: WorkerSettings,
@@ -55,7 +55,7 @@ def test_the_question_for_a_replaced_model_is_not_lost_with_the_handles(
 
 
 def test_what_was_taken_and_never_sent_is_given_back_at_the_end(
-    store: Store,
+    store: IndexStore,
     add: Callable[..., list[int]],
     dispatcher_of: Callable[..., IndexDispatcher],
     monkeypatch: pytest.MonkeyPatch,

@@ -16,16 +16,17 @@ from indexd.fs.file_stamp import FileStamp, SettledFile
 from indexd.image_metadata.model import ImageFacts, ImageMetadata
 from indexd.ingest import IngestPipeline
 from indexd.registry import IngestContext
+from indexd.store.protocols import IndexStore
 from indexd.store.records import IngestResult, ScannedFile
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from indexd_schemas.settings import Settings
 
 WAIT = 30.0
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store.open(tmp_path / "index.db")
+def store(tmp_path: Path) -> Iterator[IndexStore]:
+    store = SqliteStore.open(tmp_path / "index.db")
     yield store
     store.close()
 
@@ -36,14 +37,14 @@ def failures() -> list[BaseException]:
 
 
 @pytest.fixture
-def make(store: Store, failures: list[BaseException]) -> Callable[..., IngestPipeline]:
+def make(store: IndexStore, failures: list[BaseException]) -> Callable[..., IngestPipeline]:
     def made(readers: int = 1) -> IngestPipeline:
         return IngestPipeline(store, IngestContext(Settings()), lambda _recorded: None, failures.append, readers)
 
     return made
 
 
-def _file(store: Store, number: int, purpose: str = "images") -> SettledFile:
+def _file(store: IndexStore, number: int, purpose: str = "images") -> SettledFile:
     root = store.roots.ensure(b"/folder", purpose)
     return SettledFile(root.id, root.path, b"%d" % number, FileStamp(1, number, number), purpose)
 
@@ -74,7 +75,7 @@ def _joined(work: Callable[[], None]) -> bool:
 
 
 def test_a_job_file_that_the_disk_has_no_room_for_is_taken_when_there_is(
-    make: Callable[..., IngestPipeline], store: Store, monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., IngestPipeline], store: IndexStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken, tries = threading.Event(), []
 
@@ -103,7 +104,7 @@ def test_a_job_file_that_the_disk_has_no_room_for_is_taken_when_there_is(
     ],
 )
 def test_what_the_index_cannot_take_now_is_offered_again(
-    make: Callable[..., IngestPipeline], store: Store, monkeypatch: pytest.MonkeyPatch, trouble: Exception
+    make: Callable[..., IngestPipeline], store: IndexStore, monkeypatch: pytest.MonkeyPatch, trouble: Exception
 ) -> None:
     record, troubles, done = store.images.ingest, iter([trouble] * 2), threading.Event()
 
@@ -125,7 +126,10 @@ def test_what_the_index_cannot_take_now_is_offered_again(
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_dead_recorder_is_told_and_holds_nobody_up(
-    make: Callable[..., IngestPipeline], store: Store, failures: list[BaseException], monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., IngestPipeline],
+    store: IndexStore,
+    failures: list[BaseException],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def broken(*_arguments: object) -> None:
         raise ZeroDivisionError
@@ -145,7 +149,10 @@ def test_a_dead_recorder_is_told_and_holds_nobody_up(
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_failed_reader_is_reported_and_the_pipeline_still_stops(
-    make: Callable[..., IngestPipeline], store: Store, failures: list[BaseException], monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., IngestPipeline],
+    store: IndexStore,
+    failures: list[BaseException],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     registry.file_kinds.fill()
     # A handler that returns no result for a file is a bug of the handler, not of the file.
@@ -159,7 +166,7 @@ def test_a_failed_reader_is_reported_and_the_pipeline_still_stops(
 
 
 def test_what_is_read_again_counts_as_being_read(
-    make: Callable[..., IngestPipeline], store: Store, monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., IngestPipeline], store: IndexStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     again, go_on = threading.Event(), threading.Event()
 
@@ -184,7 +191,7 @@ def test_what_is_read_again_counts_as_being_read(
 
 
 def test_files_that_fail_again_and_again_leave_new_ones_their_turn(
-    make: Callable[..., IngestPipeline], store: Store, monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., IngestPipeline], store: IndexStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried, read = threading.Semaphore(0), threading.Event()
 
@@ -212,7 +219,7 @@ def test_files_that_fail_again_and_again_leave_new_ones_their_turn(
 
 
 def test_who_waits_for_the_queue_is_let_go_when_the_daemon_stops(
-    make: Callable[..., IngestPipeline], store: Store, monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., IngestPipeline], store: IndexStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reading, go_on = threading.Event(), threading.Event()
 
@@ -238,7 +245,7 @@ def test_who_waits_for_the_queue_is_let_go_when_the_daemon_stops(
 
 def test_a_file_that_cannot_be_recorded_costs_its_neighbours_nothing(
     make: Callable[..., IngestPipeline],
-    store: Store,
+    store: IndexStore,
     failures: list[BaseException],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,

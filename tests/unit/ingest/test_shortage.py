@@ -19,8 +19,9 @@ from indexd.fs.safe_open import open_regular
 from indexd.images.sidecar_texts import read_sidecars
 from indexd.ingest import IngestPipeline
 from indexd.registry import IngestContext
+from indexd.store.protocols import IndexStore
 from indexd.store.records import IngestResult
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from indexd_schemas.settings import Settings
 from tests.support.handle_shortage import HandleShortage, refuse_each
 from tests.support.scanning import scan_image
@@ -30,14 +31,14 @@ WAIT_SECONDS = 30.0
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "index.db") as store:
+def store(tmp_path: Path) -> Iterator[IndexStore]:
+    with SqliteStore.open(tmp_path / "index.db") as store:
         yield store
 
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_picture_is_read_with_its_texts_whenever_handles_are_refused(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+    store: IndexStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     folder = tmp_path / "pictures"
     folder.mkdir()

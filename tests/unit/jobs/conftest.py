@@ -14,7 +14,8 @@ from indexd.jobs.files.atomic import FaultHook, no_fault
 from indexd.jobs.queue.runner import JobRunner
 from indexd.jobs.service import JobService
 from indexd.registry import load_handlers
-from indexd.store.sqlite.store import Store
+from indexd.store.protocols import IndexStore
+from indexd.store.sqlite.store import SqliteStore
 from indexd.worker.fake_workers import FakeWorkers
 
 
@@ -33,7 +34,7 @@ class JobSetup:
     """The job service and the runner on a real index, a fake worker and a clock that stands still."""
 
     config: Config
-    store: Store
+    store: IndexStore
     workers: FakeWorkers
     jobs: JobService
     runner: JobRunner
@@ -112,14 +113,14 @@ max_megapixels = 4.5
 @pytest.fixture
 def open_setup(home: Path) -> Iterator[OpenSetup]:
     """Opens the job service as a new process would; the index of the one before is closed."""
-    stores: list[Store] = []
+    stores: list[IndexStore] = []
     clock = Clock()
     config = read_config(home)
 
     def opened(workers: FakeWorkers | None = None, fault: FaultHook = no_fault) -> JobSetup:
         for store in stores:
             store.close()
-        store = Store.open(config.paths.index, clock=clock)
+        store = SqliteStore.open(config.paths.index, clock=clock)
         stores.append(store)
         workers = workers or FakeWorkers()
         draw = count(1000)

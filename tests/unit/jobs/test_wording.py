@@ -105,7 +105,7 @@ def test_the_registry_gives_weight_and_trigger_words_once(setup: JobSetup) -> No
         ("prompt: a <lora:film_grain:1>", "did you mean 'film-grain'"),
         ("prompt: a <lora:0:1>\nloras: ['0']", "prompt: 'more/0' is also named under `loras`; keep one"),
         ("prompt: <lora:0:1> <lora:more/0:1>", "prompt: 'more/0' is named twice; keep one"),
-        ("prompt: a <lora:0:11>", "the weight of 'more/0' must lie between -10 and 10 (got 11)"),
+        ("prompt: a <lora:0:11>", "prompt: <lora:0:11>: weight must be at most 10 (got 11.0)"),
         ("prompt: a <lora:0:x>", "prompt: <lora:0:x>: 'x' is no number"),
         ("prompt: a <hypernet:0:1>", "names a hypernetwork"),
         ("prompt: a <lora:0:1:lbw=1,2>", "prompt: <lora:0:…>: a list of block weights has 12 or 20 numbers (got 2)"),

@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from indexd.prompts.lora_tags import LoraTag, LoraTagError, extract_lora_tags
+from indexd.prompts.lora_tags import LoraTagError, extract_lora_tags
 from indexd.prompts.word_matching import MatchedName, NameMatcher, prepend_missing_triggers
+from indexd_schemas.jobs.job import JobLora
 
 
 @pytest.mark.parametrize(
@@ -15,20 +16,20 @@ from indexd.prompts.word_matching import MatchedName, NameMatcher, prepend_missi
     [
         ("a cat", "a cat", []),
         ("  a cat", "  a cat", []),
-        ("a <lora:x:0.8> cat", "a  cat", [LoraTag("x", 0.8)]),
-        ("a cat <lora:x>", "a cat", [LoraTag("x")]),
-        ("<lora:x:0.8:0.5>", "", [LoraTag("x", 0.5, 0.8)]),
-        ("<lora:x:0.5:0.5>", "", [LoraTag("x", 0.5)]),
-        ("<lora:x:unet=0.5:te=0>", "", [LoraTag("x", 0.5, 0.0)]),
-        ("<lora:x:1:te=0.2>", "", [LoraTag("x", 0.2)]),
-        ("<lora:x:te=0.2>", "", [LoraTag("x", 0.2)]),
-        ("<LORA:My Style v1.2:-.5>", "", [LoraTag("My Style v1.2", -0.5)]),
-        ("<lyco:y:1> <lora:z:0>", "", [LoraTag("y", 1.0), LoraTag("z", 0.0)]),
-        ("<lora:x:1:lbw=in=0.5,mid=1>", "", [LoraTag("x", 1.0, None, "in=0.5,mid=1")]),
+        ("a <lora:x:0.8> cat", "a  cat", [JobLora(name="x", weight=0.8)]),
+        ("a cat <lora:x>", "a cat", [JobLora(name="x")]),
+        ("<lora:x:0.8:0.5>", "", [JobLora(name="x", weight=0.5, text_weight=0.8)]),
+        ("<lora:x:0.5:0.5>", "", [JobLora(name="x", weight=0.5)]),
+        ("<lora:x:unet=0.5:te=0>", "", [JobLora(name="x", weight=0.5, text_weight=0.0)]),
+        ("<lora:x:1:te=0.2>", "", [JobLora(name="x", weight=0.2)]),
+        ("<lora:x:te=0.2>", "", [JobLora(name="x", weight=0.2)]),
+        ("<LORA:My Style v1.2:-.5>", "", [JobLora(name="My Style v1.2", weight=-0.5)]),
+        ("<lyco:y:1> <lora:z:0>", "", [JobLora(name="y", weight=1.0), JobLora(name="z", weight=0.0)]),
+        ("<lora:x:1:lbw=in=0.5,mid=1>", "", [JobLora(name="x", weight=1.0, blocks={"in": 0.5, "mid": 1.0})]),
         ("a < b <lorax:1>", "a < b <lorax:1>", []),
     ],
 )
-def test_tags(prompt: str, rest: str, tags: list[LoraTag]) -> None:
+def test_tags(prompt: str, rest: str, tags: list[JobLora]) -> None:
     assert extract_lora_tags(prompt) == (rest, tags)
 
 
@@ -40,6 +41,10 @@ def test_tags(prompt: str, rest: str, tags: list[LoraTag]) -> None:
         ("<lora:x:1:2:3>", "at most two weights"),
         ("<lora:x:dyn=3>", "there is no 'dyn'"),
         ("<hypernet:x:1>", "names a hypernetwork"),
+        ("<lora:x:11>", "<lora:x:11>: weight must be at most 10"),
+        ("<lora:x:-11:1>", "<lora:x:-11:1>: text_weight must be at least -10"),
+        (f"<lora:{'x' * 401}:1>", "name must have at most 400 characters"),
+        ("<lora:x:1:lbw=1,2>", "a list of block weights has 12 or 20 numbers"),
     ],
 )
 def test_tags_that_cannot_be_read(prompt: str, sentence: str) -> None:

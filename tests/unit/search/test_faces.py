@@ -14,7 +14,7 @@ from indexd.errors import IndexdError, ModelUnavailable
 from indexd.search.query.image_target import ImageTarget, format_target, target_of_path
 from indexd.search.query.query_embedder import FakeQueryEmbedder
 from indexd.search.search import Search
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from indexd.worker.calls import Embedded, EmbedImages, EmbedText, FacesFound, FindFaces, FoundRegion
 from indexd.worker.fake_workers import seeded_unit_vector
 from indexd_schemas.api.output import SearchResults
@@ -48,7 +48,7 @@ def stacked(vectors: list[NDArray[np.float32]]) -> NDArray[np.float32]:
 @pytest.fixture
 def library(tmp_path: Path) -> Iterator[SampleLibrary]:
     """120 pictures with Luna in every tenth, Orion in every fifteenth, nobody in every seventh, else a stranger."""
-    with Store.open(tmp_path / "index.db") as store:
+    with SqliteStore.open(tmp_path / "index.db") as store:
         store.faces.set_enabled(on=True)
         library = make_library(store, tmp_path / "pictures", 30)
         revision = store.faces.activate("toy", DIM, "eyes/1")
@@ -158,7 +158,7 @@ def test_changed_models_and_models_that_are_off_become_notes(library: SampleLibr
 
 def test_a_search_before_any_face_was_indexed_says_so(tmp_path: Path) -> None:
     with (
-        Store.open(tmp_path / "empty.db") as store,
+        SqliteStore.open(tmp_path / "empty.db") as store,
         pytest.raises(IndexdError, match="nothing has been computed for face"),
     ):
         Search(store, FakeQueryEmbedder(toy, look)).query(SearchRequest(terms=(face(foreign(tmp_path, "luna.png")),)))

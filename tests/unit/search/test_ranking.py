@@ -17,7 +17,7 @@ from indexd.search.query.query_embedder import FakeQueryEmbedder
 from indexd.search.ranking.cutoff import DEFAULT_CUTOFF
 from indexd.search.search import Search
 from indexd.store.records import ScannedFile
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from indexd.worker.calls import Embedded, EmbedImages, EmbedText
 from indexd_schemas.api.output import SearchResults
 from indexd_schemas.api.requests import SearchRequest, SearchTerm
@@ -94,7 +94,7 @@ class Asker:
 @pytest.fixture(scope="module")
 def asker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asker]:
     truth = world()
-    with Store.open(tmp_path_factory.mktemp("world") / "index.db") as store:
+    with SqliteStore.open(tmp_path_factory.mktemp("world") / "index.db") as store:
         root = store.roots.ensure(os.fsencode(tmp_path_factory.mktemp("pictures")), "images").id
         sightings = [
             ScannedFile(

@@ -15,17 +15,18 @@ from indexd.images.image_reader import read_image
 from indexd.search.query.filter_language import parse_filters
 from indexd.search.query.query_embedder import FakeQueryEmbedder
 from indexd.search.search import Search
+from indexd.store.protocols import IndexStore
 from indexd.store.records import Filter, ScannedFile
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from indexd.worker.fake_workers import fake_render
 from indexd_schemas.api.requests import SearchRequest
 from tests.support.recipes import render_call
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+def store(tmp_path: Path) -> Iterator[IndexStore]:
     """Four pictures: seeds 105, 109, 101 with scores (clip .05, .09, .01), and 103 without."""
-    store = Store.open(tmp_path / "index.db")
+    store = SqliteStore.open(tmp_path / "index.db")
     root = store.roots.ensure(os.fsencode(tmp_path), "images")
     for seed in (105, 109, 101, 103):
         scores = [] if seed == 103 else ["clip", "aesthetic", "sharpness"]
@@ -39,7 +40,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
     store.close()
 
 
-def found(store: Store, *filters: str, sort: str | None = None) -> list[str | None]:
+def found(store: IndexStore, *filters: str, sort: str | None = None) -> list[str | None]:
     def never(_call: object) -> Any:
         raise AssertionError("nothing is embedded here")
 
@@ -61,16 +62,16 @@ def found(store: Store, *filters: str, sort: str | None = None) -> list[str | No
         ("-clip_score:>0.02", {"101", "103"}),
     ],
 )
-def test_filters_select_by_score(store: Store, text: str, seeds: set[str]) -> None:
+def test_filters_select_by_score(store: IndexStore, text: str, seeds: set[str]) -> None:
     assert set(found(store, text)) == seeds
 
 
 @pytest.mark.parametrize("sort", ["clip_score", "aesthetic", "sharpness"])
-def test_results_sort_by_score_with_unscored_images_last(store: Store, sort: str) -> None:
+def test_results_sort_by_score_with_unscored_images_last(store: IndexStore, sort: str) -> None:
     assert found(store, sort=sort) == ["109", "105", "101", "103"]
 
 
-def test_scores_are_shown_and_survive_a_reparse(store: Store) -> None:
+def test_scores_are_shown_and_survive_a_reparse(store: IndexStore) -> None:
     [hit] = Search(store, FakeQueryEmbedder(lambda _call: None)).query(SearchRequest(filters=("seed:105",))).hits  # type: ignore[arg-type, return-value]
     assert hit.image.scores == {"clip": 0.05, "aesthetic": 5.0, "sharpness": 105.0}
 

@@ -14,7 +14,7 @@ from indexd.search.query.image_target import ImageTarget, format_target, target_
 from indexd.search.query.query_embedder import FakeQueryEmbedder
 from indexd.search.ranking.background_samples import MIN_CACHED_SIZE
 from indexd.search.search import Search
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from indexd.worker.calls import Embedded, EmbedImages, EmbedText
 from indexd_schemas.api.output import SearchResults
 from indexd_schemas.api.requests import SearchRequest, SearchTerm
@@ -30,7 +30,7 @@ def toy(call: EmbedText | EmbedImages) -> Embedded:
 
 @pytest.fixture
 def library(tmp_path: Path) -> Iterator[SampleLibrary]:
-    with Store.open(tmp_path / "index.db") as store:
+    with SqliteStore.open(tmp_path / "index.db") as store:
         yield make_library(store, tmp_path / "pictures")
 
 
@@ -193,7 +193,7 @@ def test_vectors_of_another_model_are_never_compared(library: SampleLibrary) -> 
 
 
 def test_a_layer_without_vectors_loads_no_model(tmp_path: Path, embed: FakeQueryEmbedder) -> None:
-    with Store.open(tmp_path / "index.db") as store:
+    with SqliteStore.open(tmp_path / "index.db") as store:
         with pytest.raises(IndexdError, match="nothing has been computed for clip_h yet"):
             Search(store, embed).query(SearchRequest(terms=(term("text", "cat"),)))
         assert Search(store, embed).query(SearchRequest()).hits == []
@@ -337,7 +337,7 @@ def test_explain_lists_the_origin_of_each_score(search: Search) -> None:
 @pytest.fixture
 def large(tmp_path: Path) -> Iterator[SampleLibrary]:
     """Enough pictures for a default cut-off, a quarter of them of each subject."""
-    with Store.open(tmp_path / "large.db") as store:
+    with SqliteStore.open(tmp_path / "large.db") as store:
         yield make_library(store, tmp_path / "large", images_per_subject=30)
 
 

@@ -14,7 +14,7 @@ from indexd.errors import StoreError, StoreUnavailable
 from indexd.fs.file_stamp import FileStamp
 from indexd.image_metadata.model import ImageFacts, ImageMetadata
 from indexd.store.records import ScannedFile
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from indexd.store.sqlite.vectors import code_tables
 from indexd.store.sqlite.vectors import vectors as vectors_module
 from indexd.store.sqlite.vectors.code_tables import classify_fill_failure
@@ -28,7 +28,7 @@ LAYER = "clip_h"
 DIM = 256
 
 
-def add_pictures(store: Store, count: int, start: int = 0) -> list[int]:
+def add_pictures(store: SqliteStore, count: int, start: int = 0) -> list[int]:
     """Ids of pictures that have nothing but a name."""
     root = store.roots.ensure(b"/pictures", "images")
     batch = [
@@ -57,13 +57,13 @@ def everything_through_codes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.open(tmp_path / "index.db") as opened:
+def store(tmp_path: Path) -> Iterator[SqliteStore]:
+    with SqliteStore.open(tmp_path / "index.db") as opened:
         yield opened
 
 
 @pytest.fixture
-def cache(store: Store) -> Iterator[VectorCache]:
+def cache(store: SqliteStore) -> Iterator[VectorCache]:
     bugs: list[BaseException] = []
     made = VectorCache(store.vectors, [LAYER], classify_fill_failure, bugs.append)
     yield made
@@ -71,7 +71,9 @@ def cache(store: Store) -> Iterator[VectorCache]:
     assert bugs == []
 
 
-def _fill(store: Store, count: int, identity: str = "one", seed: int = 1) -> tuple[list[int], NDArray[np.float32]]:
+def _fill(
+    store: SqliteStore, count: int, identity: str = "one", seed: int = 1
+) -> tuple[list[int], NDArray[np.float32]]:
     ids = add_pictures(store, count)
     vectors = cone(count, DIM, seed)
     store.vectors.put(LAYER, store.vectors.activate(LAYER, identity, DIM, "image"), ids, vectors)
@@ -82,7 +84,7 @@ def _best(ids: list[int], vectors: NDArray[np.float32], query: NDArray[np.float3
     return {ids[at] for at in np.argsort(-(vectors @ query))[:k]}
 
 
-def _recall(store: Store, ids: list[int], vectors: NDArray[np.float32], among: set[int] | None = None) -> float:
+def _recall(store: SqliteStore, ids: list[int], vectors: NDArray[np.float32], among: set[int] | None = None) -> float:
     kept = [at for at, one in enumerate(ids) if among is None or one in among]
     left, rows = [ids[at] for at in kept], vectors[kept]
     shares = []
@@ -108,7 +110,7 @@ class Counting:
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.1, 0.005])
-def test_the_best_hits_equal_brute_force_under_any_filter(store: Store, cache: VectorCache, share: float) -> None:
+def test_the_best_hits_equal_brute_force_under_any_filter(store: SqliteStore, cache: VectorCache, share: float) -> None:
     ids, vectors = _fill(store, 4000)
     store.vectors.requantize_layer(LAYER)
     cache.start()
@@ -122,7 +124,9 @@ def test_the_best_hits_equal_brute_force_under_any_filter(store: Store, cache: V
 
 
 @pytest.mark.parametrize("asked", ["in memory", "in the tables"])
-def test_a_batch_far_ahead_of_all_others_hides_no_other_hits(store: Store, cache: VectorCache, asked: str) -> None:
+def test_a_batch_far_ahead_of_all_others_hides_no_other_hits(
+    store: SqliteStore, cache: VectorCache, asked: str
+) -> None:
     """Who asks for 200 and has a batch of 40 that are all alike gets the 160 after them as well."""
     ids = add_pictures(store, 3000)
     vectors = cone(3000, DIM, 1)
@@ -142,7 +146,7 @@ def test_a_batch_far_ahead_of_all_others_hides_no_other_hits(store: Store, cache
         assert len(set(found) & _best(there, rows, vectors[0], 200)) > 120
 
 
-def test_searches_work_before_during_and_after_loading(store: Store, cache: VectorCache) -> None:
+def test_searches_work_before_during_and_after_loading(store: SqliteStore, cache: VectorCache) -> None:
     ids, vectors = _fill(store, 1500)
     before = store.vectors.nearest(LAYER, vectors[3], 1)
     assert not cache.is_ready(LAYER)
@@ -156,7 +160,7 @@ def test_searches_work_before_during_and_after_loading(store: Store, cache: Vect
     assert cache.nbytes >= 1500 * DIM // 8
 
 
-def test_later_changes_take_effect_at_once(store: Store, cache: VectorCache) -> None:
+def test_later_changes_take_effect_at_once(store: SqliteStore, cache: VectorCache) -> None:
     ids, _ = _fill(store, 300)
     cache.start()
     cache.wait_until_filled()
@@ -173,7 +177,7 @@ def test_later_changes_take_effect_at_once(store: Store, cache: VectorCache) -> 
     assert store.vectors.get(LAYER, new[1]) is None
 
 
-def test_revisions_are_never_mixed_and_load_completely(store: Store, cache: VectorCache) -> None:
+def test_revisions_are_never_mixed_and_load_completely(store: SqliteStore, cache: VectorCache) -> None:
     ids, vectors = _fill(store, 200, "one")
     cache.start()
     cache.wait_until_filled()
@@ -188,7 +192,7 @@ def test_revisions_are_never_mixed_and_load_completely(store: Store, cache: Vect
     assert store.vectors.nearest(LAYER, vectors[120], 1)[0][0] == ids[120]
 
 
-def test_requantized_codes_are_reloaded(store: Store, cache: VectorCache) -> None:
+def test_requantized_codes_are_reloaded(store: SqliteStore, cache: VectorCache) -> None:
     ids, vectors = _fill(store, 2500)
     cache.start()
     cache.wait_until_filled()
@@ -199,7 +203,9 @@ def test_requantized_codes_are_reloaded(store: Store, cache: VectorCache) -> Non
     assert counting.answered == 20
 
 
-def test_an_unreadable_layer_is_loaded_later(store: Store, cache: VectorCache, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_layer_is_loaded_later(
+    store: SqliteStore, cache: VectorCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ids, vectors = _fill(store, 3000)
     store.vectors.requantize_layer(LAYER)
     in_use, troubles = store.vectors.active_codes, iter([StoreUnavailable("no file handle is left")])
@@ -219,11 +225,11 @@ def test_an_unreadable_layer_is_loaded_later(store: Store, cache: VectorCache, m
 
 
 def test_a_restart_reloads_everything(tmp_path: Path) -> None:
-    with Store.open(tmp_path / "restarted.db") as store:
+    with SqliteStore.open(tmp_path / "restarted.db") as store:
         ids, vectors = _fill(store, 3000)
         store.vectors.requantize_layer(LAYER)
         take_vectors(store, ids[:100])
-    with Store.open(tmp_path / "restarted.db") as store:
+    with SqliteStore.open(tmp_path / "restarted.db") as store:
         bugs: list[BaseException] = []
         cache = VectorCache(store.vectors, [LAYER], classify_fill_failure, bugs.append)
         cache.start()
@@ -237,7 +243,7 @@ def test_a_restart_reloads_everything(tmp_path: Path) -> None:
         assert bugs == []
 
 
-def test_bulk_reads_equal_those_of_sqlite_vec(store: Store) -> None:
+def test_bulk_reads_equal_those_of_sqlite_vec(store: SqliteStore) -> None:
     """The chunks are read as they lie; a sqlite-vec that keeps them in another way must be noticed."""
     ids, _ = _fill(store, 2500)
     take_vectors(store, ids[1000:1100])
@@ -258,7 +264,7 @@ def test_bulk_reads_equal_those_of_sqlite_vec(store: Store) -> None:
 
 
 def test_loading_beside_writers_misses_no_vector(
-    store: Store, cache: VectorCache, monkeypatch: pytest.MonkeyPatch
+    store: SqliteStore, cache: VectorCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(code_tables, "CHUNKS_PER_SLICE", 1)
     ids, _ = _fill(store, 6000)
@@ -291,7 +297,7 @@ def test_loading_beside_writers_misses_no_vector(
 
 
 def test_searches_use_the_tables_while_the_index_is_unreadable(
-    store: Store, cache: VectorCache, monkeypatch: pytest.MonkeyPatch
+    store: SqliteStore, cache: VectorCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids, vectors = _fill(store, 300)
     expected = store.vectors.nearest(LAYER, vectors[9], 5)

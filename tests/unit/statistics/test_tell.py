@@ -15,15 +15,16 @@ from indexd.errors import IndexdError, UsageError
 from indexd.image_metadata.model import MetadataLora
 from indexd.statistics.statistics_plot import write_plot
 from indexd.statistics.statistics_report import compute_statistics
-from indexd.store.sqlite.store import Store
+from indexd.store.protocols import IndexStore
+from indexd.store.sqlite.store import SqliteStore
 from indexd_schemas.api.library_reports import FiveStarRow, StatisticsReport, StatsKey, StatsRequest
 from tests.unit.store.sample_rows import Library
 
 
 @pytest.fixture
-def told(tmp_path: Path) -> Iterator[Store]:
+def told(tmp_path: Path) -> Iterator[IndexStore]:
     """40 pictures: the pony ones have gold in the prompt and five stars, half of the others have three, half none."""
-    store = Store.open(tmp_path / "index.db")
+    store = SqliteStore.open(tmp_path / "index.db")
     library = Library(store, store.roots.ensure(b"/pictures", "images"))
     made = datetime.datetime(2026, 3, 15, 12, tzinfo=datetime.UTC).timestamp()
     for number in range(40):
@@ -47,7 +48,7 @@ def told(tmp_path: Path) -> Iterator[Store]:
     store.close()
 
 
-def ask(store: Store, **given: object) -> StatisticsReport:
+def ask(store: IndexStore, **given: object) -> StatisticsReport:
     return compute_statistics(store, StatsRequest.model_validate(given))
 
 
@@ -55,7 +56,7 @@ def row(found: StatisticsReport, key: str, value: str) -> FiveStarRow:
     return next(one for one in found.five_stars if (one.key, one.value) == (key, value))
 
 
-def test_counts_and_shares(told: Store) -> None:
+def test_counts_and_shares(told: IndexStore) -> None:
     found = ask(told, by=("model", "lora", "month"))
     assert (found.images, found.rated, found.ratings) == (40, 30, {"1": 0, "2": 0, "3": 10, "4": 0, "5": 20})
     assert found.mean_rating == pytest.approx(130 / 30, abs=1e-3)
@@ -70,7 +71,7 @@ def test_counts_and_shares(told: Store) -> None:
     assert [(one.value, one.images) for one in month.rows] == [("2026-03", 30), ("2026-04", 10)]
 
 
-def test_what_five_stars_have_in_common(told: Store) -> None:
+def test_what_five_stars_have_in_common(told: IndexStore) -> None:
     found = ask(told)
     pony, jugger = row(found, "model", "ponyXL"), row(found, "model", "jugger")
     assert (pony.five, pony.compared, pony.share, pony.others_share, pony.verdict) == (20, 20, 1.0, 0.0, "above")
@@ -79,12 +80,12 @@ def test_what_five_stars_have_in_common(told: Store) -> None:
     assert not [one for one in found.five_stars if one.key == "sampler"]
 
 
-def test_the_rest_may_be_everybody(told: Store) -> None:
+def test_the_rest_may_be_everybody(told: IndexStore) -> None:
     jugger = row(ask(told, rest="all"), "model", "jugger")
     assert (jugger.five, jugger.compared) == (0, 20)
 
 
-def test_terms_that_go_with_five_stars(told: Store) -> None:
+def test_terms_that_go_with_five_stars(told: IndexStore) -> None:
     found = ask(told)
     assert [one.term for one in found.terms_for] == ["gold"]
     assert [one.term for one in found.terms_against] == ["grey"]
@@ -92,7 +93,7 @@ def test_terms_that_go_with_five_stars(told: Store) -> None:
     assert found.terms_for[0].others == 0
 
 
-def test_filters_and_limits(told: Store) -> None:
+def test_filters_and_limits(told: IndexStore) -> None:
     found = ask(told, filters=("model:jugger", "date:2026-03"), by=("month", "tag"), limit=1)
     assert found.images == 15
     assert found.tables[1].rows == []
@@ -103,7 +104,7 @@ def test_filters_and_limits(told: Store) -> None:
 
 
 @pytest.mark.parametrize("key", get_args(StatsKey))
-def test_every_key_can_be_counted(told: Store, key: str) -> None:
+def test_every_key_can_be_counted(told: IndexStore, key: str) -> None:
     (table,) = ask(told, by=(key,)).tables
     assert table.key == key
     assert all(one.images > 0 for one in table.rows)
@@ -114,7 +115,7 @@ def test_the_command_offers_the_keys_of_the_contract() -> None:
     assert StatsRequest().by == DEFAULT_KEYS
 
 
-def test_everything_is_drawn(told: Store, tmp_path: Path) -> None:
+def test_everything_is_drawn(told: IndexStore, tmp_path: Path) -> None:
     target = tmp_path / "plot.png"
     write_plot(ask(told, by=("model",)), target)
     with Image.open(target) as few:

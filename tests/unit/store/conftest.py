@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from indexd.store.protocols import IndexStore
 from indexd.store.sqlite.faulty_vfs import FaultyDisk
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from tests.unit.store.sample_rows import Clock, Library
 
 
@@ -26,11 +27,11 @@ def disk(waiting_for_the_disk: None) -> Iterator[FaultyDisk]:
 
 
 @pytest.fixture
-def store(tmp_path: Path, clock: Clock) -> Iterator[Store]:
-    with Store.open(tmp_path / "index.db", clock=clock) as opened:
+def store(tmp_path: Path, clock: Clock) -> Iterator[IndexStore]:
+    with SqliteStore.open(tmp_path / "index.db", clock=clock) as opened:
         yield opened
 
 
 @pytest.fixture
-def library(store: Store) -> Library:
+def library(store: IndexStore) -> Library:
     return Library(store, store.roots.ensure(b"/pictures", "images"))

@@ -13,7 +13,7 @@ from indexd.fs.file_stamp import FileStamp
 from indexd.image_metadata.model import ImageFacts, ImageMetadata
 from indexd.store.protocols import IndexStore
 from indexd.store.records import NewJob, NewJobItem, RootRow, ScannedFile
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from indexd.store.sqlite.vectors.revisions import all_codings
 from indexd.store.sqlite.vectors.rows import delete_rows
 
@@ -73,7 +73,7 @@ def new_job(name: str = "portraits", items: int = 2, key: str | None = None, pri
     return NewJob(name, "txt2img", b"kind: txt2img\n", key or f"key of {name}", f"{name}.yaml", priority, made)
 
 
-def take_vectors(store: Store, ids: Collection[int]) -> None:
+def take_vectors(store: SqliteStore, ids: Collection[int]) -> None:
     """Take away the vectors of these images, in every layer and revision, and leave the images: one transaction."""
     database = store._database
     with database.outside_transaction():

@@ -16,12 +16,12 @@ from indexd.store.sqlite.recovery import backup as backup_module
 from indexd.store.sqlite.recovery.backup import BackupStopped, nightly_backup, verify_backup, write_backup
 from indexd.store.sqlite.recovery.index_swap import finish_swap, incoming_path, swap_index
 from indexd.store.sqlite.recovery.restore import restore_backup
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from indexd.store.sqlite.table_kinds import LEDGER_TABLES, USER_DATA_TABLES, non_derived_tables
 from tests.unit.store.sample_rows import Library, new_job, unit_vectors
 
 
-def fill(store: Store, count: int = 40) -> list[int]:
+def fill(store: SqliteStore, count: int = 40) -> list[int]:
     """Pictures with everything that a person and the daemon hang on them."""
     library = Library(store, store.roots.ensure(b"/pictures", "images"))
     ids = library.add_many(count, stages=("clip_h", "bge_prompt"), prompt="lighthouse")
@@ -35,14 +35,14 @@ def fill(store: Store, count: int = 40) -> list[int]:
     return ids
 
 
-def test_a_backup_opens_as_an_index_with_an_index_task_for_each_vector(store: Store, tmp_path: Path) -> None:
+def test_a_backup_opens_as_an_index_with_an_index_task_for_each_vector(store: SqliteStore, tmp_path: Path) -> None:
     ids = fill(store)
     job = store.jobs.list()[0]
     made = write_backup(store.path, tmp_path / "new folder" / "a ?#%.db")
     entered = {table: count for table, count in made.rows.items() if count}
     assert entered == {"rating": 5, "tag": 6, "note": 1, "job": 1, "job_item": 2}
     assert [path.name for path in made.path.parent.iterdir()] == ["a ?#%.db"]
-    with Store.open(made.path) as copy:
+    with SqliteStore.open(made.path) as copy:
         assert copy.images.rows(ids) == store.images.rows(ids)
         assert copy.jobs.get(job.id) == job
         assert copy.jobs.items(job.id) == store.jobs.items(job.id)
@@ -56,17 +56,17 @@ def test_a_backup_opens_as_an_index_with_an_index_task_for_each_vector(store: St
         assert copy.index_tasks.counts() == {"bge_prompt": {"pending": 40}}
 
 
-def test_a_job_number_is_not_reused_after_a_restore(store: Store, tmp_path: Path) -> None:
+def test_a_job_number_is_not_reused_after_a_restore(store: SqliteStore, tmp_path: Path) -> None:
     job = store.jobs.admit(new_job(items=1))
     with store._database.write() as connection:
         connection.execute("DELETE FROM job_item")
         connection.execute("DELETE FROM job")
     made = write_backup(store.path, tmp_path / "backup.db")
-    with Store.open(made.path) as copy:
+    with SqliteStore.open(made.path) as copy:
         assert copy.jobs.admit(new_job(items=1)).id > job.id
 
 
-def test_every_table_is_copied_or_named_as_derived(store: Store, tmp_path: Path) -> None:
+def test_every_table_is_copied_or_named_as_derived(store: SqliteStore, tmp_path: Path) -> None:
     fill(store)
     made = write_backup(store.path, tmp_path / "backup.db")
     connection, copy = apsw.Connection(str(store.path)), apsw.Connection(str(made.path))
@@ -82,7 +82,7 @@ def test_every_table_is_copied_or_named_as_derived(store: Store, tmp_path: Path)
 
 
 def test_writes_during_a_backup_neither_wait_nor_make_it_inconsistent(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A rating and a tag that belong together are both in the backup, or neither is."""
     ids = fill(store, 400)
@@ -121,13 +121,13 @@ def test_writes_during_a_backup_neither_wait_nor_make_it_inconsistent(
         ended.set()
         writer.join()
     assert at_table[-1] > at_table[0]
-    with Store.open(made.path) as copy:
+    with SqliteStore.open(made.path) as copy:
         row = copy.images.get(ids[0])
         assert row is not None
         assert row.note == str(row.rating)
 
 
-def test_a_backup_is_cancelled_when_the_program_stops(store: Store, tmp_path: Path) -> None:
+def test_a_backup_is_cancelled_when_the_program_stops(store: SqliteStore, tmp_path: Path) -> None:
     fill(store)
     steps: list[str] = []
 
@@ -145,7 +145,7 @@ def test_a_backup_is_cancelled_when_the_program_stops(store: Store, tmp_path: Pa
     assert list((tmp_path / "folder").iterdir()) == []
 
 
-def test_an_existing_file_is_not_overwritten(store: Store, tmp_path: Path) -> None:
+def test_an_existing_file_is_not_overwritten(store: SqliteStore, tmp_path: Path) -> None:
     (tmp_path / "mine.db").write_text("mine")
     with pytest.raises(StoreError, match="is there already"):
         write_backup(store.path, tmp_path / "mine.db")
@@ -155,7 +155,9 @@ def test_an_existing_file_is_not_overwritten(store: Store, tmp_path: Path) -> No
         write_backup(store.path, tmp_path / "file" / "backup.db")
 
 
-def test_a_full_disk_at_any_write_leaves_no_partial_backup(store: Store, tmp_path: Path, disk: FaultyDisk) -> None:
+def test_a_full_disk_at_any_write_leaves_no_partial_backup(
+    store: SqliteStore, tmp_path: Path, disk: FaultyDisk
+) -> None:
     fill(store)
     folder = tmp_path / "backups"
     failures = 0
@@ -174,14 +176,14 @@ def test_a_full_disk_at_any_write_leaves_no_partial_backup(store: Store, tmp_pat
     assert not suspect_marker(store.path).exists()
 
 
-def test_a_backup_whose_sync_failed_is_discarded(store: Store, tmp_path: Path, disk: FaultyDisk) -> None:
+def test_a_backup_whose_sync_failed_is_discarded(store: SqliteStore, tmp_path: Path, disk: FaultyDisk) -> None:
     disk.break_syncs_after(0)
     with pytest.raises(StoreError, match="check the disk"):
         write_backup(store.path, tmp_path / "backups" / "backup.db", vfs=disk.name)
     assert list((tmp_path / "backups").iterdir()) == []
 
 
-def test_rows_that_changed_during_the_copy_are_detected(store: Store, tmp_path: Path) -> None:
+def test_rows_that_changed_during_the_copy_are_detected(store: SqliteStore, tmp_path: Path) -> None:
     fill(store)
     made = write_backup(store.path, tmp_path / "backup.db")
     with pytest.raises(StoreError, match="does not hold what was copied"):
@@ -195,7 +197,7 @@ def test_rows_that_changed_during_the_copy_are_detected(store: Store, tmp_path: 
 
 def test_a_damaged_index_is_marked_and_not_backed_up(tmp_path: Path) -> None:
     path = tmp_path / "index.db"
-    with Store.open(path) as store:
+    with SqliteStore.open(path) as store:
         fill(store, 400)
     content = bytearray(path.read_bytes())
     for start in range(20 * 16384, len(content), 16384):
@@ -208,7 +210,7 @@ def test_a_damaged_index_is_marked_and_not_backed_up(tmp_path: Path) -> None:
 
 
 def test_old_backups_are_deleted_only_after_the_new_one_was_verified(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "backups"
     day = 86400.0
@@ -230,7 +232,7 @@ def test_old_backups_are_deleted_only_after_the_new_one_was_verified(
 
 def test_a_restore_renames_the_current_index_with_its_log(tmp_path: Path) -> None:
     path, other = tmp_path / "index.db", tmp_path / "backup.db"
-    with Store.open(path) as store:
+    with SqliteStore.open(path) as store:
         ids = fill(store)
         write_backup(path, other)
         store.annotations.rate(ids, 1)
@@ -238,11 +240,11 @@ def test_a_restore_renames_the_current_index_with_its_log(tmp_path: Path) -> Non
     aside = restore_backup(path, other, 1_000_000.0)
     assert aside == tmp_path / "index.db.before-restore-19700112T134640Z"
     assert other.read_bytes() == before
-    with Store.open(path) as store:
+    with SqliteStore.open(path) as store:
         row = store.images.get(ids[0])
         assert row is not None
         assert (row.rating, row.note) == (4, "the good one")
-    with Store.open(aside) as store:
+    with SqliteStore.open(aside) as store:
         row = store.images.get(ids[0])
         assert row is not None
         assert row.rating == 1
@@ -250,7 +252,7 @@ def test_a_restore_renames_the_current_index_with_its_log(tmp_path: Path) -> Non
 
 def test_an_invalid_backup_is_refused_and_nothing_is_moved(tmp_path: Path) -> None:
     path = tmp_path / "index.db"
-    with Store.open(path) as store:
+    with SqliteStore.open(path) as store:
         fill(store)
     whole = path.read_bytes()
     wrong = tmp_path / "wrong.db"

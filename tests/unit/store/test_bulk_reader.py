@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from indexd.store.sqlite.store import Store
+from indexd.store.protocols import IndexStore
 from indexd.store.sqlite.vectors import rows as walks
 from tests.unit.store.sample_rows import Library, unit_vectors
 
 
 @pytest.mark.parametrize("slice_size", [3, 100])
 def test_bulk_reading_yields_every_vector_once(
-    store: Store, library: Library, slice_size: int, monkeypatch: pytest.MonkeyPatch
+    store: IndexStore, library: Library, slice_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(walks, "SLICE_ROWS", slice_size)
     ids = library.add_many(10)
@@ -29,7 +29,7 @@ def test_bulk_reading_yields_every_vector_once(
 
 
 def test_a_slice_without_vectors_does_not_end_bulk_reading(
-    store: Store, library: Library, monkeypatch: pytest.MonkeyPatch
+    store: IndexStore, library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(walks, "SLICE_ROWS", 2)
     ids = library.add_many(6)
@@ -39,7 +39,7 @@ def test_a_slice_without_vectors_does_not_end_bulk_reading(
     assert [one.tolist() for one, _ in walked] == [ids[4:]]
 
 
-def test_present_images_and_copy_counts_are_read(store: Store, library: Library) -> None:
+def test_present_images_and_copy_counts_are_read(store: IndexStore, library: Library) -> None:
     first = library.add("a.png", content="x")
     assert library.add("b.png", content="x") == first
     second = library.add("c.png", content="y")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from indexd.store.sqlite.vectors import code_tables
 from indexd.store.sqlite.vectors.code_tables import iter_code_slices
 from indexd.store.sqlite.vectors.revisions import active_coding
@@ -20,7 +20,7 @@ COUNT, DIM, WANTED = 2600, 64, 50
 
 @pytest.mark.parametrize("share", [None, 0.5, 0.02, 0.0])
 def test_the_scan_finds_the_nearest_codes(
-    store: Store, library: Library, monkeypatch: pytest.MonkeyPatch, share: float | None
+    store: SqliteStore, library: Library, monkeypatch: pytest.MonkeyPatch, share: float | None
 ) -> None:
     # So that what is nearest is put together from several reads.
     monkeypatch.setattr(code_tables, "CHUNKS_PER_SLICE", 1)

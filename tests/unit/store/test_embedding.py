@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from indexd.store.sqlite.store import Store
+from indexd.store.protocols import IndexStore
 from indexd.store.sqlite.vectors.rows import half_to_float32
 from tests.unit.store.sample_rows import Library, unit_vectors
 
@@ -16,7 +16,7 @@ def test_half_precision_is_widened_as_by_numpy() -> None:
     assert len(half_to_float32(b"")) == 0
 
 
-def test_stored_vectors_are_read_back_unchanged(store: Store, library: Library) -> None:
+def test_stored_vectors_are_read_back_unchanged(store: IndexStore, library: Library) -> None:
     """Bytes of a vector may be anything, the zero that ends a text among them."""
     ids = library.add_many(40)
     vectors = unit_vectors(40, 24)

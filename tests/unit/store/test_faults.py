@@ -9,13 +9,13 @@ import pytest
 from indexd.errors import StorageFull, StoreError
 from indexd.store.sqlite.faulty_vfs import FaultyDisk
 from indexd.store.sqlite.migrate import Migration, migrations, open_database
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from indexd_schemas.job_state import JobState
 from tests.unit.store.sample_rows import Library, new_job, unit_vectors
 
 
 def test_a_full_disk_at_any_write_leaves_no_partial_batch(tmp_path: Path, disk: FaultyDisk) -> None:
-    with Store.open(tmp_path / "index.db", vfs=disk.name) as store:
+    with SqliteStore.open(tmp_path / "index.db", vfs=disk.name) as store:
         library = Library(store, store.roots.ensure(b"/pictures", "images"))
         failures = 0
         for writes in range(200):
@@ -43,7 +43,7 @@ def test_a_full_disk_at_any_write_leaves_no_partial_batch(tmp_path: Path, disk: 
 
 
 def test_vectors_and_their_index_tasks_are_written_together_on_a_full_disk(tmp_path: Path, disk: FaultyDisk) -> None:
-    with Store.open(tmp_path / "index.db", vfs=disk.name) as store:
+    with SqliteStore.open(tmp_path / "index.db", vfs=disk.name) as store:
         library = Library(store, store.roots.ensure(b"/pictures", "images"))
         ids = library.add_many(20, stages=("clip_h",))
         revision = store.vectors.activate("clip_h", "model", 32, "image")
@@ -64,7 +64,7 @@ def test_vectors_and_their_index_tasks_are_written_together_on_a_full_disk(tmp_p
 
 
 def test_an_admitted_job_is_on_the_disk(tmp_path: Path, disk: FaultyDisk) -> None:
-    with Store.open(tmp_path / "index.db", vfs=disk.name) as store:
+    with SqliteStore.open(tmp_path / "index.db", vfs=disk.name) as store:
         store.key_values.set("a", "b")
         before = disk.syncs
         store.key_values.set("a", "c")
@@ -87,14 +87,14 @@ def test_an_admitted_job_is_on_the_disk(tmp_path: Path, disk: FaultyDisk) -> Non
 
 
 def test_a_job_whose_sync_failed_is_not_admitted(tmp_path: Path, disk: FaultyDisk) -> None:
-    with Store.open(tmp_path / "index.db", vfs=disk.name) as store:
+    with SqliteStore.open(tmp_path / "index.db", vfs=disk.name) as store:
         disk.break_syncs_after(0)
         with pytest.raises(StoreError, match="check the disk"):
             store.jobs.admit(new_job())
         disk.repair()
         assert store.jobs.list() == []
         assert store.jobs.admit(new_job()).state == "queued"
-    with Store.open(tmp_path / "index.db") as store:
+    with SqliteStore.open(tmp_path / "index.db") as store:
         assert len(store.jobs.list()) == 1
 
 
@@ -102,24 +102,24 @@ def test_an_index_is_created_once_the_disk_has_space_again(tmp_path: Path, disk:
     for writes in range(0, 40, 3):
         disk.fill_after(writes)
         try:
-            Store.open(tmp_path / "index.db", vfs=disk.name).close()
+            SqliteStore.open(tmp_path / "index.db", vfs=disk.name).close()
         except StorageFull:
             continue
         break
     disk.repair()
-    with Store.open(tmp_path / "index.db", vfs=disk.name) as store:
+    with SqliteStore.open(tmp_path / "index.db", vfs=disk.name) as store:
         assert store.images.count() == 0
 
 
 def test_without_space_for_the_copy_the_schema_is_not_migrated(tmp_path: Path, disk: FaultyDisk) -> None:
     path = tmp_path / "index.db"
-    Store.open(path).close()
+    SqliteStore.open(path).close()
     steps = [*migrations(), Migration(2, "CREATE TABLE later (x)")]
     disk.fill_after(2)
     with pytest.raises(StorageFull, match=r"not enough disk space for .*index\.db\.v1\.bak"):
         open_database(path, vfs=disk.name, steps=steps)
     disk.repair()
     assert [file.name for file in tmp_path.iterdir()] == ["index.db"]
-    Store.open(path).close()
+    SqliteStore.open(path).close()
     open_database(path, vfs=disk.name, steps=steps).close()
     assert (tmp_path / "index.db.v1.bak").exists()

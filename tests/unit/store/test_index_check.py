@@ -14,7 +14,7 @@ from indexd.store.sqlite.database import PAGE_BYTES, suspect_marker
 from indexd.store.sqlite.recovery import index_check as examine_module
 from indexd.store.sqlite.recovery.backup import load_vector_extension
 from indexd.store.sqlite.recovery.index_check import CheckFinding, check_index
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from tests.support.sample_library import SampleLibrary, make_library
 from tests.unit.store.sample_rows import new_job
 
@@ -22,7 +22,7 @@ from tests.unit.store.sample_rows import new_job
 @pytest.fixture
 def index(tmp_path: Path) -> Path:
     path = tmp_path / "index.db"
-    with Store.open(path) as store:
+    with SqliteStore.open(path) as store:
         library: SampleLibrary = make_library(store, tmp_path / "pictures", images_per_subject=3)
         store.annotations.rate(list(library.ids.values()), 3)
         store.jobs.admit(new_job(items=2))
@@ -52,7 +52,7 @@ def test_an_intact_index_has_no_findings_and_is_not_changed(index: Path, full: b
 
 
 def test_the_check_runs_beside_a_running_daemon(index: Path) -> None:
-    with Store.open(index) as store:
+    with SqliteStore.open(index) as store:
         store.annotations.rate([1], 5)
         assert findings(index, full=True) == {}
         store.annotations.rate([1], 4)
@@ -117,7 +117,7 @@ def test_an_inconsistent_job_ledger_is_reported(index: Path) -> None:
 
 def test_files_that_differ_from_the_index_are_reported(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(examine_module, "SAMPLE_FILES", 500)
-    with Store.open(index, read_only=True) as store:
+    with SqliteStore.open(index, read_only=True) as store:
         paths = list(store.images.paths(range(1, 5)).values())
     os.unlink(paths[0])
     content = Path(os.fsdecode(paths[1])).read_bytes()

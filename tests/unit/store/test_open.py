@@ -11,7 +11,7 @@ import pytest
 from indexd.errors import StoreError
 from indexd.store.sqlite import migrate
 from indexd.store.sqlite.migrate import APPLICATION_ID, Migration, migrations, open_database
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 
 
 def _value(path: Path, sql: str) -> object:
@@ -23,7 +23,7 @@ def _value(path: Path, sql: str) -> object:
 
 
 def test_a_new_index_has_its_application_id_and_schema_version(tmp_path: Path) -> None:
-    Store.open(tmp_path / "deep" / "index.db").close()
+    SqliteStore.open(tmp_path / "deep" / "index.db").close()
     path = tmp_path / "deep" / "index.db"
     assert _value(path, "PRAGMA application_id") == APPLICATION_ID
     assert _value(path, "PRAGMA user_version") == len(migrations())
@@ -31,7 +31,7 @@ def test_a_new_index_has_its_application_id_and_schema_version(tmp_path: Path) -
 
 
 def test_closing_leaves_one_file_and_is_idempotent(tmp_path: Path) -> None:
-    store = Store.open(tmp_path / "index.db")
+    store = SqliteStore.open(tmp_path / "index.db")
     store.key_values.set("a", "b")
     store.close()
     store.close()
@@ -43,21 +43,21 @@ def test_closing_leaves_one_file_and_is_idempotent(tmp_path: Path) -> None:
 
 
 def test_written_rows_are_present_after_reopening(tmp_path: Path) -> None:
-    with Store.open(tmp_path / "index.db") as store:
+    with SqliteStore.open(tmp_path / "index.db") as store:
         store.key_values.set("a", "b")
-    with Store.open(tmp_path / "index.db") as store:
+    with SqliteStore.open(tmp_path / "index.db") as store:
         assert store.key_values.get("a") == "b"
 
 
 def test_a_newer_index_is_refused_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "index.db"
-    Store.open(path).close()
+    SqliteStore.open(path).close()
     _execute(path, "PRAGMA user_version = 99")
     before = path.read_bytes()
     with pytest.raises(StoreError, match=r"made by a newer indexd .*update indexd"):
-        Store.open(path)
+        SqliteStore.open(path)
     with pytest.raises(StoreError, match="newer indexd"):
-        Store.open(path, read_only=True)
+        SqliteStore.open(path, read_only=True)
     assert path.read_bytes() == before
 
 
@@ -65,7 +65,7 @@ def test_the_file_of_another_program_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.db"
     _execute(path, "CREATE TABLE theirs (x)")
     with pytest.raises(StoreError, match="of another program"):
-        Store.open(path)
+        SqliteStore.open(path)
     assert _value(path, "SELECT count(*) FROM sqlite_master") == 1
 
 
@@ -73,19 +73,19 @@ def test_a_file_that_is_not_a_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "index.db"
     path.write_bytes(b"dear diary, " * 100)
     with pytest.raises(StoreError, match="damaged or not an index"):
-        Store.open(path)
+        SqliteStore.open(path)
     assert path.read_bytes().startswith(b"dear diary")
 
 
 def test_a_folder_at_the_path_of_the_index_is_refused_with_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="cannot open the index"):
-        Store.open(tmp_path)
+        SqliteStore.open(tmp_path)
 
 
 def test_a_folder_that_cannot_be_created_is_reported_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="cannot make the folder of the index"):
-        Store.open(tmp_path / "file" / "index.db")
+        SqliteStore.open(tmp_path / "file" / "index.db")
 
 
 def test_a_network_file_system_is_refused_before_anything_is_written(
@@ -93,25 +93,25 @@ def test_a_network_file_system_is_refused_before_anything_is_written(
 ) -> None:
     monkeypatch.setattr(migrate, "network_filesystem", lambda folder: "nfs4")
     with pytest.raises(StoreError, match=r"network file system \(nfs4\)"):
-        Store.open(tmp_path / "index.db")
+        SqliteStore.open(tmp_path / "index.db")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_read_only_access_requires_an_index_and_writes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "index.db"
     with pytest.raises(StoreError, match="there is no index"):
-        Store.open(path, read_only=True)
+        SqliteStore.open(path, read_only=True)
     assert not path.exists()
     path.touch()
     with pytest.raises(StoreError, match="is empty"):
-        Store.open(path, read_only=True)
+        SqliteStore.open(path, read_only=True)
 
 
 def test_a_reader_beside_the_daemon_sees_committed_rows(tmp_path: Path) -> None:
     path = tmp_path / "index.db"
-    with Store.open(path) as daemon:
+    with SqliteStore.open(path) as daemon:
         daemon.key_values.set("a", "1")
-        with Store.open(path, read_only=True) as reader:
+        with SqliteStore.open(path, read_only=True) as reader:
             assert reader.key_values.get("a") == "1"
             daemon.key_values.set("a", "2")
             assert reader.key_values.get("a") == "2"
@@ -124,7 +124,7 @@ def test_two_processes_can_create_the_index_at_the_same_time(tmp_path: Path) -> 
 
     def make() -> None:
         try:
-            Store.open(path).close()
+            SqliteStore.open(path).close()
         except Exception as error:
             failures.append(error)
 
@@ -141,7 +141,7 @@ SECOND = Migration(2, "ALTER TABLE meta ADD COLUMN kept_since REAL;")
 
 def test_a_migration_keeps_a_complete_copy_of_the_old_schema(tmp_path: Path) -> None:
     path = tmp_path / "index.db"
-    with Store.open(path) as store:
+    with SqliteStore.open(path) as store:
         store.key_values.set("a", "b")
     open_database(path, steps=[*migrations(), SECOND]).close()
     assert _value(path, "PRAGMA user_version") == 2
@@ -154,7 +154,7 @@ def test_a_migration_keeps_a_complete_copy_of_the_old_schema(tmp_path: Path) -> 
 
 def test_a_failed_migration_leaves_the_old_schema(tmp_path: Path) -> None:
     path = tmp_path / "index.db"
-    Store.open(path).close()
+    SqliteStore.open(path).close()
     broken = Migration(2, "CREATE TABLE half (x); CREATE TABLE half (x);")
     with pytest.raises(apsw.SQLError, match="half"):
         open_database(path, steps=[*migrations(), broken])
@@ -166,7 +166,7 @@ def test_a_failed_migration_leaves_the_old_schema(tmp_path: Path) -> None:
 
 def test_reading_an_index_of_an_older_schema_says_how_to_migrate_it(tmp_path: Path) -> None:
     path = tmp_path / "index.db"
-    Store.open(path).close()
+    SqliteStore.open(path).close()
     with pytest.raises(StoreError, match="older indexd; start the daemon once"):
         open_database(path, read_only=True, steps=[*migrations(), SECOND])
 

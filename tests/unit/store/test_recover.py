@@ -21,7 +21,7 @@ from indexd.store.sqlite.recovery.backup import verify_backup, write_backup
 from indexd.store.sqlite.recovery.backup_retention import backup_path
 from indexd.store.sqlite.recovery.header_vfs import open_with_header, read_header_if_truncated
 from indexd.store.sqlite.recovery.recover import RecoveryReport, recover_index
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from tests.unit.store.sample_rows import Library, new_job, unit_vectors
 
 STAGES: dict[str, StageInput] = {"thumbnail": "image", "clip_h": "image", "bge_prompt": "prompt"}
@@ -69,10 +69,10 @@ class Home:
             content[page * PAGE_BYTES : (page + 1) * PAGE_BYTES] = random.Random(page).randbytes(PAGE_BYTES)
         self.path.write_bytes(content)
 
-    def check(self) -> Store:
+    def check(self) -> SqliteStore:
         """Everything a person entered, and the ledger, are there; the file is whole."""
         verify_backup(self.path)
-        store = Store.open(self.path)
+        store = SqliteStore.open(self.path)
         rows = store.images.rows(self.sightings)
         assert {i: row.rating for i, row in rows.items() if row.rating} == self.rated
         assert {i for i, row in rows.items() if row.tags == ("keep", "sea")} == self.tagged
@@ -87,7 +87,7 @@ class Home:
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     home = Home(tmp_path / "index.db")
-    with Store.open(home.path) as store:
+    with SqliteStore.open(home.path) as store:
         library = Library(store, store.roots.ensure(b"/pictures", "images"))
         batch = [
             library.sighting(
@@ -119,7 +119,7 @@ def home(tmp_path: Path) -> Home:
     return home
 
 
-def seen_again(home: Home, store: Store) -> None:
+def seen_again(home: Home, store: SqliteStore) -> None:
     """What the scan does: every file whose stamp is not the known one is read and recorded."""
     (root,) = store.roots.all()
     known = store.files.present_stamps(root.id)
@@ -127,7 +127,7 @@ def seen_again(home: Home, store: Store) -> None:
     store.images.ingest(changed, NOW)
 
 
-def facts(home: Home, store: Store) -> dict[int, tuple[object, ...]]:
+def facts(home: Home, store: SqliteStore) -> dict[int, tuple[object, ...]]:
     rows = store.images.rows(home.sightings)
     return {
         image_id: (row.content_hash, row.prompt, row.seed, row.loras, [file.rel for file in row.files])
@@ -154,7 +154,7 @@ def test_the_file_of_another_program_is_not_touched(tmp_path: Path) -> None:
     path.write_bytes(b"dear diary, " * 10_000)
     assert recover_index(path, tmp_path / "backups", NOW, STAGES) is None
     with pytest.raises(StoreError, match="damaged or not an index"):
-        Store.open(path)
+        SqliteStore.open(path)
     assert [file.name for file in tmp_path.iterdir()] == ["diary.db"]
     path.unlink()
     connection = apsw.Connection(str(path))
@@ -234,7 +234,7 @@ def test_without_header_and_backup_everything_is_read_from_the_file(home: Home, 
 
 @pytest.mark.parametrize("table", ["image_text", "raw_chunk", "lora_use", "file", "image_by_model", "prompt_fts_data"])
 def test_a_lost_page_of_metadata_loses_no_annotation(home: Home, table: str) -> None:
-    with Store.open(home.path) as store:
+    with SqliteStore.open(home.path) as store:
         before = facts(home, store)
     home.spoil(home.page_of(table))
     recovered = home.recover()
@@ -252,7 +252,7 @@ def test_a_lost_page_of_metadata_loses_no_annotation(home: Home, table: str) -> 
 
 
 def test_images_without_a_row_keep_their_annotations_by_path(home: Home) -> None:
-    with Store.open(home.path) as store:
+    with SqliteStore.open(home.path) as store:
         before = facts(home, store)
     home.spoil(home.page_of("image", 1))
     recovered = home.recover()
@@ -283,7 +283,7 @@ def test_an_unreadable_file_does_not_stop_the_recovery_of_an_index_without_any_i
 def test_another_image_at_the_same_path_does_not_inherit_annotations(home: Home) -> None:
     home.spoil(home.page_of("image"))
     assert home.recover() is not None
-    with Store.open(home.path) as store:
+    with SqliteStore.open(home.path) as store:
         library = Library(store, store.roots.all()[0])
         one = library.sighting("0.png", content="something else")
         later = ScannedFile(one.root_id, one.rel, FileStamp(5, one.stamp.mtime_ns + 10**9, 7), one.facts)
@@ -311,7 +311,7 @@ def test_a_lost_page_of_annotations_is_restored_from_the_backup(home: Home, tabl
 def test_changes_since_the_backup_are_kept(home: Home) -> None:
     """Only what could not be read comes from the backup: a tag that was taken off is not put on again."""
     home.back_up()
-    with Store.open(home.path) as store:
+    with SqliteStore.open(home.path) as store:
         store.annotations.rate([2], 5)
         home.rated[2] = 5
         store.annotations.rate([1], 0)
@@ -354,7 +354,7 @@ def test_the_recovery_handles_any_changed_bytes(home: Home) -> None:
         home.path.write_bytes(content)
         recovered = home.recover()
         verify_backup(home.path)
-        with Store.open(home.path) as store:
+        with SqliteStore.open(home.path) as store:
             assert store.images.count() >= PICTURES * (recovered is not None)
         if recovered is not None and recovered.aside is not None:
             assert recovered.aside.exists()
@@ -362,7 +362,7 @@ def test_the_recovery_handles_any_changed_bytes(home: Home) -> None:
 
 def test_after_deletion_of_the_log_the_index_opens_or_is_recovered(home: Home) -> None:
     home.back_up()
-    with Store.open(home.path) as store:
+    with SqliteStore.open(home.path) as store:
         store.annotations.rate(list(home.sightings), 2)
         log = home.path.with_name("index.db-wal")
         assert log.stat().st_size > 0
@@ -390,7 +390,7 @@ def test_damage_found_while_reading_leaves_a_marker_and_is_reported(home: Home) 
     home.spoil(home.page_of("image_text", 3))
     # The quick look at a start reads both ends of every table, and not each page.
     assert home.recover(whole=False) is None
-    with Store.open(home.path) as store:
+    with SqliteStore.open(home.path) as store:
         store.set_damage_listener(told.append)
         with pytest.raises(IndexDamaged, match="renames a damaged index"):
             store.images.rows(home.sightings)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from indexd.store.sqlite.store import Store
+from indexd.store.protocols import IndexStore
+from indexd.store.sqlite.store import SqliteStore
 from indexd.store.sqlite.vectors import rescore
 from indexd.vector_index.code_index import CandidateLimits, Candidates, CodeSetId
 from indexd.vector_index.estimate import QueryCode
@@ -34,7 +35,9 @@ class Ranked:
     def invalidate(self, _layer: str) -> None: ...
 
 
-def _library(store: Store, library: Library, cosines: NDArray[np.float64]) -> tuple[list[int], NDArray[np.float32]]:
+def _library(
+    store: IndexStore, library: Library, cosines: NDArray[np.float64]
+) -> tuple[list[int], NDArray[np.float32]]:
     """Pictures with these cosines to the first axis, which is the question."""
     ids = library.add_many(len(cosines))
     aside = np.random.default_rng(1).standard_normal((len(cosines), DIM - 1))
@@ -58,7 +61,7 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return steps
 
 
-def test_exact_estimates_need_one_rescoring_round(store: Store, library: Library, scored: list[int]) -> None:
+def test_exact_estimates_need_one_rescoring_round(store: IndexStore, library: Library, scored: list[int]) -> None:
     cosines = np.concatenate([np.linspace(0.9, 0.8, 20), np.linspace(0.7, 0.1, COUNT - 20)])
     ids, query = _library(store, library, cosines)
     store.vectors.attach(Ranked(ids, cosines, noise=1e-3))
@@ -67,7 +70,9 @@ def test_exact_estimates_need_one_rescoring_round(store: Store, library: Library
     assert scored == [40]
 
 
-def test_noisy_estimates_are_rescored_within_their_noise(store: Store, library: Library, scored: list[int]) -> None:
+def test_noisy_estimates_are_rescored_within_their_noise(
+    store: IndexStore, library: Library, scored: list[int]
+) -> None:
     chance = np.random.default_rng(2)
     cosines = np.linspace(0.9, 0.1, COUNT)
     noise = 0.02
@@ -80,14 +85,14 @@ def test_noisy_estimates_are_rescored_within_their_noise(store: Store, library: 
     assert 150 < sum(scored) < 400
 
 
-def test_rescoring_is_bounded(store: Store, library: Library, scored: list[int]) -> None:
+def test_rescoring_is_bounded(store: IndexStore, library: Library, scored: list[int]) -> None:
     ids, query = _library(store, library, np.linspace(0.9, 0.1, COUNT))
     store.vectors.attach(Ranked(ids, np.linspace(0.9, 0.1, COUNT), noise=1.0))
     store.vectors.nearest("clip_h", query, 20)
     assert sum(scored) == 1000
 
 
-def test_candidates_without_a_vector_are_skipped(store: Store, library: Library) -> None:
+def test_candidates_without_a_vector_are_skipped(store: SqliteStore, library: Library) -> None:
     ids, query = _library(store, library, np.linspace(0.9, 0.1, 3000))
     store.vectors.attach(Ranked(ids, np.linspace(0.9, 0.1, 3000), noise=1e-6))
     take_vectors(store, ids[:250])
@@ -95,7 +100,7 @@ def test_candidates_without_a_vector_are_skipped(store: Store, library: Library)
     assert [image_id for image_id, _ in found] == ids[250:255]
 
 
-def test_missing_vectors_do_not_reduce_the_number_of_hits(store: Store, library: Library) -> None:
+def test_missing_vectors_do_not_reduce_the_number_of_hits(store: SqliteStore, library: Library) -> None:
     ids, query = _library(store, library, np.linspace(0.9, 0.1, 3000))
     store.vectors.attach(Ranked(ids, np.linspace(0.9, 0.1, 3000), noise=1e-6))
     take_vectors(store, ids[100:150])

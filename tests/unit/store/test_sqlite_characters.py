@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from indexd.store.protocols import IndexStore
 from indexd.store.records import FACE_LAYER, FaceAssignments
 from indexd.store.sqlite.recovery.backup import write_backup
 from indexd.store.sqlite.recovery.rebuild import rebuild
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from indexd.worker.calls import FoundRegion
 from tests.unit.store.sample_rows import Library
 
@@ -22,7 +23,7 @@ DIM = 8
 class Faces:
     """Pictures with one face each, and what is said of them in short."""
 
-    def __init__(self, store: Store, library: Library, count: int = 12) -> None:
+    def __init__(self, store: IndexStore, library: Library, count: int = 12) -> None:
         self.store = store
         self.images = [library.add(f"{number}.png", stages=(FACE_LAYER,)) for number in range(count)]
         revision = store.faces.activate("model/1", DIM, "eyes/1")
@@ -53,11 +54,11 @@ def region(row: int, left: float = 0.1) -> FoundRegion:
 
 
 @pytest.fixture
-def faces(store: Store, library: Library) -> Faces:
+def faces(store: IndexStore, library: Library) -> Faces:
     return Faces(store, library)
 
 
-def test_a_backup_and_a_recovered_index_keep_all_face_labels(store: Store, faces: Faces, tmp_path: Path) -> None:
+def test_a_backup_and_a_recovered_index_keep_all_face_labels(store: IndexStore, faces: Faces, tmp_path: Path) -> None:
     one, two, three = faces.cluster([-1, -1, -1, -2, -2, -3])
     ids = faces.ids.tolist()
     store.corrections.set_name(one, "Luna")
@@ -69,7 +70,7 @@ def test_a_backup_and_a_recovered_index_keep_all_face_labels(store: Store, faces
     assert (made.rows["character"], made.rows["face_label"], made.rows["correction"]) == (3, 2, 4)
     rebuild(store.path, tmp_path / "mended.db", None, {}, lambda _: False)
     for path in (tmp_path / "backup.db", tmp_path / "mended.db"):
-        with Store.open(path) as again:
+        with SqliteStore.open(path) as again:
             members = again.characters.memberships_by_region(ids)
             assert [members[face].character_id if face in members else 0 for face in ids] == whose
             luna = again.characters.find_by_name("luna")

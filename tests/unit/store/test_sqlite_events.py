@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from indexd.store.protocols import IndexStore
 from indexd.store.sqlite.queue import events as events_module
-from indexd.store.sqlite.store import Store
 
 
-def test_old_events_are_deleted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_events_are_deleted(store: IndexStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events_module, "KEPT_EVENTS", 3)
     for number in range(10):
         store.events.add("x", str(number))

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from indexd.store.protocols import IndexStore
 from indexd.store.records import FACE_LAYER, FacesChanged
 from indexd.store.sqlite import table_kinds
 from indexd.store.sqlite.database import Database
 from indexd.store.sqlite.faces.faces import SLICE_FACES
 from indexd.store.sqlite.recovery.backup import write_backup
 from indexd.store.sqlite.recovery.index_check import check_index
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from indexd.store.sqlite.vectors.code_tables import classify_fill_failure
 from indexd.vector_index.vector_cache import VectorCache
 from indexd.worker.calls import Box, FoundRegion
@@ -34,18 +35,18 @@ def unit(count: int, seed: int = 0) -> NDArray[np.float32]:
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
 
-def seen(store: Store) -> int:
+def seen(store: IndexStore) -> int:
     return store.faces.activate("model/1", DIM, "eyes/1")
 
 
-def put(store: Store, revision: int, found: dict[int, list[FoundRegion]], seed: int = 0) -> NDArray[np.float32]:
+def put(store: IndexStore, revision: int, found: dict[int, list[FoundRegion]], seed: int = 0) -> NDArray[np.float32]:
     vectors = unit(sum(one.row is not None for many in found.values() for one in many), seed)
     store.faces.put(revision, found, vectors)
     return vectors
 
 
 def test_a_labelled_face_stays_when_it_is_not_detected_again(
-    store: Store, library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: IndexStore, library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = Database(tmp_path / "index.db")
     with database.write() as connection:
@@ -64,7 +65,7 @@ def test_a_labelled_face_stays_when_it_is_not_detected_again(
     database.close()
 
 
-def test_forgetting_an_image_deletes_its_faces_and_no_others(store: Store, library: Library) -> None:
+def test_forgetting_an_image_deletes_its_faces_and_no_others(store: IndexStore, library: Library) -> None:
     bugs: list[BaseException] = []
     cache = VectorCache(store.vectors, [FACE_LAYER], classify_fill_failure, bugs.append)
     cache.start()
@@ -88,7 +89,7 @@ def test_forgetting_an_image_deletes_its_faces_and_no_others(store: Store, libra
     assert bugs == []
 
 
-def test_vectors_are_read_in_slices_and_as_one_matrix(store: Store, library: Library) -> None:
+def test_vectors_are_read_in_slices_and_as_one_matrix(store: IndexStore, library: Library) -> None:
     image = library.add("a.png")
     count = SLICE_FACES + 10
     boxes = [(n / count, 0.0, 0.5 / count, 1.0) for n in range(count)]
@@ -103,18 +104,18 @@ def test_vectors_are_read_in_slices_and_as_one_matrix(store: Store, library: Lib
     assert [row.id for row in store.faces.regions_after(int(whole.ids[-3]), 10)] == whole.ids[-2:].tolist()
 
 
-def test_a_backup_keeps_regions_and_queues_their_vectors(store: Store, library: Library, tmp_path: Path) -> None:
+def test_a_backup_keeps_regions_and_queues_their_vectors(store: IndexStore, library: Library, tmp_path: Path) -> None:
     image = library.add("a.png")
     put(store, seen(store), {image: [region()]})
     (before,) = store.faces.of_image(image)
     write_backup(store.path, tmp_path / "copy.db")
-    with Store.open(tmp_path / "copy.db") as copy:
+    with SqliteStore.open(tmp_path / "copy.db") as copy:
         assert copy.index_tasks.counts()[FACE_LAYER] == {"pending": 1}
         put(copy, seen(copy), {image: [region()]})
         assert [row.id for row in copy.faces.of_image(image)] == [before.id]
 
 
-def test_the_index_check_includes_faces(store: Store, library: Library) -> None:
+def test_the_index_check_includes_faces(store: IndexStore, library: Library) -> None:
     image = library.add("a.png")
     put(store, seen(store), {image: [region()]})
     path = store.path

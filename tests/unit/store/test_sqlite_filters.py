@@ -9,7 +9,7 @@ import pytest
 from indexd.store.records import Filter, RootRow
 from indexd.store.sqlite.filters.condition_builders import id_subquery
 from indexd.store.sqlite.filters.conditions import build_condition
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from tests.unit.store.sample_rows import Library
 
 
@@ -35,7 +35,7 @@ PATTERNS = (
 
 
 @pytest.mark.parametrize("value", PATTERNS)
-def test_the_index_of_folders_finds_the_same_as_reading_every_path(store: Store, value: str) -> None:
+def test_the_index_of_folders_finds_the_same_as_reading_every_path(store: SqliteStore, value: str) -> None:
     named = {"/pictures": "pictures", "/pictures/june": "june", "/Other": "Other"}
     roots = {store.roots.ensure(path.encode(), "images").id: name for path, name in named.items()}
     for root in roots:
@@ -55,7 +55,7 @@ def test_the_index_of_folders_finds_the_same_as_reading_every_path(store: Store,
     assert set(found) == {image_id for (image_id,) in every}
 
 
-def test_a_folder_is_found_without_reading_every_path(store: Store, library: Library) -> None:
+def test_a_folder_is_found_without_reading_every_path(store: SqliteStore, library: Library) -> None:
     library.add("june/a.png")
     with store._database.read() as connection:
         sql, bound = build_condition(connection, _is("path", "june/*"))
@@ -73,7 +73,7 @@ def test_a_condition_on_a_list_of_ids_is_one_condition() -> None:
     assert id_subquery("(image.steps >= ?)") is None
 
 
-def test_only_a_single_filter_uses_the_index_of_its_numbers(store: Store) -> None:
+def test_only_a_single_filter_uses_the_index_of_its_numbers(store: SqliteStore) -> None:
     wanted = _range("steps", "20", "30")
 
     def plan(alone: bool) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from indexd.store.protocols import IndexStore
 from indexd.store.sqlite.library import fulltext as fulltext_module
 from indexd.store.sqlite.library.fulltext import match_expression
-from indexd.store.sqlite.store import Store
 from tests.unit.store.sample_rows import Library
 
 
 def test_beyond_the_ranked_hits_the_newest_come_first(
-    store: Store, library: Library, monkeypatch: pytest.MonkeyPatch
+    store: IndexStore, library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fulltext_module, "MAX_RANKED_HITS", 5)
     ids = library.add_many(6, prompt="cat")
@@ -25,7 +25,7 @@ def test_the_expression_quotes_every_word() -> None:
 
 @pytest.mark.parametrize("ranked", [True, False])
 def test_a_large_set_of_candidates_gives_the_same_hits(
-    store: Store, library: Library, monkeypatch: pytest.MonkeyPatch, ranked: bool
+    store: IndexStore, library: Library, monkeypatch: pytest.MonkeyPatch, ranked: bool
 ) -> None:
     ids = [library.add(f"{number}.png", prompt="a fox " * (number % 3 + 1)) for number in range(12)]
     others = library.add("other.png", prompt="a cat")

@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from indexd.store.sqlite.store import Store
+from indexd.store.protocols import IndexStore
 from indexd.store.sqlite.vectors import requantize as recode_module
 from indexd.store.sqlite.vectors import vectors as vectors_module
 from tests.unit.store.sample_rows import Library, unit_vectors
@@ -15,7 +15,7 @@ from tests.unit.store.sample_rows import Library, unit_vectors
 DIM = 64
 
 
-def _filled(store: Store, library: Library, count: int) -> tuple[list[int], np.ndarray]:
+def _filled(store: IndexStore, library: Library, count: int) -> tuple[list[int], np.ndarray]:
     ids = library.add_many(count, stages=("clip_h",))
     revision = store.vectors.activate("clip_h", "model-1", DIM, "image")
     vectors = unit_vectors(count, DIM)
@@ -29,7 +29,7 @@ def _truth(ids: list[int], vectors: np.ndarray, query: np.ndarray, k: int) -> li
 
 @pytest.mark.parametrize("recoded", [False, True])
 def test_a_large_library_is_searched_by_codes(
-    store: Store, library: Library, monkeypatch: pytest.MonkeyPatch, recoded: bool
+    store: IndexStore, library: Library, monkeypatch: pytest.MonkeyPatch, recoded: bool
 ) -> None:
     monkeypatch.setattr(vectors_module, "EXACT_LIBRARY_LIMIT", 10)
     monkeypatch.setattr(vectors_module, "EXACT_SUBSET_LIMIT", 10)
@@ -49,7 +49,7 @@ def test_a_large_library_is_searched_by_codes(
 
 
 def test_vectors_are_requantized_once_there_are_enough(
-    store: Store, library: Library, monkeypatch: pytest.MonkeyPatch
+    store: IndexStore, library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recode_module, "MIN_VECTORS_FOR_MEAN", 100)
     _filled(store, library, 99)
@@ -62,7 +62,7 @@ def test_vectors_are_requantized_once_there_are_enough(
 
 
 def test_an_interrupted_requantization_continues_without_gaps(
-    store: Store, library: Library, monkeypatch: pytest.MonkeyPatch
+    store: IndexStore, library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recode_module, "MIN_VECTORS_FOR_MEAN", 100)
     monkeypatch.setattr(recode_module, "SLICE_VECTORS", 20)
@@ -100,7 +100,7 @@ def test_an_interrupted_requantization_continues_without_gaps(
 
 
 def test_searches_continue_while_code_tables_are_swapped(
-    store: Store, library: Library, monkeypatch: pytest.MonkeyPatch
+    store: IndexStore, library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recode_module, "MIN_VECTORS_FOR_MEAN", 100)
     monkeypatch.setattr(recode_module, "SLICE_VECTORS", 25)

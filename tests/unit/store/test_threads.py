@@ -11,7 +11,7 @@ import pytest
 
 from indexd.errors import StoreError
 from indexd.store.sqlite import database as database_module
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from tests.unit.store.sample_rows import Library, new_job, unit_vectors
 
 
@@ -32,7 +32,7 @@ def _together(*bodies: Callable[[], None]) -> list[BaseException]:
     return failures
 
 
-def test_writers_and_readers_do_not_block_each_other(store: Store, library: Library) -> None:
+def test_writers_and_readers_do_not_block_each_other(store: SqliteStore, library: Library) -> None:
     revision = store.vectors.activate("clip_h", "model", 16, "image")
     done = threading.Event()
 
@@ -70,7 +70,7 @@ def test_writers_and_readers_do_not_block_each_other(store: Store, library: Libr
     assert store.jobs.counts() == {"queued": 30}
 
 
-def test_two_consumers_never_claim_the_same_task(store: Store, library: Library) -> None:
+def test_two_consumers_never_claim_the_same_task(store: SqliteStore, library: Library) -> None:
     ids = library.add_many(200, stages=("clip_h",))
     taken: list[int] = []
 
@@ -84,7 +84,7 @@ def test_two_consumers_never_claim_the_same_task(store: Store, library: Library)
 
 def test_a_foreign_process_that_locks_the_index_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database_module, "BUSY_TIMEOUT_MS", 20)
-    with Store.open(tmp_path / "index.db") as store:
+    with SqliteStore.open(tmp_path / "index.db") as store:
         stranger = apsw.Connection(str(tmp_path / "index.db"))
         stranger.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreError, match="being written by another program"):
@@ -97,7 +97,7 @@ def test_a_foreign_process_that_locks_the_index_is_named(tmp_path: Path, monkeyp
 
 
 def test_closing_ends_running_reads_with_one_sentence(tmp_path: Path) -> None:
-    store = Store.open(tmp_path / "index.db")
+    store = SqliteStore.open(tmp_path / "index.db")
     started = threading.Barrier(3)
 
     def read() -> None:
@@ -113,7 +113,7 @@ def test_closing_ends_running_reads_with_one_sentence(tmp_path: Path) -> None:
     assert _together(read, read, close) == []
 
 
-def test_idle_readers_release_their_pages_and_keep_working(store: Store, library: Library) -> None:
+def test_idle_readers_release_their_pages_and_keep_working(store: SqliteStore, library: Library) -> None:
     library.store.images.ingest([library.sighting(f"{n}.png", prompt=f"a cat {n}") for n in range(2000)], 1.0)
 
     def ask() -> int:
@@ -136,8 +136,8 @@ def test_idle_readers_release_their_pages_and_keep_working(store: Store, library
 def test_the_page_cache_of_the_writer_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: str) -> None:
     monkeypatch.setattr(database_module, "WRITER_CACHE_KIB", 1024)
     if made == "before":
-        Store.open(tmp_path / "index.db").close()
-    with Store.open(tmp_path / "index.db") as store:
+        SqliteStore.open(tmp_path / "index.db").close()
+    with SqliteStore.open(tmp_path / "index.db") as store:
         library = Library(store, store.roots.ensure(b"/pictures", "images"))
         for batch in range(60):
             text = "".join(f" {batch}-{word}" for word in range(2000))
@@ -148,7 +148,7 @@ def test_the_page_cache_of_the_writer_is_bounded(tmp_path: Path, monkeypatch: py
         assert writer.status(apsw.SQLITE_DBSTATUS_CACHE_USED)[0] < 2 << 20
 
 
-def test_releasing_pages_opens_no_additional_readers(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_releasing_pages_opens_no_additional_readers(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each that is opened stays, with its file handles: one too many each minute would add up."""
     database = store._database
     with database.read(), database.read():

@@ -10,7 +10,7 @@ from indexd.daemon import watched_roots
 from indexd.fs.file_stamp import FileStamp
 from indexd.image_metadata.model import ImageFacts, ImageMetadata
 from indexd.store.records import ScannedFile
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from indexd.watch.roots import watched_folders
 
 
@@ -47,14 +47,14 @@ def seen(root: int, rel: bytes) -> ScannedFile:
     )
 
 
-def places(store: Store) -> list[str]:
+def places(store: SqliteStore) -> list[str]:
     with store._database.read() as connection:
         rows = connection.execute("SELECT path, rel FROM file JOIN root ON root.id = root_id").fetchall()
     return sorted(f"{Path(os.fsdecode(path)).name}: {os.fsdecode(rel)}" for path, rel in rows)
 
 
 def test_files_change_their_root_with_the_settings_and_keep_their_images(tmp_path: Path) -> None:
-    with Store.open(tmp_path / "index.db") as store:
+    with SqliteStore.open(tmp_path / "index.db") as store:
         (outer, *_) = watched_roots(settings(tmp_path, "all"), store)
         batch = [seen(outer.id, rel) for rel in (b"a.png", b"new/b.png", b"new/best/c.png", b"newer/d.png")]
         ids = [one.image_id or 0 for one in store.images.ingest(batch, 1.0)]
@@ -75,7 +75,7 @@ def test_files_change_their_root_with_the_settings_and_keep_their_images(tmp_pat
 
 
 def test_a_removed_root_keeps_its_images_unless_another_root_contains_it(tmp_path: Path) -> None:
-    with Store.open(tmp_path / "index.db") as store:
+    with SqliteStore.open(tmp_path / "index.db") as store:
         root, *_ = watched_roots(settings(tmp_path, "one"), store)
         store.images.ingest([seen(root.id, b"a.png")], 1.0)
         watched_roots(settings(tmp_path, "two"), store)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from indexd.store.protocols.faces import CharacterRepository
 from indexd.store.records import CharacterRow, ClusteringResult, FaceAssignments, FaceMembership
 from indexd.store.sqlite.adapters import ids_json, utf8_text
 from indexd.store.sqlite.database import Connection, Database
+from indexd.store.sqlite.row_reader import RowReader
 
 Ids = NDArray[np.int64]
 
@@ -21,12 +22,21 @@ _MEMBERSHIP_DTYPE = np.dtype(
     [("region", np.int64), ("character", np.int64), ("confirmed", np.bool_), ("assigned", np.bool_)]
 )
 _AMONG = "(SELECT value FROM json_each(?))"
-_SELECT_CHARACTERS = """
-SELECT character.id, name, hidden, threshold, curated, merged_into, created_at, count(membership.region_id),
-       count(DISTINCT region.image_id), count(membership.region_id) FILTER (WHERE source = 'confirmed')
+_CHARACTER = RowReader(
+    CharacterRow,
+    sql={
+        "id": "character.id",
+        "faces": "count(membership.region_id)",
+        "images": "count(DISTINCT region.image_id)",
+        "confirmed": "count(membership.region_id) FILTER (WHERE source = 'confirmed')",
+    },
+    convert={"hidden": bool, "curated": bool},
+)
+_SELECT_CHARACTERS = f"""
+SELECT {_CHARACTER.columns}
 FROM character LEFT JOIN membership ON membership.character_id = character.id
 LEFT JOIN region ON region.id = membership.region_id
-WHERE {where} GROUP BY character.id ORDER BY count(membership.region_id) DESC, character.id
+WHERE {{where}} GROUP BY character.id ORDER BY count(membership.region_id) DESC, character.id
 """
 
 
@@ -47,20 +57,20 @@ class CharacterTables(CharacterRepository):
     def rows(self, *, hidden: bool = False, empty: bool = False) -> list[CharacterRow]:
         where = "merged_into IS NULL" + ("" if hidden else " AND NOT hidden")
         with self._database.read() as connection:
-            found = [character_row(row) for row in connection.execute(_SELECT_CHARACTERS.format(where=where))]
+            found = [_CHARACTER.read(row) for row in connection.execute(_SELECT_CHARACTERS.format(where=where))]
         return [row for row in found if empty or row.faces or row.name]
 
     def get(self, character_id: int) -> CharacterRow | None:
         with self._database.read() as connection:
             row = connection.execute(_SELECT_CHARACTERS.format(where="character.id = ?"), (character_id,)).fetchone()
-        return character_row(row) if row else None
+        return _CHARACTER.read(row) if row else None
 
     def find_by_name(self, name: str) -> CharacterRow | None:
         with self._database.read() as connection:
             row = connection.execute(
                 _SELECT_CHARACTERS.format(where="name_key = ?"), (character_name_key(name),)
             ).fetchone()
-        return character_row(row) if row else None
+        return _CHARACTER.read(row) if row else None
 
     def names(self) -> dict[int, str]:
         with self._database.read() as connection:
@@ -155,12 +165,6 @@ def create_character(connection: Connection, now: float, *, curated: bool = Fals
     """Insert a character without faces; returns its id."""
     connection.execute("INSERT INTO character (curated, created_at) VALUES (?, ?)", (int(curated), now))
     return connection.last_insert_rowid()
-
-
-def character_row(row: Iterable[object]) -> CharacterRow:
-    """Convert a row of _SELECT_CHARACTERS."""
-    character_id, name, hidden, threshold, curated, *rest = row
-    return CharacterRow(character_id, name, bool(hidden), threshold, bool(curated), *rest)  # type: ignore[arg-type]
 
 
 def character_name_key(name: str) -> str:

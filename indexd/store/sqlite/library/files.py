@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from indexd.fs.file_stamp import FileStamp
 from indexd.fs.paths import absolute
@@ -13,14 +14,14 @@ from indexd.store.sqlite.adapters import searchable_path, to_signed64, to_unsign
 from indexd.store.sqlite.database import Connection, Database
 from indexd.store.sqlite.library.fulltext import refresh_fulltext
 from indexd.store.sqlite.library.replaced_files import record_replacements
+from indexd.store.sqlite.row_reader import RowReader
 from indexd.watch.scan.index_snapshot import IndexedFileRow
 
-_SELECT_FILE = """
-SELECT file.id, root_id, rel, root.path, size, mtime_ns, inode, image_id, problem, missing_since
-FROM file JOIN root ON root.id = root_id
+_FILE = RowReader(FileRow, sql={"id": "file.id"}, given={"path", "stamp"})
+SELECT_FILE = f"""
+SELECT {_FILE.columns}, root.path, rel, size, mtime_ns, inode FROM file JOIN root ON root.id = root_id
 """
 _QUERY_BATCH = 500
-RawFile = tuple[int, int, bytes, bytes, int, int, int, int | None, str | None, float | None]
 
 
 class Files(FileRepository):
@@ -124,7 +125,7 @@ class Files(FileRepository):
                 rel = _relative(path, root)
                 if rel is None:
                     continue
-                row = connection.execute(f"{_SELECT_FILE} WHERE root_id = ? AND rel = ?", (root_id, rel)).fetchone()
+                row = connection.execute(f"{SELECT_FILE} WHERE root_id = ? AND rel = ?", (root_id, rel)).fetchone()
                 if row is not None:
                     return file_row(row)
         return None
@@ -134,20 +135,20 @@ def files_by_image(connection: Connection, ids: str) -> dict[int, list[FileRow]]
     """The files of images (`ids` as a JSON list) by image, those that are there first."""
     found: dict[int, list[FileRow]] = {}
     rows = connection.execute(
-        f"{_SELECT_FILE} WHERE image_id IN (SELECT value FROM json_each(?))"
+        f"{SELECT_FILE} WHERE image_id IN (SELECT value FROM json_each(?))"
         " ORDER BY missing_since IS NOT NULL, root.online DESC, file.id",
         (ids,),
     )
-    for row in rows:
-        found.setdefault(row[7], []).append(file_row(row))
+    for file in map(file_row, rows):
+        if file.image_id is not None:
+            found.setdefault(file.image_id, []).append(file)
     return found
 
 
-def file_row(row: RawFile) -> FileRow:
-    """The record of one row of the query above."""
-    file_id, root_id, rel, root, size, mtime_ns, inode, image_id, problem, missing_since = row
-    stamp = FileStamp(size, mtime_ns, to_unsigned64(inode))
-    return FileRow(file_id, root_id, rel, absolute(root, rel), stamp, image_id, problem, missing_since)
+def file_row(row: Sequence[Any]) -> FileRow:
+    """The record of one row of SELECT_FILE."""
+    *columns, root, rel, size, mtime_ns, inode = row
+    return _FILE.read(columns, path=absolute(root, rel), stamp=FileStamp(size, mtime_ns, to_unsigned64(inode)))
 
 
 def _descendant_range(folder: bytes) -> tuple[bytes, bytes]:

@@ -14,15 +14,14 @@ from indexd.store.sqlite.annotations.pending_face_labels import defer_face_label
 from indexd.store.sqlite.database import Connection, Database
 from indexd.store.sqlite.faces.regions import delete_regions, regions_by_image
 from indexd.store.sqlite.library.cascade import cascade_delete
-from indexd.store.sqlite.library.files import file_row
+from indexd.store.sqlite.library.files import SELECT_FILE, file_row
 from indexd.store.sqlite.library.fulltext import refresh_fulltext
 from indexd.store.sqlite.library.image_count import last_image_id, record_forgotten
 
 BATCH_ROWS = 2000
 Item = TypeVar("Item")
-_SELECT_MISSING = """
-SELECT file.id, root_id, rel, root.path, size, mtime_ns, inode, image_id, problem, missing_since
-FROM file JOIN root ON root.id = root_id
+_SELECT_MISSING = f"""
+{SELECT_FILE}
 WHERE file.id > ? AND root.purpose = 'images' AND (missing_since < ? OR root_id IN (SELECT value FROM json_each(?))) ORDER BY file.id LIMIT ?
 """
 
@@ -43,10 +42,11 @@ class Forgetter(ForgetRepository):
                     _SELECT_MISSING,
                     (after, before, ids_json(roots), BATCH_ROWS),
                 ).fetchall()
-            yield from (file_row(row) for row in rows)
-            if len(rows) < BATCH_ROWS:
+            files = [file_row(row) for row in rows]
+            yield from files
+            if len(files) < BATCH_ROWS:
                 return
-            after = rows[-1][0]
+            after = files[-1].id
 
     def without_files(self, before: float) -> list[int]:
         with self._database.read() as connection:

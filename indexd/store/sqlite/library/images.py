@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 from indexd.fs.paths import absolute
@@ -27,14 +26,17 @@ from indexd.store.sqlite.library.image_writer import (
     update_metadata,
 )
 from indexd.store.sqlite.library.metadata_columns import LORAS, SCORES, parse_extras, read_metadata
+from indexd.store.sqlite.row_reader import RowReader
 from indexd.store.sqlite.vectors.revisions import requeue_embedding
 
-# Fields of ImageRow that are read from other tables, or under another name.
-_OTHER_SOURCES = {"id": "image.id", "rating": "rating.value", "note": "note.text"}
-_CHILD_FIELDS = ("tags", "folder_tags", "loras", "scores", "files")
-_ROW_FIELDS = tuple(one.name for one in fields(ImageRow) if one.name not in _CHILD_FIELDS)
+_IMAGE = RowReader(
+    ImageRow,
+    sql={"id": "image.id", "rating": "rating.value", "note": "note.text"},
+    convert={"extras": parse_extras},
+    given={"tags", "folder_tags", "loras", "scores", "files"},
+)
 _SELECT = f"""
-SELECT {", ".join(_OTHER_SOURCES.get(name, name) for name in _ROW_FIELDS)}
+SELECT {_IMAGE.columns}
 FROM image
 JOIN image_text ON image_text.image_id = image.id
 LEFT JOIN rating ON rating.image_id = image.id
@@ -189,13 +191,10 @@ def _image_rows(connection: Connection, ids: Iterable[int]) -> dict[int, ImageRo
         "scores": SCORES.read_records(connection, chosen),
         "files": files_by_image(connection, wanted),
     }
-    found = {}
-    for row in rows:
-        values = dict(zip(_ROW_FIELDS, row, strict=True))
-        values["extras"] = parse_extras(values["extras"])
-        values |= {name: tuple(by_image.get(values["id"], ())) for name, by_image in children.items()}
-        found[values["id"]] = ImageRow(**values)
-    return found
+    return {
+        row[0]: _IMAGE.read(row, **{name: tuple(by_image.get(row[0], ())) for name, by_image in children.items()})
+        for row in rows
+    }
 
 
 def _tags_by_image(connection: Connection, ids: str, table: str) -> dict[int, list[str]]:

@@ -10,17 +10,29 @@ from indexd.store.protocols.jobs import NO_SCORES, JobRepository
 from indexd.store.records import JobFileLocation, JobItemRow, JobRow, NewJob
 from indexd.store.sqlite.adapters import MAX_RETRY_DELAY_SECONDS, ids_json, utf8_text
 from indexd.store.sqlite.database import Connection, Database
+from indexd.store.sqlite.row_reader import RowReader
 from indexd_schemas.job_state import JobState
 
 JobRows = list[JobRow]
 
-_JOB_COLUMNS = "id, name, kind, source, inbox_name, state, error, priority, file_location, created_at, finished_at"
+_JOB = RowReader(JobRow, convert={"state": JobState}, given={"item_counts"})
+# Seeds reach 2^64 - 1 and are text in the table.
+_ITEM = RowReader(
+    JobItemRow,
+    sql={name: f"item.{name}" for name in ("id", "state", "error")} | {"index": "position"},
+    convert={
+        "seed": int,
+        "settings": json.loads,
+        "state": JobState,
+        "report": json.loads,
+        "scores": lambda text: json.loads(text or "{}"),
+    },
+)
 # The folder in which a job's file should lie, by the job's state.
 _EXPECTED_LOCATION = """
 CASE state WHEN 'queued' THEN 'accepted' WHEN 'running' THEN 'accepted' WHEN 'done' THEN 'done' ELSE 'failed' END
 """
 _PAUSED_KEY = "queue.paused"
-RawJob = tuple[int, str, str, bytes, str | None, str, str | None, int, str, float, float | None]
 
 
 class JobLedger(JobRepository):
@@ -60,9 +72,9 @@ class JobLedger(JobRepository):
         with self._database.read() as connection:
             if _read_pause_reason(connection) is not None:
                 return None
-            rows: list[RawItem] = connection.execute(
+            rows = connection.execute(
                 f"""
-                SELECT {ITEM_COLUMNS} FROM job CROSS JOIN job_item AS item ON item.job_id = job.id
+                SELECT {_ITEM.columns} FROM job CROSS JOIN job_item AS item ON item.job_id = job.id
                 WHERE job.state IN ('queued', 'running') AND item.state = 'queued'
                 AND (item.not_before <= ?1 OR item.not_before > ?1 + ?2)
                 AND job.id NOT IN (SELECT value FROM json_each(?3))
@@ -70,7 +82,7 @@ class JobLedger(JobRepository):
                 """,
                 (now, MAX_RETRY_DELAY_SECONDS, ids_json(excluded_jobs)),
             ).fetchall()
-        return item_row(rows[0]) if rows else None
+        return _ITEM.read(rows[0]) if rows else None
 
     def next_ready_at(self, excluded_jobs: Collection[int] = ()) -> float | None:
         with self._database.read() as connection:
@@ -216,14 +228,16 @@ class JobLedger(JobRepository):
     def items(self, job_id: int) -> Sequence[JobItemRow]:
         with self._database.read() as connection:
             rows = connection.execute(
-                f"SELECT {ITEM_COLUMNS} FROM job_item AS item WHERE job_id = ? ORDER BY position", (job_id,)
+                f"SELECT {_ITEM.columns} FROM job_item AS item WHERE job_id = ? ORDER BY position", (job_id,)
             ).fetchall()
-        return [item_row(row) for row in rows]
+        return [_ITEM.read(row) for row in rows]
 
     def item(self, item_id: int) -> JobItemRow | None:
         with self._database.read() as connection:
-            row = connection.execute(f"SELECT {ITEM_COLUMNS} FROM job_item AS item WHERE id = ?", (item_id,)).fetchone()
-        return item_row(row) if row else None
+            row = connection.execute(
+                f"SELECT {_ITEM.columns} FROM job_item AS item WHERE id = ?", (item_id,)
+            ).fetchone()
+        return _ITEM.read(row) if row else None
 
     def unfinished(self) -> JobRows:
         return self._select("WHERE state IN ('queued', 'running') ORDER BY priority DESC, id")
@@ -267,39 +281,16 @@ class JobLedger(JobRepository):
 
 
 def _read_jobs(connection: Connection, rest: str, bound: tuple[str | int | None, ...]) -> JobRows:
-    rows: list[RawJob] = connection.execute(f"SELECT {_JOB_COLUMNS} FROM job {rest}", bound).fetchall()
+    rows = connection.execute(f"SELECT {_JOB.columns} FROM job {rest}", bound).fetchall()
     counts: dict[int, dict[str, int]] = {}
     for job_id, state, count in connection.execute(
         "SELECT job_id, state, count(*) FROM job_item WHERE job_id IN (SELECT value FROM json_each(?)) GROUP BY job_id, state",
         (json.dumps([row[0] for row in rows]),),
     ):
         counts.setdefault(job_id, {})[state] = count
-    return [JobRow(*row[:5], JobState(row[5]), *row[6:], item_counts=counts.get(row[0], {})) for row in rows]
+    return [_JOB.read(row, item_counts=counts.get(row[0], {})) for row in rows]
 
 
 def _read_pause_reason(connection: Connection) -> str | None:
     row = connection.execute("SELECT value FROM meta WHERE key = ?", (_PAUSED_KEY,)).fetchone()
     return row[0] if row else None
-
-
-# Items of jobs as records.
-
-ITEM_COLUMNS = (
-    "item.id, item.job_id, item.position, item.seed, item.path, item.settings, item.state, item.attempts, item.not_before,"
-    " item.error, item.content_hash, item.seconds, item.report, item.rejected_path, item.scores"
-)
-# fmt: off
-RawItem = tuple[
-    int, int, int, str, bytes, str, str, int, float, str | None, bytes | None, float | None, str, bytes | None, str | None
-]
-# fmt: on
-
-
-def item_row(row: RawItem) -> JobItemRow:
-    """The record of one row of ITEM_COLUMNS. Seeds reach 2^64 - 1 and are text in the table."""
-    item_id, job_id, position, seed, path, settings = row[:6]
-    report, rejected, scores = row[12:]
-    return JobItemRow(
-        item_id, job_id, position, int(seed), path, json.loads(settings), JobState(row[6]), *row[7:12],
-        json.loads(report), rejected, json.loads(scores or "{}"),
-    )  # fmt: skip

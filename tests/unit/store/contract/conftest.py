@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from indexd.store.protocols import IndexStore
-from indexd.store.sqlite.store import Store
+from indexd.store.sqlite.store import SqliteStore
 from tests.unit.store.sample_rows import Clock, Library
 
 OpenStore = Callable[[], IndexStore]
 
 
 def _open_sqlite(folder: Path, clock: Clock) -> IndexStore:
-    return Store.open(folder / "index.db", clock=clock)
+    return SqliteStore.open(folder / "index.db", clock=clock)
 
 
 BACK_ENDS: dict[str, Callable[[Path, Clock], IndexStore]] = {"sqlite": _open_sqlite}
