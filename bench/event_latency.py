@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import resource
 import tempfile
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+import psutil
 
 from bench.support.report import p50_p95, print_result
 from indexd.fs.file_stamp import SettledFile
@@ -111,8 +112,8 @@ def idle_cpu_percent() -> float:
 
 
 def _cpu_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
+    used = psutil.Process().cpu_times()
+    return used.user + used.system
 
 
 def main() -> None:

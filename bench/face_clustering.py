@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from bench.support.report import print_result
 from bench.support.synthetic_faces import make_faces
@@ -71,7 +72,11 @@ def _run_in_process(method: str, path: str) -> ClusteringRun:
 
             labels = HDBSCAN(min_cluster_size=10, n_jobs=THREADS, copy=True).fit_predict(taken)
     seconds = time.perf_counter() - start
-    return ClusteringRun(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, np.asarray(labels))
+    if sys.platform == "win32":
+        peak = psutil.Process().memory_info().peak_wset / (1 << 20)
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return ClusteringRun(seconds, peak, np.asarray(labels))
 
 
 def main(sizes: tuple[int, ...]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import sys
 import tempfile
 import tomllib
 import warnings
@@ -19,6 +20,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, InitSettingsSourc
 from pydantic_settings import SettingsError as UnreadableVariable
 
 from indexd.errors import SettingsError
+from indexd.fs.private_files import current_user_id
 from indexd_schemas.local_paths import resolve_paths
 from indexd_schemas.settings import Settings
 
@@ -202,7 +204,7 @@ def _runtime_folder(system: Path = Path("/run")) -> Path:
 
     systemd makes it before the daemon starts and takes it away when that ends (RuntimeDirectory= of indexd@.service).
     """
-    if hasattr(os, "getuid"):
+    if sys.platform != "win32":
         try:
             served = system / f"indexd-{getpass.getuser()}"
             if served.stat().st_uid == os.getuid():
@@ -224,5 +226,6 @@ def _short_socket(wanted: Path) -> Path:
     if len(os.fsencode(wanted)) <= MAX_SOCKET_PATH_BYTES:
         return wanted
     name = blake2b(os.fsencode(wanted), digest_size=8).hexdigest()
-    user = str(os.getuid()) if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
+    user_id = current_user_id()
+    user = os.environ.get("USERNAME", "user") if user_id is None else user_id
     return Path(tempfile.gettempdir()) / f"indexd-{user}" / f"{name}.sock"

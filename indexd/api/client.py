@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.message import Message
@@ -54,7 +55,8 @@ class DaemonAddress:
         """A connected socket. Raises OSError when nobody listens."""
         if self.tcp_endpoint is not None:
             return socket.create_connection((self.tcp_endpoint.address, self.tcp_endpoint.port), CONNECT_SECONDS)
-        assert self.socket_path is not None
+        if self.socket_path is None or sys.platform == "win32":
+            raise OSError("this system has no Unix sockets")
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.settimeout(CONNECT_SECONDS)
         try:

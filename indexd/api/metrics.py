@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -178,9 +179,11 @@ def _format_number(value: float) -> str:
 
 def resident_bytes(pid: int) -> int | None:
     """The resident set of a process; None when it ended, or on systems without /proc."""
+    if sys.platform == "win32":
+        return None
     try:
         # proc(5): size and resident, in pages.
         pages = int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError, AttributeError):
+    except (OSError, ValueError, IndexError):
         return None

@@ -16,8 +16,7 @@ from indexd.api.operations.status import status as fetch_status
 from indexd.config import Config
 from indexd.doctor.finding import DoctorFinding, failed, ok, warning
 from indexd.errors import IndexdError
-
-GROUP_AND_OTHERS_MASK = stat.S_IRWXG | stat.S_IRWXO
+from indexd.fs.private_files import belongs_to_another_user, may_be_changed_by_others, may_be_opened_by_others
 
 
 def check_daemon(config: Config) -> Iterator[DoctorFinding]:
@@ -59,12 +58,12 @@ def check_api_access(config: Config) -> Iterator[DoctorFinding]:
     except FileNotFoundError:
         yield ok("api access", f"the daemon creates {path} at its start, only for this user")
         return
-    if info.st_uid != os.geteuid():
+    if belongs_to_another_user(info):
         yield failed("api access", f"{path} belongs to another user", "stop that user's daemon, or set another --home")
-    elif stat.S_IMODE(info.st_mode) & GROUP_AND_OTHERS_MASK:
+    elif may_be_opened_by_others(info):
         text = f"{path} has mode {stat.S_IMODE(info.st_mode):04o}: other users can open it"
         yield failed("api access", text, f"chmod 600 {path}", partial(_restrict_to_owner, path))
-    elif (folder := path.parent.stat()).st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not folder.st_mode & stat.S_ISVTX:
+    elif may_be_changed_by_others(path.parent.stat()):
         cure = f"chmod go-w {path.parent}"
         yield failed(
             "api access", f"other users can write to {path.parent}", cure, partial(_remove_others_write, path.parent)

@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -143,7 +144,7 @@ class Installer:
         try:
             for one in reversed(missing):
                 one.mkdir(mode=0o700)
-                if self._owner is not None:
+                if self._owner is not None and sys.platform != "win32":
                     os.chown(one, *self._owner)
         except OSError as error:
             raise IndexdError(f"cannot create {folder}: {error.strerror or error}") from None

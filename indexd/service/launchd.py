@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from indexd.errors import IndexdError
+from indexd.fs.private_files import current_user_id
 from indexd.service.installer import CommandRunner, Installer, file_ownership, run_command, with_signature
 from indexd.service.service_spec import InstallationStatus, ServiceSpec
 
@@ -59,7 +60,7 @@ class Launchd:
         self._system = scope == "system"
         self._run = run
         self._plist = (folder or (DAEMONS if self._system else AGENTS.expanduser())) / f"{LABEL}.plist"
-        uid = os.getuid() if uid is None else uid
+        uid = current_user_id() if uid is None else uid
         self._domain = "system" if self._system else f"gui/{uid}"
         self._log = (home or Path(os.path.expanduser(f"~{user}" if self._system else "~"))) / LOG
 

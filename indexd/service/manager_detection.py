@@ -89,6 +89,8 @@ def _detect_on_windows(scope: str, user: str | None, config: Config, home: Path 
 @contextlib.contextmanager
 def _environment_of(name: str) -> Iterator[tuple[int, int] | None]:
     """Set the environment of another user for the default paths. Yields its ids, or None for the current user."""
+    if sys.platform == "win32":
+        raise UsageError("Windows runs the service as the user who installs it; leave out --run-as")
     import pwd
 
     try:

@@ -33,7 +33,7 @@ class MmapArray:
 
     def _advise(self, advice: str) -> None:
         # Only Linux has it, and a kernel may be built without it.
-        if hasattr(mmap, advice):
+        if sys.platform != "win32" and hasattr(mmap, advice):
             with contextlib.suppress(OSError):
                 self._memory.madvise(getattr(mmap, advice))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import sys
 import time
 from collections.abc import Callable
 
@@ -15,10 +15,13 @@ _SLACK_SECONDS = 3.0
 
 def suspend_aware_seconds() -> float:
     """A clock that advances while the machine sleeps and, where the system has such a clock, is never set."""
-    boot_clock: int | None = getattr(time, "CLOCK_BOOTTIME", None)
-    if boot_clock is not None:
-        return time.clock_gettime(boot_clock)
-    return time.monotonic() if os.name == "nt" else time.time()
+    if sys.platform == "linux":
+        seconds = time.clock_gettime(time.CLOCK_BOOTTIME)
+    elif sys.platform == "win32":
+        seconds = time.monotonic()
+    else:
+        seconds = time.time()
+    return seconds
 
 
 class SuspendDetector(BackgroundService):

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import errno
 import pickle
+import sys
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from indexd.errors import CallCancelled, IndexdError, OutOfMemory, is_resource_shortage
 from indexd.worker.calls import AnyCall, CallProgress
+
+if TYPE_CHECKING:
+    # What multiprocessing.Pipe() gives is another class on Windows, and typeshed tells them apart.
+    if sys.platform == "win32":
+        from multiprocessing.connection import PipeConnection
+
+        ProcessPipe = PipeConnection[Any, Any]
+    else:
+        from multiprocessing.connection import Connection
+
+        ProcessPipe = Connection[Any, Any]
 
 
 class WorkerBug(Exception):

@@ -15,6 +15,9 @@ from pathlib import Path
 
 import pytest
 
+if sys.platform != "linux":
+    pytest.skip("these faults are injected with Linux system calls", allow_module_level=True)
+
 # EXT4_IOC_SHUTDOWN of fs/ext4/ext4.h: _IOR('X', 125, __u32); 2 = EXT4_GOING_FLAGS_NOLOGFLUSH, nothing more is written.
 _UNMOUNT_SECONDS = 30.0
 _SHUTDOWN, _NO_LOG_FLUSH = 0x8004587D, 2

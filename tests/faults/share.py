@@ -24,6 +24,9 @@ import pytest
 
 from tests.faults.disks import need_root, unmount
 
+if sys.platform != "linux":
+    pytest.skip("these faults are injected with Linux system calls", allow_module_level=True)
+
 KIND = b"fuse.share"
 _READ_ONLY, _NO_SUID, _NO_DEVICES = 1, 2, 4  # mount(2)
 _REQUEST_BYTES = 1 << 18

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,6 +24,9 @@ from tests.faults.conftest import WAIT_SECONDS, Launch
 from tests.faults.doing import agree, job, pictures, rate, until_idle, until_paused
 from tests.faults.instant import make_home
 from tests.faults.shim import Shim
+
+if sys.platform != "linux":
+    pytest.skip("these faults are injected with Linux system calls", allow_module_level=True)
 
 ROOM = "size=72m,nr_inodes=400"
 FULL = pytest.mark.parametrize("fill", [disks.fill_bytes, disks.fill_inodes], ids=["bytes", "inodes"])

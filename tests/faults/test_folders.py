@@ -16,6 +16,9 @@ from tests.faults.doing import agree, pictures, rate, until_idle
 from tests.faults.instant import make_home
 from tests.system.loop.pictures import picture, write
 
+if sys.platform != "linux":
+    pytest.skip("these faults are injected with Linux system calls", allow_module_level=True)
+
 FOREIGN = 30
 
 

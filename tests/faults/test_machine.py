@@ -20,6 +20,9 @@ from tests.faults.doing import agree, job, pictures, rate, until_idle
 from tests.faults.shim import Shim
 from tests.unit.store.sample_rows import Library, new_job
 
+if sys.platform != "linux":
+    pytest.skip("these faults are injected with Linux system calls", allow_module_level=True)
+
 DAY = 86_400
 READY = " process_lifecycle: ready: "
 

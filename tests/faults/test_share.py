@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,9 @@ from tests.faults.doing import agree, rate, until_idle
 from tests.faults.instant import make_home
 from tests.faults.share import KIND, Share, share
 from tests.system.loop.pictures import picture, write
+
+if sys.platform != "linux":
+    pytest.skip("these faults are injected with Linux system calls", allow_module_level=True)
 
 
 @pytest.fixture

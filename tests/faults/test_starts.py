@@ -20,6 +20,9 @@ from tests.faults.instant import make_home
 from tests.faults.test_disk import FULL, Fill, empty
 from tests.system.loop.conftest import bare_home as bare_home
 
+if sys.platform != "linux":
+    pytest.skip("these faults are injected with Linux system calls", allow_module_level=True)
+
 
 def refused(daemon: DaemonProcess) -> str:
     """Wait until it ends. The one sentence that it said."""

@@ -25,6 +25,9 @@ from indexd.search.query.image_target import ImageTarget, format_target
 from indexd_schemas.api.requests import ImageSelector, RateRequest
 from tests.system.loop.pictures import picture, write
 
+if sys.platform != "linux":
+    pytest.skip("these faults are injected with Linux system calls", allow_module_level=True)
+
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="an open file cannot be deleted there")
 WAIT_SECONDS = 30.0
 

@@ -46,6 +46,9 @@ from indexd.worker.supervisor import lane
 from tests.support.recipes import recipe, render_call
 from tests.unit.store.sample_rows import Library, unit_vectors
 
+if sys.platform != "linux":
+    pytest.skip("these faults are injected with Linux system calls", allow_module_level=True)
+
 WAIT = 120.0
 UNIT = unit_vectors(2, 8)
 

@@ -42,6 +42,9 @@ from tests.faults.instant import POISON, make_home
 from tests.faults.shim import Shim
 from tests.system.loop.pictures import picture, write
 
+if sys.platform != "linux":
+    raise SystemExit("the soak injects faults with Linux system calls")
+
 CHARACTERS = ("anna", "berta", "carla", "dora")
 SETTLE_SECONDS = 900.0
 START_SECONDS = 300.0

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
+if sys.platform != "linux":
+    pytest.skip("limits, signals and the shim are Linux", allow_module_level=True)
+
 from tests.soak.run_soak import Soak
 
 MINUTES = float(os.environ.get("INDEXD_SOAK_MINUTES", "5"))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="limits, signals and the shim are Linux")
 @pytest.mark.timeout(60 * MINUTES + 2400)
 def test_whatever_happens_ledger_folders_and_index_agree() -> None:
     seed = int(os.environ.get("INDEXD_SOAK_SEED") or random.SystemRandom().randrange(1_000_000))

@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import stat
+import sys
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -14,8 +15,10 @@ from typing import Any
 from indexd.api.http.token import TcpEndpoint, new_token, read_user_token, write_endpoint
 from indexd.config import Config, ResolvedPaths
 from indexd.errors import IndexdError, is_resource_shortage
+from indexd.fs.private_files import belongs_to_another_user, may_be_changed_by_others
 
 BACKLOG = 64
+NO_UNIX_SOCKETS = 'this system has no Unix sockets; set `[api] listen = "auto"`'
 UNIX_HOSTS = frozenset({"indexd", "localhost"})
 
 
@@ -75,7 +78,7 @@ def uses_unix_socket(config: Config) -> bool:
     """Whether the API listens on a Unix socket. `auto` does so wherever Python supports them (not on Windows)."""
     listen = config.settings.api.listen
     if listen == "unix" and not hasattr(socket, "AF_UNIX"):
-        raise IndexdError('this system has no Unix sockets; set `[api] listen = "auto"`')
+        raise IndexdError(NO_UNIX_SOCKETS)
     return listen == "unix" or (listen == "auto" and hasattr(socket, "AF_UNIX"))
 
 
@@ -85,6 +88,8 @@ def open_listener(config: Config) -> ApiListener:
 
 
 def _listen_unix(places: ResolvedPaths) -> ApiListener:
+    if sys.platform == "win32":
+        raise IndexdError(NO_UNIX_SOCKETS)
     path = places.socket
     _ensure_private_folder(path.parent)
     if os.path.lexists(path):
@@ -116,10 +121,9 @@ def _ensure_private_folder(folder: Path) -> None:
     if not stat.S_ISDIR(found.st_mode):
         # A link of the user is fine; a link of another user in the shared temporary folder is an attack.
         found = os.stat(folder)
-        if os.lstat(folder).st_uid != os.geteuid():
+        if belongs_to_another_user(os.lstat(folder)):
             raise IndexdError(f"{folder} is a link of another user; set another --home")
-    writable = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX
-    if found.st_uid != os.geteuid() or writable:
+    if belongs_to_another_user(found) or may_be_changed_by_others(found):
         raise IndexdError(
             f"{folder} belongs to another user or is writable by others; neither socket nor token would be safe there"
         )

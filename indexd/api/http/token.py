@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from indexd.errors import IndexdError, NotRegularFile
+from indexd.fs.private_files import belongs_to_another_user, may_be_opened_by_others
 from indexd.fs.safe_open import open_regular
 
 MIN_TOKEN_CHARACTERS = 32
 _MAX_FILE_BYTES = 4096
-GROUP_AND_OTHERS_MASK = stat.S_IRWXG | stat.S_IRWXO
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +40,14 @@ def read_user_token(file: Path) -> str:
     except (OSError, NotRegularFile) as error:
         reason = error.strerror or error if isinstance(error, OSError) else error
         raise IndexdError(f"the token file {file} cannot be read: {reason}; correct `[api] token_file`") from None
-    if os.name == "posix":
-        if found.st_uid != os.geteuid():
-            raise IndexdError(f"the token file {file} belongs to another user; write one of your own")
-        if found.st_mode & GROUP_AND_OTHERS_MASK:
-            # Changing the mode is not enough: another user may have read the token already.
-            raise IndexdError(
-                f"other users could read the token file {file} (mode {stat.S_IMODE(found.st_mode):04o});"
-                " put a new token into it after `chmod 600`"
-            )
+    if belongs_to_another_user(found):
+        raise IndexdError(f"the token file {file} belongs to another user; write one of your own")
+    if may_be_opened_by_others(found):
+        # Changing the mode is not enough: another user may have read the token already.
+        raise IndexdError(
+            f"other users could read the token file {file} (mode {stat.S_IMODE(found.st_mode):04o});"
+            " put a new token into it after `chmod 600`"
+        )
     token = text.decode("ascii", "replace").strip()
     if len(token) < MIN_TOKEN_CHARACTERS or not token.isascii() or not token.isprintable() or " " in token:
         raise IndexdError(
@@ -72,7 +71,7 @@ def read_endpoint(file: Path) -> TcpEndpoint | None:
     """The endpoint that a daemon wrote, or None. A file of another user is ignored: requests would go to that user."""
     try:
         with open_regular(file) as stream:
-            if os.name == "posix" and os.fstat(stream.fileno()).st_uid != os.geteuid():
+            if belongs_to_another_user(os.fstat(stream.fileno())):
                 return None
             content = json.loads(stream.read(_MAX_FILE_BYTES))
         return TcpEndpoint(str(content["address"]), int(content["port"]), str(content["token"]))

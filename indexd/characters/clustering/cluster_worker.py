@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 
 from indexd.characters.clustering.hdbscan_clustering import cluster
 from indexd.characters.clustering.vector_file import open_vector_file
@@ -16,8 +17,9 @@ NICE_LEVEL = 10
 def cluster_faces(call: ClusterFaces, session: CallSession) -> FacesClustered:
     """Cluster the faces in the call's file. Cancellation takes effect between steps; the longest takes some seconds."""
     # A clustering lasts up to minutes and is not urgent. The lane serves nothing else.
-    with contextlib.suppress(AttributeError, OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, NICE_LEVEL)
+    if sys.platform != "win32":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, 0, NICE_LEVEL)
 
     def report_progress(stage: str, done: int, total: int) -> None:
         session.poll()

@@ -11,6 +11,7 @@ import errno
 import os
 import select
 import struct
+import sys
 import threading
 from functools import partial
 from pathlib import Path
@@ -33,7 +34,7 @@ _DELETE_SELF, _MOVE_SELF = 0x400, 0x800
 _UNMOUNT, _OVERFLOW, _IGNORED = 0x2000, 0x4000, 0x8000
 _ONLYDIR, _DONT_FOLLOW, _ISDIR = 0x01000000, 0x02000000, 0x40000000
 _MASK = _ATTRIB | _CLOSE_WRITE | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE | _DELETE_SELF | _MOVE_SELF | _ONLYDIR
-_INIT_FLAGS = os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0)
+_INIT_FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 
 _HEADER = struct.Struct("iIII")
 _READ_BYTES = 1 << 18
@@ -105,6 +106,8 @@ class InotifyWatcher:
         raise WatcherFailed(_limit_message("max_user_instances", number), permanent=True)
 
     def _run(self, notify: HintCallback, failed: FailureCallback) -> None:
+        if sys.platform == "win32":
+            raise WatcherFailed("this system has no inotify", permanent=True)
         poll = select.poll()
         poll.register(self._queue, select.POLLIN)
         poll.register(self._stop_read, select.POLLIN)

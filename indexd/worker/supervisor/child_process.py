@@ -6,11 +6,14 @@ import multiprocessing
 import queue
 import signal
 from functools import partial
-from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
 
 from indexd.background.background_service import start_thread
 from indexd.worker.calls import WorkerSettings
 from indexd.worker.child import call_server
+
+if TYPE_CHECKING:
+    from indexd.worker.protocol import ProcessPipe
 
 
 class ChildProcess:
@@ -64,7 +67,7 @@ class ChildProcess:
         return self._process.exitcode
 
 
-def _send_all(connection: Connection, outbox: queue.SimpleQueue[bytes | None]) -> None:
+def _send_all(connection: ProcessPipe, outbox: queue.SimpleQueue[bytes | None]) -> None:
     """Send messages until None comes. A broken pipe means that the child is gone, which the receiving side notices too."""
     while (message := outbox.get()) is not None:
         try:

@@ -11,7 +11,7 @@ import logging
 import pickle
 import time
 from collections.abc import Callable
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from typing import Any
 
 from indexd.background.background_service import BackgroundService
@@ -177,7 +177,7 @@ class Lane(BackgroundService):
         finally:
             self._clean_up_after_exit(process.kill_and_wait(), overdue, silence_reason)
 
-    def _receive_until_exit(self, connection: Connection) -> tuple[list[InFlightCall], str]:
+    def _receive_until_exit(self, connection: protocol.ProcessPipe) -> tuple[list[InFlightCall], str]:
         """Handle the child's messages until it is gone, or calls are overdue, or it starts no call in time.
 
         Returns the overdue calls, and what the event says of a child that starts none.

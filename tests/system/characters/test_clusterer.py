@@ -19,6 +19,7 @@ from indexd.worker.calls import CallProgress, ClusterFaces, WorkerSettings
 from indexd.worker.local_workers import LocalWorkers
 from indexd_schemas.api.characters import Suggestions
 from tests.support.handle_shortage import HandleShortage
+from tests.support.processes import has_loaded_torch
 from tests.unit.characters.labelled_faces import faces, names_of
 from tests.unit.characters.library import Grown, HereWorkers
 
@@ -192,7 +193,6 @@ def test_nothing_to_cluster_is_no_error(clusterer: ClusteringService) -> None:
 def test_the_worker_clusters_in_a_process_without_torch(
     grown: Grown, keeper: FaceAssigner, store: IndexStore, tmp_path: Path
 ) -> None:
-    import psutil
 
     workers = LocalWorkers(WorkerSettings({}, str(tmp_path)))
     try:
@@ -209,8 +209,8 @@ def test_the_worker_clusters_in_a_process_without_torch(
                 if not begun.is_set():
                     (lane,) = workers.status()
                     assert lane.lane == "cluster"
-                    maps = " ".join(entry.path for entry in psutil.Process(lane.pid).memory_maps())
-                    torch.append("libtorch" in maps)
+                    assert lane.pid is not None
+                    torch.append(has_loaded_torch(lane.pid))
                     begun.set()
                 tell(progress)  # type: ignore[operator]
 

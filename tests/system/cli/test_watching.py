@@ -48,6 +48,8 @@ def test_a_line_each_time_where_there_is_no_terminal_and_ctrl_c_is_no_error(home
 
 @posix
 def test_a_screen_on_a_terminal_that_is_left_as_it_was(home: Path, library: SampleLibrary) -> None:
+    if sys.platform == "win32":
+        pytest.skip("Windows has no pseudo-terminals")
     import pty
 
     ours, theirs = pty.openpty()

@@ -92,6 +92,8 @@ def test_stored_texts_are_parsed_without_the_file() -> None:
 
 
 def test_a_large_file_and_a_sparse_one_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    if sys.platform == "win32":
+        pytest.skip("the test makes a sparse file by POSIX means")
     large = tmp_path / "large.png"
     large.write_bytes(png())
     os.truncate(large, 3 << 20)

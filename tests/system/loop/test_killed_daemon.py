@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 import os
 import random
-import signal
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from indexd.demo.daemon_process import DaemonProcess, is_settled
@@ -52,7 +52,7 @@ def _published(home: Path) -> int:
 def _kill_the_worker(status: DaemonStatus | None) -> bool:
     for worker in status.workers if status else ():
         if worker.pid and worker.alive and worker.lane == "gpu":
-            os.kill(worker.pid, signal.SIGKILL)
+            psutil.Process(worker.pid).kill()
             return True
     return False
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 
 from indexd.demo.daemon_process import DaemonProcess
 from tests.system.loop.pictures import picture, renumbered, write
+
+if sys.platform == "win32":
+    pytest.skip("Windows cannot stop a process with a signal", allow_module_level=True)
 
 WRITTEN_WHILE_STOPPED = 20_000
 MOVED_IN = 50

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,12 @@ import pytest
 class Manager:
     """Listens at a NOTIFY_SOCKET; `heard` holds every field in order."""
 
+    path: Path
+    _door: socket.socket
+
     def __init__(self, folder: Path) -> None:
+        if sys.platform == "win32":
+            pytest.skip("systemd runs on Linux")
         self.path = folder / "notify"
         self._door = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._door.bind(str(self.path))

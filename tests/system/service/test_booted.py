@@ -22,6 +22,9 @@ import pytest
 
 from tests.support.paths import REPOSITORY
 
+if sys.platform != "linux":
+    pytest.skip("systemd runs on Linux", allow_module_level=True)
+
 TREE = os.environ.get("INDEXD_BOOT_TREE", "")
 UNIT = "indexd@alice.service"
 

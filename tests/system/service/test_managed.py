@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from indexd.demo.daemon_process import DaemonProcess
 from tests.system.loop.conftest import bare_home as bare_home
 from tests.system.loop.pictures import picture, write
 from tests.system.service.conftest import Manager
+
+if sys.platform == "win32":
+    pytest.skip("Windows has no SIGHUP", allow_module_level=True)
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from indexd.daemon import scan_once
 from indexd.jobs.files.atomic import write_new
 from indexd.store.sqlite.store import SqliteStore
 from tests.system.loop.pictures import picture
+
+if sys.platform != "linux":
+    pytest.skip("a case-insensitive file system is mounted with Linux tools", allow_module_level=True)
 
 
 @pytest.fixture(scope="module")

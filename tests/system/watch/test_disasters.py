@@ -16,6 +16,9 @@ import pytest
 
 from tests.unit.watch.manual_root import old_file
 
+if sys.platform == "win32":
+    pytest.skip("Windows cannot stop a process with a signal", allow_module_level=True)
+
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="SIGSTOP, inotify limits and user namespaces")
 
 FILES = 20_000

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
 from indexd.doctor import groups
 from indexd.errors import IndexdError
+from indexd.fs.private_files import current_user_id
 from indexd_schemas.api.output import DoctorCheck
 from tests.support.sample_library import SampleLibrary
 from tests.unit.cli.conftest import Indexd
@@ -80,7 +80,7 @@ def test_work_that_was_set_aside_is_named(indexd: Indexd, library: SampleLibrary
     assert "the disk is full" in by_name["queue"].detail
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.skipif(current_user_id() in (None, 0), reason="root may write everywhere")
 def test_a_folder_that_cannot_be_written(indexd: Indexd, home: Path) -> None:
     (home / "output").mkdir(mode=0o500)
     assert found(indexd, 2)["output"].state == "failed"

@@ -49,6 +49,8 @@ def test_names_are_bytes(folder: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no pipes with names")
 def test_links_and_pipes_are_skipped(folder: Path) -> None:
+    if sys.platform == "win32":
+        pytest.skip("Windows has no named pipes in folders")
     old_file(folder / "real" / "x.png")
     (folder / "loop").symlink_to(folder)
     (folder / "real" / "up").symlink_to("..")

@@ -25,6 +25,9 @@ from indexd.watch.watchers.watchfiles_watcher import WatchfilesWatcher
 from tests.support.handle_shortage import HandleShortage, refuse_each
 from tests.unit.watch.manual_root import ROOT_ID, HandDriven, old_file
 
+if sys.platform == "win32":
+    pytest.skip("file handles are limited with POSIX means", allow_module_level=True)
+
 SOON = 60.0
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux")
 
