@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-PARSER_VERSION = 2
+PARSER_VERSION = 3
 """Raise it when a reader gives better answers: images read by an older version can be read again from their texts."""
 
 
@@ -111,6 +111,8 @@ class ImageMetadata:
     `seed` is decimal text, because seeds go to 2**64 - 1 and SQLite integers do not. `is_ai` says how it is known
     that a model made the picture: "metadata", "c2pa", "iptc", or None. `guidance` is the distilled one (FLUX), `upscaler`
     what enlarged the finished picture. `extras` holds every pair no column is made for.
+    `created_at` is the stated creation date in seconds since the epoch, and `created_from` where it stands. Where only a
+    day is stated, `created_at` is its start and `created_until` its end.
     `job` is "job-id/item-index" where this program made the picture.
     """
 
@@ -145,6 +147,8 @@ class ImageMetadata:
     job: str | None = None
     input_hash: str | None = None
     created_at: float | None = None
+    created_until: float | None = None
+    created_from: str | None = None
     loras: tuple[MetadataLora, ...] = ()
     controls: tuple[ControlUse, ...] = ()
     passes: tuple[SamplerPass, ...] = ()

@@ -15,6 +15,7 @@ from typing import Any
 
 from indexd.image_metadata import coerce
 from indexd.image_metadata.budget import PROBLEM_CHARACTERS_MAX, ReadBudget, add_problem
+from indexd.image_metadata.creation_date import find_creation_date
 from indexd.image_metadata.errors import DuplicateReader
 from indexd.image_metadata.model import PARSER_VERSION, ImageMetadata, RawChunk
 from indexd.image_metadata.sanitize import sanitize
@@ -184,8 +185,11 @@ def parse_metadata(
             found = answer if found is None else fill_gaps(found, answer)
     if texts.budget.is_json_refused:
         add_problem(all_problems, "a text of the file has more JSON values than are read")
+    metadata = sanitize(found or ImageMetadata())
+    if metadata.created_at is None and (date := find_creation_date(texts, metadata)) is not None:
+        metadata = replace(metadata, created_at=date.start, created_until=date.end, created_from=date.source)
     return replace(
-        sanitize(found or ImageMetadata()),
+        metadata,
         raw=texts.chunks,
         problem="; ".join(all_problems)[:PROBLEM_CHARACTERS_MAX] or None,
         parser_version=PARSER_VERSION,

@@ -98,6 +98,7 @@ def make_library(store: SqliteStore, root: Path, images_per_subject: int = 5) ->
                     model_name="ponyXL" if subject in ("cat", "dog") else "juggernaut",
                     loras=(MetadataLora("my lora", 0.8),) if number == 0 else (),
                     created_at=1_767_000_000.0 + 86_400 * number,
+                    created_from="exif:DateTimeOriginal",
                     extras=(("Clip skip", "2"),),
                     raw=(RawChunk("png:parameters", "utf-8", f"a {subject}\nhttps://x.example/a.png?sig=SECRET"),),
                 ),

@@ -99,8 +99,8 @@ def _print(shown: ShownImage, raw: bool) -> None:
 
 
 def _creation_text(shown: ShownImage) -> str | None:
-    created_at = shown.image.created_at
-    if created_at is None:
+    image = shown.image
+    if image.created_at is None:
         return None
-    is_file_time = any(file.modified_at == created_at for file in shown.files)
-    return f"{format_time(created_at)} ({'time of the file' if is_file_time else 'stated in the file'})"
+    origin = f"stated in the file: {image.created_from}" if image.created_from else "time of the file"
+    return f"{format_time(image.created_at)} ({origin})"

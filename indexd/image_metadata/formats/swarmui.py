@@ -94,7 +94,10 @@ def _metadata(given: dict[str, Any], whole: dict[str, Any], source: str) -> Imag
         gen_height=coerce.parse_int(given.get("height")),
         loras=_loras(given, hashes),
         controls=(ControlUse(control, weight=coerce.parse_float(given.get("controlnetstrength"))),) if control else (),
-        extras=tuple((key, coerce.display_text(value)) for key, value in given.items() if key not in _COLUMNS),
+        extras=(
+            *((key, coerce.display_text(value)) for key, value in given.items() if key not in _COLUMNS),
+            *((key, coerce.display_text(more[key])) for key in ("date",) if more.get(key)),
+        ),
     )
 
 

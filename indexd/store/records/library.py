@@ -87,6 +87,7 @@ class ImageRow:
     height: int
     added_at: float
     created_at: float | None
+    created_from: str | None
     generator: str | None
     generator_version: str | None
     prompt: str | None

@@ -64,6 +64,7 @@ class ImageSummary(Contract):
     height: int
     added_at: float
     created_at: float | None = None
+    created_from: str | None = None
     generator: str | None = None
     generator_version: str | None = None
     prompt: str | None = None

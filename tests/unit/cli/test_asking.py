@@ -139,10 +139,12 @@ def test_show(indexd: Indexd, library: SampleLibrary) -> None:
     for part in ("ponyXL", "my lora 0.8", "a cat number 0", "100", "Clip skip"):
         assert part in shown.out
     assert "png:parameters" not in shown.out
+    assert "(stated in the file: exif:DateTimeOriginal)" in shown.out
     assert "[png:parameters]" in indexd("show", path, "--raw").out
     document = indexd("show", str(library.ids["cats/cat-0.png"]), "--json").json
     assert document["schema_version"] == 1
     assert document["image"]["path"] == path
+    assert document["image"]["created_from"] == "exif:DateTimeOriginal"
     assert indexd("show", "999").code == 3
 
 

@@ -42,6 +42,7 @@ _FACTS_COLUMNS = (
     "frame_count",
     "added_at",
     "created_at",
+    "created_from",
 )
 
 
@@ -167,7 +168,7 @@ class ImageBatchWriter:
         if before is not None and image_id is not None and before[0] == image_id and before[2] != stamp.mtime_ns:
             # Some programs (unzip, copying with times) set the time after closing the file. A stated date stays.
             self._connection.execute(
-                "UPDATE image SET created_at = ? WHERE id = ? AND created_at = ?",
+                "UPDATE image SET created_at = ? WHERE id = ? AND created_from IS NULL AND created_at = ?",
                 (stamp.mtime_ns / 1e9, image_id, before[2] / 1e9),
             )
         if image_id is not None and sighting.root_id in self._folder_tag_roots:
@@ -176,7 +177,6 @@ class ImageBatchWriter:
 
     def _add_image(self, image_id: int, sighting: ScannedFile, facts: ImageFacts) -> None:
         metadata = facts.metadata
-        created_at = finite_or_none(metadata.created_at)
         rows = self._rows_by_table
         rows["image"].append(
             (
@@ -188,7 +188,7 @@ class ImageBatchWriter:
                 facts.height,
                 facts.frame_count,
                 self._now,
-                sighting.stamp.mtime_ns / 1e9 if created_at is None else created_at,
+                *_creation_date(metadata, sighting.stamp.mtime_ns / 1e9),
                 *image_values(metadata),
             )
         )
@@ -213,6 +213,24 @@ def _raw_chunk_values(metadata: ImageMetadata) -> list[Row]:
     ]
 
 
+def _creation_date(metadata: ImageMetadata, file_time: float) -> tuple[float, str | None]:
+    """The values of `created_at` and `created_from`. A file time within the stated day is the more precise date."""
+    created_at, created_until = finite_or_none(metadata.created_at), finite_or_none(metadata.created_until)
+    if created_at is None or (created_until is not None and created_at <= file_time < created_until):
+        return file_time, None
+    return created_at, utf8_text(metadata.created_from) or "metadata"
+
+
+def _file_time(connection: Connection, image_id: int) -> float:
+    """The modification time that stands for the creation of an image: the current one, unless that is a stated date."""
+    created_at, created_from, oldest = connection.execute(
+        "SELECT created_at, created_from, (SELECT min(mtime_ns) / 1e9 FROM file WHERE image_id = image.id)"
+        " FROM image WHERE id = ?",
+        (image_id,),
+    ).fetchone()
+    return float(created_at if created_from is None or oldest is None else oldest)
+
+
 def update_metadata(connection: Connection, image_id: int, metadata: ImageMetadata) -> dict[StageInput, str]:
     """Write what is now known of an image in the place of what was: columns, child rows, texts. Marks and vectors stay.
 
@@ -223,8 +241,8 @@ def update_metadata(connection: Connection, image_id: int, metadata: ImageMetada
     ).fetchone() or (None, None)
     assigned = ", ".join(f"{name} = ?" for name in IMAGE_COLUMNS)
     connection.execute(
-        f"UPDATE image SET created_at = coalesce(?, created_at), {assigned} WHERE id = ?",
-        (finite_or_none(metadata.created_at), *image_values(metadata), image_id),
+        f"UPDATE image SET created_at = ?, created_from = ?, {assigned} WHERE id = ?",
+        (*_creation_date(metadata, _file_time(connection, image_id)), *image_values(metadata), image_id),
     )
     connection.execute("DELETE FROM image_text WHERE image_id = ?", (image_id,))
     connection.execute(_INSERTS["image_text"], (image_id, *text_values(metadata)))
@@ -245,7 +263,7 @@ def metadata_snapshot(connection: Connection, image_id: int) -> list[Row]:
     """Everything that `update_metadata` may change of an image, except its parser version, for a comparison."""
     columns = [name for name in IMAGE_COLUMNS if name != "parser_version"]
     found: list[Row] = connection.execute(
-        f"SELECT created_at, {', '.join(columns)} FROM image WHERE id = ?", (image_id,)
+        f"SELECT created_at, created_from, {', '.join(columns)} FROM image WHERE id = ?", (image_id,)
     ).fetchall()
     for table in ("image_text", *(part.table for part in CHILD_TABLES)):
         found += connection.execute(f"SELECT * FROM {table} WHERE image_id = ? ORDER BY 1, 2", (image_id,)).fetchall()

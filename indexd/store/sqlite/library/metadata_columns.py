@@ -83,9 +83,10 @@ def _values(record: object, fields: Iterable[str]) -> Row:
     return tuple(convert[name](getattr(record, name)) for name in fields)
 
 
-# `created_at` of `image` is not the stated one alone: see image_writer.py.
+# The creation date of `image` is not the stated one alone: see `creation_date` of image_writer.py.
+_DATE_FIELDS = ("created_at", "created_until", "created_from")
 _IMAGE_FIELDS = tuple(
-    name for name in _CONVERTERS[ImageMetadata] if name not in (*TEXT_FIELDS, *REFINEMENT_FIELDS, "created_at")
+    name for name in _CONVERTERS[ImageMetadata] if name not in (*TEXT_FIELDS, *REFINEMENT_FIELDS, *_DATE_FIELDS)
 )
 IMAGE_COLUMNS = _columns(_IMAGE_FIELDS)
 """The columns of `image` that hold metadata, in the order of the fields."""
@@ -189,14 +190,14 @@ CHILD_TABLES = (*RECORD_TABLES, REFINEMENT)
 
 def read_metadata(connection: Connection, image_id: int) -> ImageMetadata | None:
     """All stored metadata of an image but the raw chunks; None if there is no such image."""
-    columns = (*IMAGE_COLUMNS, "created_at", *TEXT_COLUMNS)
+    columns = (*IMAGE_COLUMNS, "created_at", "created_from", *TEXT_COLUMNS)
     row = connection.execute(
         f"SELECT {', '.join(columns)} FROM image JOIN image_text ON image_text.image_id = image.id WHERE image.id = ?",
         (image_id,),
     ).fetchone()
     if row is None:
         return None
-    fields = dict(zip((*_IMAGE_FIELDS, "created_at", *TEXT_COLUMNS), row, strict=True))
+    fields = dict(zip((*_IMAGE_FIELDS, "created_at", "created_from", *TEXT_COLUMNS), row, strict=True))
     fields["extras"] = parse_extras(fields["extras"])
     for refinement in REFINEMENT.read(connection, [image_id]).values():
         fields |= refinement[0]

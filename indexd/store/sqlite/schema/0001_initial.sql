@@ -30,6 +30,7 @@ CREATE TABLE image (
     frame_count       INTEGER NOT NULL,
     added_at          REAL NOT NULL,
     created_at        REAL NOT NULL,  -- as the metadata states it, else the modification time of the file first seen
+    created_from      TEXT,  -- where the metadata states it; NULL: it is the time of the file
     generator         TEXT,
     generator_version TEXT,
     source            TEXT,

@@ -207,3 +207,24 @@ def test_a_later_file_time_becomes_the_date_unless_the_image_states_one(store: I
         store.images.ingest([replace(scanned, stamp=later)], 60.0)
     dates = {image_id: row.created_at for image_id in (plain, stated) if (row := store.images.get(image_id))}
     assert dates == {plain: 1_700_000_000.0 - 1, stated: 123.0}
+
+
+def test_a_file_time_within_the_stated_day_is_the_more_precise_date(store: IndexStore, library: Library) -> None:
+    file_time = library.sighting("any.png").stamp.mtime_ns / 1e9
+    within = library.add("within.png", created_at=file_time - 60.0, created_until=file_time + 60.0, created_from="date")
+    other = library.add("other.png", created_at=file_time - 60.0, created_until=file_time - 30.0, created_from="date")
+    dates = {one: (row.created_at, row.created_from) for one in (within, other) if (row := store.images.get(one))}
+    assert dates == {within: (file_time, None), other: (file_time - 60.0, "date")}
+
+
+def test_a_stated_date_keeps_its_source_when_the_file_time_happens_to_be_equal(
+    store: IndexStore, library: Library
+) -> None:
+    scanned = library.sighting("a.png", created_at=1_700_000_000.0, created_from="exif:DateTimeOriginal")
+    image_id = store.images.ingest([scanned], 50.0)[0].image_id
+    assert image_id is not None
+    touched = scanned.stamp._replace(mtime_ns=scanned.stamp.mtime_ns + 10**9)
+    store.images.ingest([replace(scanned, stamp=touched)], 60.0)
+    row = store.images.get(image_id)
+    assert row is not None
+    assert (row.created_at, row.created_from) == (1_700_000_000.0, "exif:DateTimeOriginal")
