@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 
 from indexd.config import Config
 from indexd.errors import StoreError
+from indexd.fs.file_stamp import file_identity
 from indexd.fs.private_files import make_private_folder
 
 # A process that takes the new lock file reads the note of this one and gives it back.
@@ -35,7 +36,7 @@ class InstanceLock:
         if (holder := self.holder()) is not None and holder != os.getpid():
             self._lock.release()
             raise Timeout(str(self._path))
-        self._identity = _file_identity(self._path)
+        self._identity = file_identity(self._path, follow_symlinks=False)
         self._write_note()
 
     def release(self) -> None:
@@ -46,7 +47,7 @@ class InstanceLock:
 
     def is_lost(self) -> bool:
         """Whether the lock file was deleted or replaced, so that another process can take a new one."""
-        return self._identity != _file_identity(self._path)
+        return self._identity != file_identity(self._path, follow_symlinks=False)
 
     def restore(self) -> None:
         """Make the lost lock file anew and hold it. Raises StoreError where another process took it meanwhile."""
@@ -60,7 +61,7 @@ class InstanceLock:
             ) from None
         self._lock.release()
         self._lock = fresh
-        self._identity = _file_identity(self._path)
+        self._identity = file_identity(self._path, follow_symlinks=False)
         self._write_note()
 
     def holder(self) -> int | None:
@@ -114,14 +115,6 @@ def instance_lock(
 def _file_lock(path: Path) -> FileLock:
     # Not bound to a thread: the thread that restores a lost lock is not the one that releases it.
     return FileLock(path, mode=0o600, thread_local=False)
-
-
-def _file_identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = os.lstat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _start_time(pid: int) -> str:

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.resources
 import logging
-import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -54,12 +54,16 @@ class HandlerRegistry:
         self._handlers: dict[str, Any] = {}
 
     def fill(self) -> None:
-        """Import our own handlers, if that was not done yet. From any thread."""
+        """Import our own handlers, if that was not done yet. From any thread.
+
+        Raises OSError when the folder of the package cannot be listed; the next call tries again.
+        """
         if not self._filled:
-            package = importlib.import_module(self._package)
-            for module in pkgutil.iter_modules(package.__path__, f"{self._package}."):
-                if not module.ispkg:
-                    importlib.import_module(module.name)
+            # pkgutil.iter_modules takes a folder that it cannot list for an empty one.
+            names = sorted(entry.name for entry in importlib.resources.files(self._package).iterdir())
+            for name in names:
+                if name.endswith(".py") and name != "__init__.py":
+                    importlib.import_module(f"{self._package}.{name.removesuffix('.py')}")
             self._filled = True
 
     def register(self, kind: str) -> Callable[[Handler], Handler]:

@@ -16,6 +16,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from indexd.fs.file_stamp import FileStamp
+from indexd.image_metadata.containers import png
 from indexd.image_metadata.model import ImageFacts, ImageMetadata
 from indexd.images.perceptual_hash import HASH_VERSION
 from indexd.store.records import ScannedFile
@@ -78,7 +79,7 @@ def tiny_png(number: int) -> bytes:
         (b"IDAT", zlib.compress(b"\0\x80")),
         (b"IEND", b""),
     )
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
+    return png.SIGNATURE + b"".join(
         struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
     )
 

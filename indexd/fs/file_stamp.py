@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import NamedTuple
 
 # The range of a signed 64-bit integer, which SQLite stores: in nanoseconds the years 1677 to 2262.
@@ -32,6 +33,15 @@ class FileStamp(NamedTuple):
 
 def _bounded_ns(time_ns: int) -> int:
     return min(max(time_ns, _MIN_TIME_NS), _MAX_TIME_NS)
+
+
+def file_identity(path: Path, *, follow_symlinks: bool = True) -> tuple[int, int] | None:
+    """The device and inode of the file at `path`; None if there is none."""
+    try:
+        found = os.stat(path, follow_symlinks=follow_symlinks)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 _COARSEST_MTIME_NS = 2_000_000_000

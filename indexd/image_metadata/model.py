@@ -1,4 +1,4 @@
-"""What is known of a picture once its bytes have been read: plain records, no decoding, no storage."""
+"""Records of what the bytes of an image state. Nothing is decoded or stored here."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PARSER_VERSION = 3
 
 @dataclass(frozen=True, slots=True)
 class RawChunk:
-    """One metadata text as it stood in the file: `key` is the chunk ("png:parameters", "exif:UserComment", "xmp")."""
+    """One metadata text of a file, unchanged: `key` is the chunk ("png:parameters", "exif:UserComment", "xmp")."""
 
     key: str
     encoding: str
@@ -19,7 +19,7 @@ class RawChunk:
 
 @dataclass(frozen=True, slots=True)
 class MetadataLora:
-    """One LoRA named in the metadata. Weights are signed; `text_weight` is None where the file states one weight only."""
+    """A LoRA that was used for an image. Weights are signed; `text_weight` is None when the file states only one weight."""
 
     name: str
     weight: float | None = None
@@ -29,7 +29,7 @@ class MetadataLora:
 
 @dataclass(frozen=True, slots=True)
 class ControlUse:
-    """One ControlNet (or T2I adapter) unit: module = preprocessor, `start`/`end` as shares of the steps."""
+    """A ControlNet or T2I adapter. `module` is its preprocessor; `start` and `end` are shares of the steps, 0 to 1."""
 
     model: str | None
     module: str | None = None
@@ -40,7 +40,7 @@ class ControlUse:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingUse:
-    """One textual inversion that the prompts named."""
+    """A textual inversion that the prompts name."""
 
     name: str
     hash: str | None = None
@@ -48,7 +48,7 @@ class EmbeddingUse:
 
 @dataclass(frozen=True, slots=True)
 class CharacterPrompt:
-    """A prompt of its own for one of the characters in the picture (NovelAI 4), and where it stands: shares, 0 to 1."""
+    """A prompt for one character in the image (NovelAI 4), and its position as shares of width and height, 0 to 1."""
 
     text: str
     negative_text: str | None = None
@@ -58,7 +58,7 @@ class CharacterPrompt:
 
 @dataclass(frozen=True, slots=True)
 class ResourceUse:
-    """A model as a site of models knows it: `address` is Civitai's version number or `urn:air:...`."""
+    """A model on a model site. `address` is a Civitai version number or `urn:air:…`."""
 
     address: str
     kind: str | None = None
@@ -69,7 +69,10 @@ class ResourceUse:
 
 @dataclass(frozen=True, slots=True)
 class DetailerUse:
-    """One detector whose finds were made anew (ADetailer, FaceDetailer); texts are None where the picture's own were used."""
+    """A pass that rendered detected regions again (ADetailer, FaceDetailer).
+
+    Prompts are None when the prompts of the image were used.
+    """
 
     model: str | None
     prompt: str | None = None
@@ -79,7 +82,7 @@ class DetailerUse:
 
 @dataclass(frozen=True, slots=True)
 class MetadataScore:
-    """How a picture was judged when it was made; `model` is the revision that did it, None where none is needed."""
+    """A score that the image got when it was rendered. `model` is the revision of the scoring model, None if there is none."""
 
     name: str
     value: float
@@ -88,9 +91,9 @@ class MetadataScore:
 
 @dataclass(frozen=True, slots=True)
 class SamplerPass:
-    """One pass of a sampler; the first pass from an empty latent is the primary one (order 0).
+    """One sampler pass; the first one starts from an empty latent.
 
-    `start_step` and `end_step` are stated where it does only some of the steps.
+    `start_step` and `end_step` are set when the pass ran only some of the steps.
     """
 
     seed: str | None = None
@@ -99,39 +102,24 @@ class SamplerPass:
     sampler: str | None = None
     schedule: str | None = None
     denoise: float | None = None
-    model_name: str | None = None
+    model: str | None = None
     start_step: int | None = None
     end_step: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class ImageMetadata:
-    """What made the picture, as its own metadata says. None = not stated.
+class GenerationDetails:
+    """The generation settings that lists of images leave out; None = not stated.
 
-    `seed` is decimal text, because seeds go to 2**64 - 1 and SQLite integers do not. `is_ai` says how it is known
-    that a model made the picture: "metadata", "c2pa", "iptc", or None. `guidance` is the distilled one (FLUX), `upscaler`
-    what enlarged the finished picture. `extras` holds every pair no column is made for.
-    `created_at` is the stated creation date in seconds since the epoch, and `created_from` where it stands. Where only a
-    day is stated, `created_at` is its start and `created_until` its end.
-    `job` is "job-id/item-index" where this program made the picture.
+    `source` names the place in the file that they were read from. `guidance` is the distilled guidance of FLUX.
+    `upscaler` enlarged the finished image.
     """
 
-    generator: str | None = None
-    generator_version: str | None = None
     source: str | None = None
-    is_ai: str | None = None
-    prompt: str | None = None
-    negative_prompt: str | None = None
     raw_prompt: str | None = None
-    seed: str | None = None
-    steps: int | None = None
-    cfg: float | None = None
-    sampler: str | None = None
-    schedule: str | None = None
-    denoise: float | None = None
+    gen_width: int | None = None
+    gen_height: int | None = None
     clip_skip: int | None = None
-    model_name: str | None = None
-    model_hash: str | None = None
     vae: str | None = None
     variation_seed: str | None = None
     variation_strength: float | None = None
@@ -142,20 +130,44 @@ class ImageMetadata:
     hires_upscaler: str | None = None
     hires_denoise: float | None = None
     upscaler: str | None = None
-    gen_width: int | None = None
-    gen_height: int | None = None
+    passes: tuple[SamplerPass, ...] = ()
+    controls: tuple[ControlUse, ...] = ()
+    embeddings: tuple[EmbeddingUse, ...] = ()
+    characters: tuple[CharacterPrompt, ...] = ()
+    resources: tuple[ResourceUse, ...] = ()
+    detailers: tuple[DetailerUse, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ImageMetadata(GenerationDetails):
+    """What made the image, as its own metadata states. None = not stated.
+
+    `seed` is decimal text, because seeds reach 2**64 - 1 and SQLite integers do not. `is_ai` states how it is known
+    that a model made the image: "metadata", "c2pa", "iptc", or None. `extras` holds every pair that has no field.
+    `created_at` is the stated creation date in seconds since the epoch, and `created_from` its place in the file. When
+    only a day is stated, `created_at` is its start and `created_until` its end.
+    `job` is "job-id/item-index" when indexd rendered the image.
+    """
+
+    generator: str | None = None
+    generator_version: str | None = None
+    is_ai: str | None = None
+    prompt: str | None = None
+    negative_prompt: str | None = None
+    seed: str | None = None
+    steps: int | None = None
+    cfg: float | None = None
+    sampler: str | None = None
+    schedule: str | None = None
+    denoise: float | None = None
+    model_name: str | None = None
+    model_hash: str | None = None
     job: str | None = None
     input_hash: str | None = None
     created_at: float | None = None
     created_until: float | None = None
     created_from: str | None = None
     loras: tuple[MetadataLora, ...] = ()
-    controls: tuple[ControlUse, ...] = ()
-    passes: tuple[SamplerPass, ...] = ()
-    embeddings: tuple[EmbeddingUse, ...] = ()
-    characters: tuple[CharacterPrompt, ...] = ()
-    resources: tuple[ResourceUse, ...] = ()
-    detailers: tuple[DetailerUse, ...] = ()
     scores: tuple[MetadataScore, ...] = ()
     extras: tuple[tuple[str, str], ...] = ()
     raw: tuple[RawChunk, ...] = field(default=(), repr=False)
@@ -165,7 +177,7 @@ class ImageMetadata:
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """A picture by its bytes: `content_hash` is blake3 (32 bytes), width and height are pixels as stored in the header."""
+    """An image by its bytes: `content_hash` is blake3 (32 bytes), width and height are pixels as stored in the header."""
 
     content_hash: bytes
     byte_count: int

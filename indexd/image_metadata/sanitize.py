@@ -20,9 +20,7 @@ def sanitize(metadata: ImageMetadata) -> ImageMetadata:
     """The same metadata with bounded texts and lists, without NULs, lone surrogates and placeholders."""
     chosen: dict[str, Any] = {name: _choice(getattr(metadata, name)) for name in _CHOICES}
     passes = tuple(
-        dataclasses.replace(
-            one, sampler=_choice(one.sampler), schedule=_choice(one.schedule), model_name=_choice(one.model_name)
-        )
+        dataclasses.replace(one, sampler=_choice(one.sampler), schedule=_choice(one.schedule), model=_choice(one.model))
         for one in metadata.passes
     )
     cleaned: ImageMetadata = _clean(dataclasses.replace(metadata, passes=passes, **chosen), NAME_CHARACTERS_MAX)

@@ -22,7 +22,8 @@ from indexd.image_metadata.registry import MetadataTexts, register_reader
 from indexd_schemas.jobs.stages import DetailRecipe, HiresRecipe, RefineRecipe, UpscaleRecipe
 from indexd_schemas.recipe import Recipe
 
-RECIPE_CHUNKS = ("png:indexd", "stealth:indexd")
+RECIPE_CHUNK = "png:indexd"
+RECIPE_CHUNKS = (RECIPE_CHUNK, "stealth:indexd")
 
 
 @register_reader("indexd", rank=10)

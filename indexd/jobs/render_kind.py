@@ -21,6 +21,7 @@ from indexd.errors import (
 )
 from indexd.fs.safe_open import open_regular
 from indexd.images.reader_client import read_image_file
+from indexd.images.recipe_reader import RECIPE_CHUNK
 from indexd.jobs.kinds import Artifact, ExistingOutput, ItemCall, JobKind, JobT, PlannedItem
 from indexd.jobs.queue.retry import InputImageGone
 from indexd.model_files import ModelCatalogue, UnknownModel
@@ -29,7 +30,6 @@ from indexd.worker.calls import GENERATOR, FileRef, Render, Rendered
 from indexd_schemas.recipe import Recipe
 from indexd_schemas.recipe_part import FileKey
 
-RECIPE_CHUNK = "png:indexd"
 PNG_TRAILER = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, fields
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from indexd.fs.paths import display, quoted_if_not_utf8
-from indexd.image_metadata.model import ImageMetadata
+from indexd.image_metadata.model import GenerationDetails, ImageMetadata
 from indexd.image_metadata.redact import redact_secrets
 from indexd.store.records import AttributeRow, FileRow, ImageRow, RegionRow
 from indexd_schemas.api.output import (
-    GenerationDetails,
     ImageFile,
-    ImageLora,
     ImageRegion,
     ImageSummary,
     StatedAttribute,
@@ -41,7 +39,7 @@ def serialize_image(row: ImageRow) -> ImageSummary:
         path=display(file.path) if file else None,
         path_quoted=quoted_if_not_utf8(file.path) if file else None,
         model=row.model_name,
-        loras=[ImageLora(**asdict(use)) for use in row.loras],
+        loras=list(row.loras),
         scores={one.name: one.value for one in row.scores},
         tags=list(row.tags),
         folder_tags=list(row.folder_tags),
@@ -88,9 +86,7 @@ def serialize_generation(metadata: ImageMetadata | None) -> GenerationDetails:
     """Convert generation settings; None (the image was deleted meanwhile) gives an empty result."""
     if metadata is None:
         return GenerationDetails()
-    details = {name: value for name, value in asdict(metadata).items() if name in GenerationDetails.model_fields}
-    details["passes"] = [{**one, "model": one.pop("model_name")} for one in details["passes"]]
-    return GenerationDetails.model_validate(_sanitize(details))
+    return GenerationDetails(**{one.name: _sanitize(getattr(metadata, one.name)) for one in fields(GenerationDetails)})
 
 
 def serialize_extras(row: ImageRow) -> dict[str, str]:
@@ -104,9 +100,11 @@ def serialize_extras(row: ImageRow) -> dict[str, str]:
 def _sanitize(value: Any) -> Any:
     if isinstance(value, str):
         return sanitize_text(value)
-    if isinstance(value, dict):
-        return {key: _sanitize(inner) for key, inner in value.items()}
-    return [_sanitize(inner) for inner in value] if isinstance(value, list | tuple) else value
+    if isinstance(value, tuple):
+        return tuple(map(_sanitize, value))
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{one.name: _sanitize(getattr(value, one.name)) for one in fields(value)})
+    return value
 
 
 def sanitize_text(text: str) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from indexd.image_metadata.budget import PROBLEM_CHARACTERS_MAX, TEXTS_BYTES_MAX
 from indexd.image_metadata.coerce import TEXT_MAX
+from indexd.image_metadata.containers import png as png_format
 from indexd.image_metadata.model import ImageFacts, ImageMetadata
 from indexd.worker.calls import (
     AnalyseImages,
@@ -58,7 +59,6 @@ RESULT_TYPES: Mapping[type, type] = {
     VerifyModel: ModelVerified,
 }
 """Call type -> result type."""
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _UNIT_LENGTH_TOLERANCE = 1e-2
 HASH_BYTES = 32
 SIDE_END = 1 << 32
@@ -90,7 +90,7 @@ def find_result_error(call: AnyCall, result: Any) -> str | None:
         case MakeThumbnails(), ThumbnailsMade():
             return _thumbnails_error(call, result)
         case Render(), Rendered(png):
-            return None if png.startswith(_PNG_SIGNATURE) else f"{len(png)} bytes that are no PNG"
+            return None if png.startswith(png_format.SIGNATURE) else f"{len(png)} bytes that are no PNG"
     return None
 
 

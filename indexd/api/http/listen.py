@@ -15,6 +15,7 @@ from typing import Any
 from indexd.api.http.token import TcpEndpoint, new_token, read_user_token, write_endpoint
 from indexd.config import Config, ResolvedPaths
 from indexd.errors import IndexdError, is_resource_shortage
+from indexd.fs.file_stamp import file_identity
 from indexd.fs.private_files import belongs_to_another_user, may_be_changed_by_others
 
 BACKLOG = 64
@@ -53,21 +54,17 @@ class ApiListener:
     hosts: frozenset[str]
     token: str | None
     path: Path
-    file_identity: tuple[int, int]
+    identity: tuple[int, int] | None
 
     def is_in_place(self) -> bool:
         """Whether the socket or token file is still the one that was made."""
-        try:
-            return _file_identity(self.path) == self.file_identity
-        except OSError:
-            return False
+        return self.identity is not None and file_identity(self.path, follow_symlinks=False) == self.identity
 
     def close(self) -> None:
         """Stop listening, and remove the socket or token file if it is still ours."""
         self.socket.close()
         try:
-            found = os.lstat(self.path)
-            if (found.st_dev, found.st_ino) == self.file_identity:
+            if self.is_in_place():
                 os.unlink(self.path)
         except OSError:
             # The file is gone, or its folder was removed: there is nothing to remove.
@@ -106,7 +103,7 @@ def _listen_unix(places: ResolvedPaths) -> ApiListener:
     except OSError as error:
         listener.close()
         raise IndexdError(f"cannot open the socket {path}: {error.strerror or error}") from None
-    return ApiListener(listener, UNIX_HOSTS, None, path, _file_identity(path))
+    return ApiListener(listener, UNIX_HOSTS, None, path, file_identity(path, follow_symlinks=False))
 
 
 def _ensure_private_folder(folder: Path) -> None:
@@ -154,14 +151,9 @@ def _listen_tcp(config: Config) -> ApiListener:
     write_endpoint(places.token, TcpEndpoint(near, port, token))
     names = {"127.0.0.1", "localhost", near} if address.version == 4 else {"::1", "localhost", near}
     hosts = frozenset({host_header(name, port) for name in names} | {name.lower() for name in api.hosts})
-    return ApiListener(listener, hosts, token, places.token, _file_identity(places.token))
+    return ApiListener(listener, hosts, token, places.token, file_identity(places.token, follow_symlinks=False))
 
 
 def host_header(address: str, port: int) -> str:
     """The value of the Host header for an address."""
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-
-
-def _file_identity(path: Path) -> tuple[int, int]:
-    found = os.lstat(path)
-    return found.st_dev, found.st_ino

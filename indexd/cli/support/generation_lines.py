@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from indexd_schemas.api.output import ControlUnit, DetailerPass, GenerationDetails, ModelResource, SamplerRun
+    from indexd.image_metadata.model import ControlUse, DetailerUse, GenerationDetails, ResourceUse, SamplerPass
 
 
 def generation_lines(making: GenerationDetails, prompt: str | None) -> Iterator[tuple[str, str]]:
@@ -53,7 +53,7 @@ def _hires(making: GenerationDetails) -> str:
     return _joined(scale, making.hires_upscaler, *rest)
 
 
-def _sampler_pass(one: SamplerRun) -> str:
+def _sampler_pass(one: SamplerPass) -> str:
     steps = (
         f"steps {one.start_step or 0}-{one.end_step}"
         if one.end_step is not None and one.start_step is not None
@@ -74,14 +74,14 @@ def _sampler_pass(one: SamplerRun) -> str:
     )
 
 
-def _control(one: ControlUnit) -> str:
+def _control(one: ControlUse) -> str:
     share = f"{one.start:g}-{one.end:g}" if one.start is not None and one.end is not None else None
     return _joined(one.model, one.module and f"({one.module})", _labelled("weight", one.weight), share)
 
 
-def _resource(one: ModelResource) -> str:
+def _resource(one: ResourceUse) -> str:
     return _joined(one.address, one.kind, one.name, one.version, _labelled("weight", one.weight))
 
 
-def _detailer(one: DetailerPass) -> str:
+def _detailer(one: DetailerUse) -> str:
     return _joined(one.model, _labelled("denoise", one.denoise), one.prompt)

@@ -27,8 +27,8 @@ def find_embeddings(*texts: str | None) -> tuple[EmbeddingUse, ...]:
 def find_refiner(passes: Sequence[SamplerPass]) -> str | None:
     """The model that takes over from the first one within the same steps (SDXL's refiner)."""
     for one in passes[1:]:
-        if one.start_step and one.model_name != passes[0].model_name:
-            return one.model_name
+        if one.start_step and one.model != passes[0].model:
+            return one.model
     return None
 
 

@@ -194,11 +194,9 @@ def _passes(given: dict[str, str], first: SamplerPass, is_hires: bool) -> tuple[
         _hires_override(given, "Hires sampler") or first.sampler,
         _hires_override(given, "Hires schedule type") or first.schedule,
         first.denoise,
-        infotext_resources.strip_model_hash(_hires_override(given, "Hires checkpoint")) or first.model_name,
+        infotext_resources.strip_model_hash(_hires_override(given, "Hires checkpoint")) or first.model,
     )
-    return SamplerPass(
-        first.seed, first.steps, first.cfg, first.sampler, first.schedule, None, first.model_name
-    ), second
+    return SamplerPass(first.seed, first.steps, first.cfg, first.sampler, first.schedule, None, first.model), second
 
 
 def _hires_override(given: dict[str, str], key: str) -> str | None:

@@ -105,7 +105,7 @@ def _metadata(parts: dict[str, str], source: str) -> ImageMetadata:
         schedule=one_pass.schedule,
         denoise=one_pass.denoise,
         clip_skip=coerce.parse_int(parts.get("clip_skip")),
-        model_name=one_pass.model_name,
+        model_name=one_pass.model,
         model_hash=coerce.nonempty_text(parts.get("model_hash")),
         vae=coerce.parse_model_name(parts.get("vae")),
         gen_width=size[0] if size else None,

@@ -161,7 +161,7 @@ def _describe_pass(one: SamplerPass) -> str:
         "steps": one.steps,
         "cfg": one.cfg,
         "denoise": one.denoise,
-        "model": one.model_name,
+        "model": one.model,
     }
     return ", ".join(f"{key} {value}" for key, value in stated.items() if value is not None) or "not described"
 

@@ -63,6 +63,10 @@ MAX_RETRY_DELAY_SECONDS = 3600.0
 """No attempt is put off for longer. What lies further ahead was written before the clock was set back, and is due."""
 
 
+AMONG = "(SELECT value FROM json_each(?))"
+"""The set in SQL whose bound value `ids_json` makes: `image_id IN {AMONG}`."""
+
+
 def ids_json(ids: Iterable[int]) -> str:
     """Ids as the JSON list that `json_each` takes: any number of them in one bound value."""
     array = getattr(ids, "array", ids)

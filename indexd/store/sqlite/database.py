@@ -15,6 +15,7 @@ import sqlite_vec
 
 from indexd.background.signal import Signal
 from indexd.errors import IndexDamaged, StorageFull, StoreError, StoreUnavailable
+from indexd.fs.file_stamp import file_identity
 from indexd.store.records import StoreChanges
 from indexd.store.sqlite.change_feed import ChangeFeed
 
@@ -168,18 +169,18 @@ class Database:
     def guard_files(self) -> None:
         """From now on refuse writes when the index, its log or its shared memory is deleted or replaced."""
         files = (self.path, *(self.path.with_name(f"{self.path.name}{suffix}") for suffix in WAL_SUFFIXES))
-        self._file_identities = {file: found for file in files if (found := _file_identity(file)) is not None}
+        self._file_identities = {file: found for file in files if (found := file_identity(file)) is not None}
 
     def lost_files(self) -> str | None:
         """Which guarded files were deleted or replaced, as a sentence; None when all are in place."""
-        lost = [file.name for file, identity in self._file_identities.items() if _file_identity(file) != identity]
+        lost = [file.name for file, identity in self._file_identities.items() if file_identity(file) != identity]
         if not lost:
             return None
         return f"{' and '.join(lost)} in {self.path.parent} was deleted or replaced while indexd runs"
 
     def is_index_in_place(self) -> bool:
         """Whether the file at the path of the index is the open one."""
-        return _file_identity(self.path) == self._file_identities.get(self.path)
+        return file_identity(self.path) == self._file_identities.get(self.path)
 
     def _refuse_lost_files(self) -> None:
         if (lost := self.lost_files()) is not None:
@@ -245,14 +246,6 @@ class Database:
             self._writer.execute("PRAGMA optimize").fetchall()
         except apsw.Error:
             return
-
-
-def _file_identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def suspect_marker(path: Path) -> Path:

@@ -39,7 +39,7 @@ def migrations() -> list[Migration]:
 def open_database(
     path: Path, *, read_only: bool = False, vfs: str | None = None, steps: Sequence[Migration] | None = None
 ) -> Database:
-    """The index at `path` in the newest form. See `Store.open` for what is refused."""
+    """The index at `path` in the newest form. See `SqliteStore.open` for what is refused."""
     path = path.absolute()
     if read_only and not path.exists():
         raise StoreError(f"there is no index at {path} yet; start the daemon, or run `indexd scan --once`")

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from indexd.image_metadata.model import GenerationDetails, MetadataLora
 from indexd_schemas.contract import Contract
 
 SCHEMA_VERSION = 1
@@ -21,15 +22,6 @@ class OutputDocument(Contract):
     model_config = ConfigDict(extra="forbid")
 
     schema_version: Literal[1] = 1
-
-
-class ImageLora(Contract):
-    """A LoRA that was used for an image."""
-
-    name: str
-    weight: float | None = None
-    text_weight: float | None = None
-    hash: str | None = None
 
 
 class ImageFile(Contract):
@@ -77,7 +69,7 @@ class ImageSummary(Contract):
     denoise: float | None = None
     model: str | None = None
     model_hash: str | None = None
-    loras: list[ImageLora] = Field(default_factory=list)
+    loras: list[MetadataLora] = Field(default_factory=list)
     scores: dict[str, float] = Field(default_factory=dict)
     rating: int | None = None
     tags: list[str] = Field(default_factory=list)
@@ -86,95 +78,6 @@ class ImageSummary(Contract):
     job: str | None = None
     is_ai: str | None = None
     problem: str | None = None
-
-
-class SamplerRun(Contract):
-    """One sampler pass. `start_step` and `end_step` are set when the pass ran only some of the steps."""
-
-    seed: str | None = None
-    steps: int | None = None
-    cfg: float | None = None
-    sampler: str | None = None
-    schedule: str | None = None
-    denoise: float | None = None
-    model: str | None = None
-    start_step: int | None = None
-    end_step: int | None = None
-
-
-class ControlUnit(Contract):
-    """A ControlNet. `module` is its preprocessor; `start` and `end` are shares of the steps, 0 to 1."""
-
-    model: str | None = None
-    module: str | None = None
-    weight: float | None = None
-    start: float | None = None
-    end: float | None = None
-
-
-class ImageEmbedding(Contract):
-    """A textual inversion that the prompts name."""
-
-    name: str
-    hash: str | None = None
-
-
-class PlacedCharacterPrompt(Contract):
-    """A prompt for one character in the image, and its position as shares of width and height, 0 to 1."""
-
-    text: str
-    negative_text: str | None = None
-    x: float | None = None
-    y: float | None = None
-
-
-class ModelResource(Contract):
-    """A model on a model site. `address` is a Civitai version number or `urn:air:…`."""
-
-    address: str
-    kind: str | None = None
-    name: str | None = None
-    version: str | None = None
-    weight: float | None = None
-
-
-class DetailerPass(Contract):
-    """A pass that rendered detected regions again; prompts are null when the prompts of the image were used."""
-
-    model: str | None = None
-    prompt: str | None = None
-    negative_prompt: str | None = None
-    denoise: float | None = None
-
-
-class GenerationDetails(Contract):
-    """The generation settings that `ImageSummary` leaves out.
-
-    `source` names the place in the file that they were read from, `guidance` is the distilled guidance of FLUX, and
-    `upscaler` enlarged the finished image.
-    """
-
-    source: str | None = None
-    raw_prompt: str | None = None
-    gen_width: int | None = None
-    gen_height: int | None = None
-    clip_skip: int | None = None
-    vae: str | None = None
-    variation_seed: str | None = None
-    variation_strength: float | None = None
-    guidance: float | None = None
-    refiner: str | None = None
-    hires_scale: float | None = None
-    hires_steps: int | None = None
-    hires_upscaler: str | None = None
-    hires_denoise: float | None = None
-    upscaler: str | None = None
-    passes: list[SamplerRun] = Field(default_factory=list)
-    controls: list[ControlUnit] = Field(default_factory=list)
-    embeddings: list[ImageEmbedding] = Field(default_factory=list)
-    characters: list[PlacedCharacterPrompt] = Field(default_factory=list)
-    resources: list[ModelResource] = Field(default_factory=list)
-    detailers: list[DetailerPass] = Field(default_factory=list)
 
 
 class ImageRegion(Contract):
@@ -247,7 +150,6 @@ class SearchResults(OutputDocument):
     candidate_count: int
     seconds: float
     cutoff: float | None = None
-    best_score: float | None = None
     cut_off_count: int = 0
     notes: list[str] = Field(default_factory=list)
     next: str | None = Field(default=None, description="The cursor of the next page; null on the last one.")

@@ -65,8 +65,8 @@ def test_everything_around_the_first_pass() -> None:
         EmbeddingUse("more", "9e"),
     )
     first, second = found.passes
-    assert (second.sampler, second.cfg, second.model_name, second.denoise) == ("Euler a", 5.0, "other", 0.4)
-    assert (first.model_name, found.clip_skip, found.vae) == ("some", 2, "v")
+    assert (second.sampler, second.cfg, second.model, second.denoise) == ("Euler a", 5.0, "other", 0.4)
+    assert (first.model, found.clip_skip, found.vae) == ("some", 2, "v")
     assert ("Refiner switch at", "0.8") in found.extras
     assert "Hires upscaler" not in dict(found.extras)
 

@@ -9,10 +9,9 @@ from collections.abc import Mapping, Sequence
 
 from PIL import Image
 
+from indexd.image_metadata.containers.png import SIGNATURE as SIGNATURE
 from indexd.image_metadata.file_reader import read_image
 from indexd.image_metadata.model import ImageFacts
-
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:

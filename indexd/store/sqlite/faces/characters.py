@@ -11,7 +11,7 @@ from indexd.background.signal import Signal
 from indexd.name_key import name_key
 from indexd.store.protocols.faces import CharacterRepository
 from indexd.store.records import CharacterRow, ClusteringResult, FaceAssignments, FaceMembership
-from indexd.store.sqlite.adapters import ids_json, utf8_text
+from indexd.store.sqlite.adapters import AMONG, ids_json, utf8_text
 from indexd.store.sqlite.database import Connection, Database
 from indexd.store.sqlite.row_reader import RowReader
 
@@ -21,7 +21,6 @@ Ids = NDArray[np.int64]
 _MEMBERSHIP_DTYPE = np.dtype(
     [("region", np.int64), ("character", np.int64), ("confirmed", np.bool_), ("assigned", np.bool_)]
 )
-_AMONG = "(SELECT value FROM json_each(?))"
 _CHARACTER = RowReader(
     CharacterRow,
     sql={
@@ -87,7 +86,7 @@ class CharacterTables(CharacterRepository):
             )
 
     def members(self, characters: Collection[int] | None = None) -> list[FaceMembership]:
-        where, bound = ("", ()) if characters is None else (f"WHERE character_id IN {_AMONG}", (ids_json(characters),))
+        where, bound = ("", ()) if characters is None else (f"WHERE character_id IN {AMONG}", (ids_json(characters),))
         with self._database.read() as connection:
             rows = connection.execute(
                 f"SELECT region_id, character_id, source FROM membership {where} ORDER BY region_id", bound
@@ -97,7 +96,7 @@ class CharacterTables(CharacterRepository):
     def memberships_by_region(self, regions: Collection[int]) -> dict[int, FaceMembership]:
         with self._database.read() as connection:
             rows = connection.execute(
-                f"SELECT region_id, character_id, source FROM membership WHERE region_id IN {_AMONG}",
+                f"SELECT region_id, character_id, source FROM membership WHERE region_id IN {AMONG}",
                 (ids_json(regions),),
             )
             return {row[0]: FaceMembership(*row) for row in rows}
@@ -106,7 +105,7 @@ class CharacterTables(CharacterRepository):
         found: dict[int, set[int]] = {}
         with self._database.read() as connection:
             for region_id, character_id in connection.execute(
-                f"SELECT region_id, character_id FROM face_label WHERE label = 'not' AND region_id IN {_AMONG}",
+                f"SELECT region_id, character_id FROM face_label WHERE label = 'not' AND region_id IN {AMONG}",
                 (ids_json(regions),),
             ):
                 found.setdefault(region_id, set()).add(character_id)
@@ -202,5 +201,5 @@ def _locate(regions: Ids, wanted: Ids) -> tuple[Ids, NDArray[np.bool_]]:
 
 def _existing_regions(connection: Connection, regions: Ids | list[int]) -> Ids:
     listed = regions.tolist() if isinstance(regions, np.ndarray) else regions
-    rows = connection.execute(f"SELECT id FROM region WHERE id IN {_AMONG}", (ids_json(listed),))
+    rows = connection.execute(f"SELECT id FROM region WHERE id IN {AMONG}", (ids_json(listed),))
     return np.fromiter((one for (one,) in rows), np.int64)

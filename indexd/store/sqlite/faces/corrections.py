@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from indexd.errors import NothingFound, UsageError
 from indexd.store.protocols.faces import CorrectionRepository
 from indexd.store.records import CorrectionRow
-from indexd.store.sqlite.adapters import ids_json, utf8_text
+from indexd.store.sqlite.adapters import AMONG, ids_json, utf8_text
 from indexd.store.sqlite.database import Connection, Database
 from indexd.store.sqlite.faces.characters import CharacterTables, character_name_key, create_character
 from indexd.store.sqlite.faces.undo import (
@@ -25,8 +25,6 @@ from indexd.store.sqlite.faces.undo import (
     snapshot_faces,
     update_character,
 )
-
-_AMONG = "(SELECT value FROM json_each(?))"
 
 
 class Corrections(CorrectionRepository):
@@ -109,24 +107,24 @@ class Corrections(CorrectionRepository):
                 if heir is not None:
                     update_character(connection, into, {"name": heir[0], "name_key": heir[1]})
             update_character(connection, into, {"curated": 1})
-            connection.execute(f"UPDATE membership SET character_id = ? WHERE character_id IN {_AMONG}", (into, among))
+            connection.execute(f"UPDATE membership SET character_id = ? WHERE character_id IN {AMONG}", (into, among))
             # A face rejected from one character but owned by another one of them is not rejected from the merged one.
             connection.execute(
                 f"INSERT OR IGNORE INTO face_label (region_id, character_id, label, labelled_at)"
                 f" SELECT region_id, ?, 'not', max(labelled_at) FROM face_label WHERE label = 'not'"
-                f" AND character_id IN {_AMONG} AND region_id NOT IN"
+                f" AND character_id IN {AMONG} AND region_id NOT IN"
                 f" (SELECT region_id FROM membership WHERE character_id = ?) GROUP BY region_id",
                 (into, among, into),
             )
-            connection.execute(f"DELETE FROM face_label WHERE label = 'not' AND character_id IN {_AMONG}", (among,))
+            connection.execute(f"DELETE FROM face_label WHERE label = 'not' AND character_id IN {AMONG}", (among,))
             connection.execute(
                 "DELETE FROM face_label WHERE label = 'not' AND character_id = ? AND region_id IN"
                 " (SELECT region_id FROM membership WHERE character_id = ?)",
                 (into, into),
             )
-            connection.execute(f"UPDATE face_label SET character_id = ? WHERE character_id IN {_AMONG}", (into, among))
+            connection.execute(f"UPDATE face_label SET character_id = ? WHERE character_id IN {AMONG}", (into, among))
             connection.execute(
-                f"DELETE FROM character_separation WHERE one_id IN {_AMONG} OR other_id IN {_AMONG}", (among, among)
+                f"DELETE FROM character_separation WHERE one_id IN {AMONG} OR other_id IN {AMONG}", (among, among)
             )
             text = f"merged {', '.join(map(str, gone))} into {_describe_character(connection, into)}"
             number = self._write_log(connection, "merge", text, before)
@@ -153,14 +151,14 @@ class Corrections(CorrectionRepository):
                 made.append(new)
                 before.made[str(new)] = character_id
                 taken = ids_json(sorted(group))
-                connection.execute(f"UPDATE membership SET character_id = ? WHERE region_id IN {_AMONG}", (new, taken))
+                connection.execute(f"UPDATE membership SET character_id = ? WHERE region_id IN {AMONG}", (new, taken))
                 connection.execute(
-                    f"DELETE FROM face_label WHERE character_id = ? AND region_id IN {_AMONG}", (character_id, taken)
+                    f"DELETE FROM face_label WHERE character_id = ? AND region_id IN {AMONG}", (character_id, taken)
                 )
                 _write_labels(connection, sorted(group), character_id, "not", now)
                 connection.execute(
                     f"INSERT INTO face_label SELECT region_id, ?, 'is', ? FROM membership"
-                    f" WHERE source = 'confirmed' AND region_id IN {_AMONG}",
+                    f" WHERE source = 'confirmed' AND region_id IN {AMONG}",
                     (new, now, taken),
                 )
             update_character(connection, character_id, {"curated": 1})
@@ -193,7 +191,7 @@ class Corrections(CorrectionRepository):
             before, touched = self._snapshot_with_owners(connection, regions, character_id)
             _write_labels(connection, regions, character_id, "not", self._clock())
             connection.execute(
-                f"DELETE FROM membership WHERE character_id = ? AND region_id IN {_AMONG}",
+                f"DELETE FROM membership WHERE character_id = ? AND region_id IN {AMONG}",
                 (character_id, ids_json(regions)),
             )
             number = self._write_log(
@@ -263,7 +261,7 @@ class Corrections(CorrectionRepository):
         if not regions:
             raise UsageError("name at least one face")
         known = {
-            one for (one,) in connection.execute(f"SELECT id FROM region WHERE id IN {_AMONG}", (ids_json(regions),))
+            one for (one,) in connection.execute(f"SELECT id FROM region WHERE id IN {AMONG}", (ids_json(regions),))
         }
         unknown = sorted(set(regions) - known)
         if unknown:
@@ -289,7 +287,7 @@ def _write_labels(connection: Connection, regions: Collection[int], character_id
 
 def _confirm_faces(connection: Connection, character_id: int, regions: Collection[int], now: float) -> None:
     """Make these faces confirmed members of this character, whoever had them before."""
-    connection.execute(f"DELETE FROM face_label WHERE label = 'is' AND region_id IN {_AMONG}", (ids_json(regions),))
+    connection.execute(f"DELETE FROM face_label WHERE label = 'is' AND region_id IN {AMONG}", (ids_json(regions),))
     _write_labels(connection, regions, character_id, "is", now)
     connection.executemany(
         "INSERT OR REPLACE INTO membership (region_id, character_id, source) VALUES (?, ?, 'confirmed')",

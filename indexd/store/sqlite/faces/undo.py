@@ -8,10 +8,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from indexd.errors import NothingFound, UsageError
-from indexd.store.sqlite.adapters import ids_json
+from indexd.store.sqlite.adapters import AMONG, ids_json
 from indexd.store.sqlite.database import Connection
 
-_AMONG = "(SELECT value FROM json_each(?))"
 CHARACTER_COLUMNS = ("name", "name_key", "hidden", "threshold", "curated", "merged_into")
 
 
@@ -54,7 +53,7 @@ def snapshot_characters(connection: Connection, ids: Collection[int]) -> Correct
     before.separations = [
         list(pair)
         for pair in connection.execute(
-            f"SELECT one_id, other_id FROM character_separation WHERE one_id IN {_AMONG} OR other_id IN {_AMONG}",
+            f"SELECT one_id, other_id FROM character_separation WHERE one_id IN {AMONG} OR other_id IN {AMONG}",
             (ids_json(ids), ids_json(ids)),
         )
     ]
@@ -66,11 +65,11 @@ def snapshot_faces(connection: Connection, before: CorrectionSnapshot, regions: 
     wanted = ids_json(regions)
     before.members = {str(one): None for one in regions}
     for region, character, source in connection.execute(
-        f"SELECT region_id, character_id, source FROM membership WHERE region_id IN {_AMONG}", (wanted,)
+        f"SELECT region_id, character_id, source FROM membership WHERE region_id IN {AMONG}", (wanted,)
     ):
         before.members[str(region)] = [character, source]
     for region, character, label, at in connection.execute(
-        f"SELECT region_id, character_id, label, labelled_at FROM face_label WHERE region_id IN {_AMONG}", (wanted,)
+        f"SELECT region_id, character_id, label, labelled_at FROM face_label WHERE region_id IN {AMONG}", (wanted,)
     ):
         before.labels.setdefault(str(region), []).append([character, label, at])
 
@@ -79,8 +78,8 @@ def regions_of_characters(connection: Connection, characters: Collection[int]) -
     """The faces of these characters, and those with a label for one of them."""
     wanted = ids_json(characters)
     rows = connection.execute(
-        f"SELECT region_id FROM membership WHERE character_id IN {_AMONG}"
-        f" UNION SELECT region_id FROM face_label WHERE character_id IN {_AMONG}",
+        f"SELECT region_id FROM membership WHERE character_id IN {AMONG}"
+        f" UNION SELECT region_id FROM face_label WHERE character_id IN {AMONG}",
         (wanted, wanted),
     )
     return [region for (region,) in rows]
@@ -136,7 +135,7 @@ def restore_snapshot(connection: Connection, before: CorrectionSnapshot) -> set[
     existing = {
         str(region)
         for (region,) in connection.execute(
-            f"SELECT id FROM region WHERE id IN {_AMONG}", (ids_json(map(int, before.members)),)
+            f"SELECT id FROM region WHERE id IN {AMONG}", (ids_json(map(int, before.members)),)
         )
     }
     for region in existing:
@@ -161,9 +160,7 @@ def restore_snapshot(connection: Connection, before: CorrectionSnapshot) -> set[
         connection.execute("DELETE FROM face_label WHERE character_id = ?", (int(made),))
         update_character(connection, int(made), {"curated": 0, "name": None, "name_key": None, "merged_into": heir})
     ids = ids_json(changed)
-    connection.execute(
-        f"DELETE FROM character_separation WHERE one_id IN {_AMONG} AND other_id IN {_AMONG}", (ids, ids)
-    )
+    connection.execute(f"DELETE FROM character_separation WHERE one_id IN {AMONG} AND other_id IN {AMONG}", (ids, ids))
     connection.executemany(
         "INSERT OR IGNORE INTO character_separation (one_id, other_id) VALUES (?, ?)", before.separations
     )

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 
 from indexd.store.records import FACE_LAYER, Filter, TextColumn
-from indexd.store.sqlite.adapters import canonical_seed, utf8_text
+from indexd.store.sqlite.adapters import AMONG, canonical_seed, utf8_text
 from indexd.store.sqlite.annotations.tags import with_ancestors
 from indexd.store.sqlite.database import Connection
 from indexd.store.sqlite.filters.condition_builders import (
@@ -190,8 +190,7 @@ def _tag(connection: Connection, wanted: Filter) -> Condition:
     names = json.dumps(matching_names(stored, value, with_ancestors))
     if names == "[]":
         return NO_MATCH
-    among = "(SELECT value FROM json_each(?))"
-    tagged, by_folder = (f"SELECT image_id FROM {table} WHERE name IN {among}" for table in ("tag", "folder_tag"))
+    tagged, by_folder = (f"SELECT image_id FROM {table} WHERE name IN {AMONG}" for table in ("tag", "folder_tag"))
     return f"image.id IN ({tagged} UNION {by_folder})", (names, names)
 
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from indexd.store.protocols.files import ForgetRepository
 from indexd.store.records import FileRow, ForgetResult
-from indexd.store.sqlite.adapters import ids_json
+from indexd.store.sqlite.adapters import AMONG, ids_json
 from indexd.store.sqlite.annotations.merge import defer_annotations, read_annotations
 from indexd.store.sqlite.annotations.pending_face_labels import defer_face_labels
 from indexd.store.sqlite.database import Connection, Database
@@ -114,17 +114,16 @@ def _forget_images(connection: Connection, ids: list[int], with_annotations: boo
         connection, {content_hash: annotations[image_id] for image_id, content_hash in rows if image_id in annotations}
     )
     last_id, deleted_json = last_image_id(connection), ids_json(deleted)
-    among = "(SELECT value FROM json_each(?))"
     if not with_annotations:
         defer_face_labels(connection, deleted)
     regions = [row.id for known in regions_by_image(connection, deleted).values() for row in known]
     delete_regions(connection, regions)
     cascade_delete(connection, "image_id", deleted, except_table="file")
     connection.execute(
-        f"DELETE FROM replacement WHERE new_id IN {among} OR old_id IN {among}", (deleted_json, deleted_json)
+        f"DELETE FROM replacement WHERE new_id IN {AMONG} OR old_id IN {AMONG}", (deleted_json, deleted_json)
     )
-    connection.execute(f"DELETE FROM prompt_fts WHERE rowid IN {among}", (deleted_json,))
-    connection.execute(f"DELETE FROM image WHERE id IN {among}", (deleted_json,))
+    connection.execute(f"DELETE FROM prompt_fts WHERE rowid IN {AMONG}", (deleted_json,))
+    connection.execute(f"DELETE FROM image WHERE id IN {AMONG}", (deleted_json,))
     record_forgotten(connection, len(rows), last_id)
     return deleted, regions, len(annotations)
 

@@ -140,7 +140,7 @@ CREATE TABLE sampler_pass (
     sampler    TEXT,
     schedule   TEXT,
     denoise    REAL,
-    model_name TEXT,
+    model      TEXT,
     start_step INTEGER,  -- when it runs only some of the steps
     end_step   INTEGER,
     PRIMARY KEY (image_id, position)

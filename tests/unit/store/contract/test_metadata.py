@@ -11,6 +11,7 @@ from indexd.image_metadata.model import (
     ControlUse,
     DetailerUse,
     EmbeddingUse,
+    GenerationDetails,
     ImageMetadata,
     MetadataLora,
     MetadataScore,
@@ -19,7 +20,6 @@ from indexd.image_metadata.model import (
 )
 from indexd.search.serialization import serialize_extras, serialize_generation
 from indexd.store.protocols import IndexStore
-from indexd_schemas.api.output import GenerationDetails
 from tests.unit.store.sample_rows import Library
 
 
