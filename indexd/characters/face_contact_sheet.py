@@ -8,8 +8,8 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from indexd.errors import IndexdError
-from indexd.image_metadata.containers.container_reader import SUPPORTED_FORMATS
+from indexd.errors import IndexdError, NotAnImage, NotRegularFile
+from indexd.images.decode import open_image
 from indexd.images.image_grid import ImageGrid
 from indexd_schemas.api.characters import CharacterFace
 
@@ -51,10 +51,8 @@ def load_face_crop(face: CharacterFace, thumbnail: Path) -> Image.Image | None:
         if source is None or not source.is_file():
             continue
         try:
-            with Image.open(source, formats=SUPPORTED_FORMATS) as opened:
-                upright = ImageOps.exif_transpose(opened).convert("RGB")
-        except Exception:
-            # Pillow raises eight exception classes for broken files. Try the next source.
+            upright = open_image(source)
+        except (NotAnImage, NotRegularFile, OSError):
             continue
         left, top, width, height = face.box
         padding = PADDING_SHARE * max(width * upright.width, height * upright.height)

@@ -6,20 +6,25 @@ tried on its own, and whatever it raises is the reason of that file.
 
 from __future__ import annotations
 
-import os
+import io
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from PIL import Image, ImageOps, PngImagePlugin
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from indexd.errors import NotAnImage, NotRegularFile, is_transient_os_error, raise_transient_if_present
 from indexd.fs.safe_open import open_regular
 from indexd.image_metadata.byte_source import ByteSource
-from indexd.image_metadata.containers import png, webp
-from indexd.image_metadata.containers.container_reader import SUPPORTED_FORMATS
+from indexd.image_metadata.containers import webp
+from indexd.image_metadata.containers.container_reader import SUPPORTED_FORMATS, read_container
+from indexd.image_metadata.containers.text_collector import Container
+from indexd.image_metadata.errors import UnreadableImage
 from indexd.images.perceptual_hash import compute_perceptual_hash
+from indexd.images.pixel_data import extract_pixel_data
 from indexd.images.pixel_file import write_pixels
 from indexd.images.stealth_webp import read_stealth_pixels
 from indexd.images.thumbnail import shrink_image, thumbnail_path, write_thumbnail
@@ -42,6 +47,8 @@ class DecodedImage:
 
     image: Image.Image
     stealth_text: str | None
+    is_cut_off: bool = False
+    """Whether the end of the file is missing; the image then has one colour where nothing is known."""
 
 
 def make_thumbnails(call: MakeThumbnails) -> ThumbnailsMade:
@@ -121,6 +128,11 @@ def decode_image(path: bytes | str | Path) -> DecodedImage:
         return _decode(file)
 
 
+def decode_bytes(data: bytes) -> DecodedImage:
+    """The first frame of an image file in memory. Raises NotAnImage(reason)."""
+    return _decode(io.BytesIO(data))
+
+
 def flatten_on_white(image: Image.Image) -> Image.Image:
     """An RGB or RGBA image as RGB, on white."""
     if image.mode != "RGBA":
@@ -143,28 +155,104 @@ def _decode(file: BinaryIO) -> DecodedImage:
 def _decode_first_frame(file: BinaryIO) -> DecodedImage:
     may_hide_text = _may_hide_text(file)
     file.seek(0)
-    if file.read(len(png.SIGNATURE)) == png.SIGNATURE:
-        _check_png_checksums(file)
-    file.seek(0)
+    data = file.read()
+    container = _read_container(data)
+    if container.width * container.height > PIXELS_MAX:
+        raise NotAnImage(f"{container.width}x{container.height} pixels are more than are decoded ({PIXELS_MAX})")
+    refusal: Exception | None = None
+    for pixels in extract_pixel_data(data, container):
+        try:
+            return _decode_pixels(pixels, container, may_hide_text)
+        except (NotAnImage, MemoryError):
+            raise
+        except Exception as error:  # Pillow raises eight classes for damaged files
+            refusal = error
+    assert refusal is not None
+    raise refusal
+
+
+def _decode_pixels(pixels: bytes, container: Container, may_hide_text: bool) -> DecodedImage:
     with warnings.catch_warnings():
         # Pillow warns of odd metadata and of sizes above the limit, which is checked here.
         warnings.simplefilter("ignore")
-        with Image.open(file, formats=SUPPORTED_FORMATS) as opened:
+        with _open_pixels(pixels, container.format) as opened:
             width, height = opened.size
             if width * height > PIXELS_MAX:
                 raise NotAnImage(f"{width}x{height} pixels are more than are decoded ({PIXELS_MAX})")
             opened.load()
-            text = read_stealth_pixels(opened) if may_hide_text else None
-            return DecodedImage(ImageOps.exif_transpose(_to_8bit(opened)), text)
+            text = read_stealth_pixels(opened) if may_hide_text and not container.is_cut_off else None
+            image = _turn_upright(ImageOps.exif_transpose(_to_8bit(opened)), container)
+            return DecodedImage(image, text, container.is_cut_off)
 
 
-def _check_png_checksums(file: BinaryIO) -> None:
-    """Pillow ignores the checksums of a PNG's pixel data and shows what is left of it."""
-    if png.has_damaged_pixels(ByteSource(file, os.fstat(file.fileno()).st_size)):
-        raise NotAnImage("cannot be decoded: a checksum of the pixel data is wrong")
+def _read_container(data: bytes) -> Container:
+    try:
+        return read_container(ByteSource.from_bytes(data))
+    except UnreadableImage as error:
+        raise NotAnImage(f"cannot be decoded: {error}") from error
+
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes an image of this EXIF orientation upright."""
+_TURNED_BY_EXIF = frozenset(("PNG", "JPEG", "WEBP"))
+"""TIFF keeps its own tag, AVIF has properties of its own; Pillow applies both."""
+
+
+def _turn_upright(image: Image.Image, container: Container) -> Image.Image:
+    turn = _TURNS.get(container.orientation) if container.format in _TURNED_BY_EXIF else None
+    return image if turn is None else image.transpose(turn)
+
+
+def _open_pixels(pixels: bytes, format_name: str) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(pixels), formats=SUPPORTED_FORMATS)
+    except UnidentifiedImageError:
+        if format_name != "TIFF":
+            raise
+        return _open_with_opencv(pixels)
+
+
+def _open_with_opencv(pixels: bytes) -> Image.Image:
+    """A TIFF of a kind that Pillow does not know: floating-point colours."""
+    import cv2
+
+    levels = cv2.imdecode(np.frombuffer(pixels, np.uint8), cv2.IMREAD_UNCHANGED)
+    if levels is None:
+        raise NotAnImage("cannot be decoded: neither Pillow nor OpenCV knows this kind of TIFF")
+    if levels.dtype != np.uint8:
+        levels = _to_8bit_levels(levels)
+    if levels.ndim == 3:
+        levels = cv2.cvtColor(levels, cv2.COLOR_BGRA2RGBA if levels.shape[2] == 4 else cv2.COLOR_BGR2RGB)
+    return Image.fromarray(levels)
+
+
+_HIGHLIGHTS = 4.0
+
+
+def _to_8bit_levels(levels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Levels of another type as 0 to 255. Integers by their range; floating-point levels by their usual white.
+
+    White is 1 for most programs; some store 255 or 65535. Highlights above it (up to four times) are clipped.
+    """
+    if levels.dtype.kind in "ui":
+        return (levels >> 8 * (levels.dtype.itemsize - 1)).astype(np.uint8)
+    known = np.nan_to_num(levels.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    brightest = float(known.max(initial=0.0))
+    white = next((one for one in (1.0, 255.0, 65535.0) if brightest <= _HIGHLIGHTS * one), brightest)
+    return np.asarray((known * (255.0 / white)).clip(0, 255).round(), np.uint8)
 
 
 def _to_8bit(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        return Image.fromarray(_to_8bit_levels(np.asarray(image))).convert("RGB")
     if image.mode.startswith("I"):
         # Pillow clips 16-bit grey at 255 when it converts; its high byte is what is seen.
         return image.convert("I").point(lambda level: level * (1 / 256)).convert("L").convert("RGB")

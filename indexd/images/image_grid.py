@@ -7,8 +7,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from indexd.errors import IndexdError
-from indexd.image_metadata.containers.container_reader import SUPPORTED_FORMATS
+from indexd.errors import IndexdError, NotAnImage, NotRegularFile
+from indexd.images.decode import open_image
 
 GAP_PX = 8
 BACKGROUND, CELL_BACKGROUND, TEXT_COLOR, MUTED_TEXT_COLOR = "#16181d", "#23262e", "#e8eaf0", "#9aa1b2"
@@ -70,12 +70,9 @@ def load_small_image(thumbnail: Path, path: str | None, size_px: int) -> Image.I
         if source is None or not source.is_file():
             continue
         try:
-            with Image.open(source, formats=SUPPORTED_FORMATS) as opened:
-                opened.draft("RGB", (size_px, size_px))
-                small = opened.convert("RGB")
-        except Exception:
-            # Pillow raises eight classes over broken files; the cell stays empty.
-            continue
+            small = open_image(source)
+        except (NotAnImage, NotRegularFile, OSError):
+            continue  # the cell stays empty
         small.thumbnail((size_px, size_px))
         return small
     return None

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import torch
 from blake3 import blake3
 from PIL import Image, ImageOps
 
-from indexd.errors import RenderFailed
+from indexd.errors import NotAnImage, RenderFailed
 from indexd.generate.family import RenderModel
-from indexd.image_metadata.containers.container_reader import SUPPORTED_FORMATS
+from indexd.images.decode import decode_bytes, flatten_on_white
 from indexd_schemas.recipe import InputRef, RecipeVariation
 
 _NEARLY_EQUAL = 0.9995
@@ -83,16 +82,9 @@ def load_verified_image(path: Path, what: str, name: str, content_hash: str) -> 
             f"not {content_hash[:12]}…; it was changed since"
         )
     try:
-        with Image.open(io.BytesIO(data), formats=SUPPORTED_FORMATS) as opened:
-            upright = ImageOps.exif_transpose(opened)
-            return _flatten_on_white(upright)
-    except Exception as error:  # Pillow raises eight classes for broken files
+        decoded = decode_bytes(data)
+    except (NotAnImage, OSError) as error:
         raise RenderFailed(f"the {what} {name} is not a readable image: {error}") from error
-
-
-def _flatten_on_white(image: Image.Image) -> Image.Image:
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    clear = image.convert("RGBA")
-    white = Image.new("RGBA", clear.size, "white")
-    return Image.alpha_composite(white, clear).convert("RGB")
+    if decoded.is_cut_off:
+        raise RenderFailed(f"the {what} {name} is cut off: its end is missing; copy the whole file again")
+    return flatten_on_white(decoded.image)

@@ -44,7 +44,9 @@ def read_avif(source: ByteSource) -> Container:
     """Size and texts of an AVIF. Raises UnreadableImage where the picture has no stated size."""
     texts = TextCollector()
     size: tuple[int, int] | None = None
+    end = 0
     for kind, offset, length in _iter_boxes(source, 0, source.size):
+        end = offset + length
         if kind == b"meta" and size is None:
             meta = _parse_meta_box(ByteSource.from_bytes(source.read_at(offset, min(length, META_BYTES_MAX))))
             size = _primary_size(meta)
@@ -53,6 +55,7 @@ def read_avif(source: ByteSource) -> Container:
             add_manifest(texts, source.read_at(offset + 16, length - 16))
     if size is None:
         raise UnreadableImage("the AVIF ends before it states its size")
+    texts.note_end(end, source.size)
     return build_container("AVIF", size[0], size[1], 1, texts)
 
 
@@ -92,14 +95,32 @@ def _parse_meta_box(source: ByteSource) -> _MetaBox:
     return meta
 
 
-def _read_item_info(source: ByteSource, offset: int, length: int, meta: _MetaBox) -> None:
+def text_item_type_offsets(source: ByteSource) -> list[int]:
+    """The offsets in the file of the item types (4 bytes each) of the items that hold EXIF and XMP."""
+    return [
+        offset
+        for box, place, length in _iter_boxes(source, 0, source.size)
+        if box == b"meta"
+        for kind, inner, count in _iter_boxes(source, place + 4, place + length)
+        if kind == b"iinf"
+        for _, rest, offset in _iter_items(source, inner, count)
+        if rest[:4] in (b"Exif", b"mime")
+    ]
+
+
+def _iter_items(source: ByteSource, offset: int, length: int) -> Iterator[tuple[int, bytes, int]]:
+    """The items of an `iinf` box as (id, item type and what follows, offset of the item type)."""
     start = offset + (6 if source.read_at(offset, 1) == b"\0" else 8)
     for kind, place, count in _iter_boxes(source, start, offset + length):
         body = source.read_at(place, min(count, 512))
         if kind != b"infe" or len(body) < 12 or body[0] not in (2, 3):
             continue
         wide = 4 if body[0] == 3 else 2
-        item, rest = int.from_bytes(body[4 : 4 + wide], "big"), body[4 + wide + 2 :]
+        yield int.from_bytes(body[4 : 4 + wide], "big"), body[4 + wide + 2 :], place + 4 + wide + 2
+
+
+def _read_item_info(source: ByteSource, offset: int, length: int, meta: _MetaBox) -> None:
+    for item, rest, _ in _iter_items(source, offset, length):
         name_and_type = rest[4:].split(b"\0")
         is_xmp = rest[:4] == b"mime" and len(name_and_type) > 1 and name_and_type[1] == b"application/rdf+xml"
         meta.item_types[item] = b"xmp" if is_xmp else rest[:4]

@@ -14,6 +14,7 @@ from indexd.image_metadata.containers.text_collector import TextCollector
 ENTRIES_MAX = 1000
 """Entries of one directory that are looked at."""
 
+ORIENTATION = 0x0112
 EXIF_DIRECTORY = 0x8769
 USER_COMMENT = 0x9286
 XMP_PACKET = 0x02BC
@@ -43,6 +44,7 @@ TEXT_TAGS = {
 
 _MAKER_NOTE_MAX = 64
 _GRAPH_BYTES_MIN = 20
+_INTEGER_KINDS = frozenset((1, 3, 4, 16))
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 18: 8, 129: 1}
 
 
@@ -115,6 +117,15 @@ class TiffDirectories:
         """The first value of an entry as a whole number; 0 where it is none."""
         return self._read_uint(entry.offset, min(_TYPE_BYTES.get(entry.kind, 0), 8)) if entry.count else 0
 
+    def read_integers(self, entry: TiffEntry, limit: int) -> list[int]:
+        """Up to `limit` values of an entry as whole numbers; none where they are none."""
+        width = _TYPE_BYTES.get(entry.kind, 0)
+        letter = {1: "B", 2: "H", 4: "I", 8: "Q"}.get(width if entry.kind in _INTEGER_KINDS else 0)
+        if letter is None:
+            return []
+        data = self.source.read_at(entry.offset, min(entry.count, limit) * width)
+        return list(struct.unpack(f"{self.byte_order}{len(data) // width}{letter}", data[: len(data) // width * width]))
+
     def read_value(self, entry: TiffEntry) -> bytes:
         """The bytes of a value. Whether there is room for them is asked before (TextCollector.has_room)."""
         return self.source.read_at(entry.offset, entry.byte_count)
@@ -132,6 +143,9 @@ def add_exif(texts: TextCollector, data: bytes) -> None:
         texts.add_problem("the EXIF block is damaged")
         return
     for entry in _iter_entries(directories, directories.first_offset):
+        if entry.tag == ORIENTATION and texts.orientation is None:
+            stated = directories.read_integer(entry)
+            texts.orientation = stated if stated in range(1, 9) else None
         add_entry(texts, directories, entry)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from indexd.image_metadata.byte_source import ByteSource
 from indexd.image_metadata.containers.c2pa import add_manifest
@@ -11,6 +12,7 @@ from indexd.image_metadata.containers.text_collector import TEXT_BYTES_MAX, Cont
 from indexd.image_metadata.errors import UnreadableImage
 
 SIGNATURE = b"\xff\xd8\xff"
+SCAN = 0xDA
 
 SEGMENTS_WALKED_MAX = 20_000
 
@@ -20,7 +22,8 @@ JUNK_BYTES_MAX = 1 << 16
 _MARKER = re.compile(rb"\xff(?=[^\x00\xff])")
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD8)))
-_SCAN, _END, _COMMENT, _APP1, _APP11 = 0xDA, 0xD9, 0xFE, 0xE1, 0xEB
+_END, _COMMENT, _APP1, _APP11 = 0xD9, 0xFE, 0xE1, 0xEB
+_END_MARKER, _SEARCHED_BYTES = b"\xff\xd9", 1 << 16
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 
 
@@ -29,6 +32,27 @@ def read_jpeg(source: ByteSource) -> Container:
     texts = TextCollector()
     size: tuple[int, int] | None = None
     manifest: list[bytes] = []
+    for kind, offset, length in iter_segments(source):
+        if kind == SCAN:
+            if not _has_end(source, offset + 2 + length):
+                texts.note_end(source.size + 1, source.size)
+            break
+        data = source.read_at(offset + 4, length - 2)
+        if kind in _FRAMES and size is None and len(data) >= 5:
+            size = int.from_bytes(data[3:5], "big"), int.from_bytes(data[1:3], "big")
+        elif kind == _APP11:
+            manifest.append(data)
+        else:
+            _add_segment(texts, kind, data)
+    if size is None:
+        raise UnreadableImage("the JPEG ends before it states its size")
+    if manifest:
+        _add_manifest(texts, manifest)
+    return build_container("JPEG", size[0], size[1], 1, texts)
+
+
+def iter_segments(source: ByteSource) -> Iterator[tuple[int, int, int]]:
+    """The segments as (second byte of the marker, offset of the marker, stated length), up to the first scan with it."""
     offset = 2
     for _ in range(SEGMENTS_WALKED_MAX):
         head = source.read_at(offset, 4)
@@ -42,7 +66,7 @@ def read_jpeg(source: ByteSource) -> Container:
             offset = found
             continue
         kind = head[1]
-        if kind in (_SCAN, _END):
+        if kind == _END:
             break
         if kind in _WITHOUT_LENGTH:
             offset += 2
@@ -50,19 +74,21 @@ def read_jpeg(source: ByteSource) -> Container:
         length = int.from_bytes(head[2:4], "big")
         if len(head) < 4 or length < 2:
             break
-        data = source.read_at(offset + 4, length - 2)
-        if kind in _FRAMES and size is None and len(data) >= 5:
-            size = int.from_bytes(data[3:5], "big"), int.from_bytes(data[1:3], "big")
-        elif kind == _APP11:
-            manifest.append(data)
-        else:
-            _add_segment(texts, kind, data)
+        yield kind, offset, length
+        if kind == SCAN:
+            break
         offset += 2 + length
-    if size is None:
-        raise UnreadableImage("the JPEG ends before it states its size")
-    if manifest:
-        _add_manifest(texts, manifest)
-    return build_container("JPEG", size[0], size[1], 1, texts)
+
+
+def _has_end(source: ByteSource, offset: int) -> bool:
+    """Whether an end marker comes after `offset`; mostly it is the last two bytes."""
+    end = source.size
+    while end > offset:
+        start = max(offset, end - _SEARCHED_BYTES)
+        if _END_MARKER in source.read_at(start, end - start + 1):
+            return True
+        end = start
+    return False
 
 
 def _next_marker(source: ByteSource, offset: int) -> int | None:

@@ -28,10 +28,12 @@ def read_png(source: ByteSource) -> Container:
     """Size, frames and texts of a PNG. Raises UnreadableImage where the header is damaged or there is no picture data."""
     width, height = read_header(source)[:2]
     texts = TextCollector()
-    frame_count, has_pixels = 1, False
+    frame_count, has_pixels, has_end = 1, False, False
     for kind, offset, length in iter_chunks(source, after_end=True):
         if kind == b"IDAT":
             has_pixels = True
+        elif kind == b"IEND":
+            has_end = True
         elif kind in _TEXT_KINDS:
             # A compressed text may be small in the file: what comes out of it takes room, not what goes in.
             if length > TEXT_BYTES_MAX:
@@ -41,9 +43,13 @@ def read_png(source: ByteSource) -> Container:
             if kind == b"acTL" and len(data) == 8:
                 frame_count = int(struct.unpack(">II", data)[0])
             else:
+                if binascii.crc32(data, binascii.crc32(kind)).to_bytes(4, "big") != source.read_at(offset + length, 4):
+                    texts.add_problem(f"the checksum of a {kind.decode('ascii')} chunk is wrong")
                 _add_chunk(texts, kind, data)
     if not has_pixels:
         raise UnreadableImage("the PNG ends before its image data")
+    if not has_end:
+        texts.note_end(source.size + 1, source.size)
     return build_container("PNG", width, height, frame_count, texts)
 
 
@@ -61,9 +67,9 @@ def read_header(source: ByteSource) -> tuple[int, int, int, int, int]:
 
 
 def iter_chunks(source: ByteSource, *, after_end: bool = False) -> Iterator[tuple[bytes, int, int]]:
-    """Every chunk as (kind, offset of its data, length of its data); ends at IEND, at the end, or at nonsense.
+    """Every chunk as (kind, offset of its data, length of its data); ends before IEND, at the end, or at nonsense.
 
-    `after_end` goes on after IEND: some tools append text chunks to a finished file.
+    `after_end` yields IEND too and goes on after it: some tools append text chunks to a finished file.
     """
     offset = len(SIGNATURE)
     for _ in range(CHUNKS_WALKED_MAX):
@@ -73,19 +79,8 @@ def iter_chunks(source: ByteSource, *, after_end: bool = False) -> Iterator[tupl
         length, kind = int.from_bytes(head[:4], "big"), head[4:]
         if not kind.isalpha() or (kind == b"IEND" and not after_end):
             return
-        if kind != b"IEND":
-            yield kind, offset + 8, length
+        yield kind, offset + 8, length
         offset += 12 + length
-
-
-def has_damaged_pixels(source: ByteSource) -> bool:
-    """Whether the checksum of a chunk of picture data is wrong. Reads all of it: for those who decode anyway."""
-    for kind, offset, length in iter_chunks(source):
-        if kind in (b"IDAT", b"fdAT"):
-            stated = source.read_at(offset + length, 4)
-            if binascii.crc32(source.read_at(offset, length), binascii.crc32(kind)) != int.from_bytes(stated, "big"):
-                return True
-    return False
 
 
 def _add_chunk(texts: TextCollector, kind: bytes, data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from dataclasses import dataclass
 
@@ -12,6 +13,9 @@ from indexd.image_metadata.model import RawChunk
 
 __all__ = ["TEXTS_BYTES_MAX", "TEXT_BYTES_MAX", "Container", "TextCollector", "build_container"]
 
+
+CUT_OFF = "the file is cut off: its end is missing"
+_XMP_ORIENTATION = re.compile(r"""tiff:Orientation(?:\s*=\s*["']|>)([1-8])["'<]""")
 
 KEY_CHARACTERS_MAX = 100
 """Keywords of PNG have at most 79 characters."""
@@ -27,6 +31,11 @@ class Container:
     frame_count: int
     chunks: tuple[RawChunk, ...]
     problems: tuple[str, ...] = ()
+    orientation: int = 1
+    """How the image is turned and mirrored (EXIF 0x0112, or `tiff:Orientation` of XMP): 1 = upright, up to 8."""
+    is_cut_off: bool = False
+    missing_bytes: int = 0
+    """Of a format that states where its pixel data ends: how many of these bytes lie behind the end of the file."""
 
 
 class TextCollector:
@@ -36,10 +45,19 @@ class TextCollector:
         self.chunks: list[RawChunk] = []
         self.problems: list[str] = []
         self.budget = ReadBudget()
+        self.orientation: int | None = None
+        self.is_cut_off = False
+        self.missing_bytes = 0
 
     def add_problem(self, text: str) -> None:
         """Note what could not be read."""
         add_problem(self.problems, text)
+
+    def note_end(self, wanted: int, size: int) -> None:
+        """Note whether a file of `size` bytes is cut off; `wanted` are the bytes that its pixel data states."""
+        if wanted > size:
+            self.is_cut_off, self.missing_bytes = True, wanted - size
+            self.add_problem(CUT_OFF)
 
     def add(self, key: str, raw: bytes, encoding: str | None = None) -> None:
         """Keep one text. Without a stated encoding it is UTF-8 where it can be, else Latin-1.
@@ -94,5 +112,20 @@ def build_container(format_name: str, width: int, height: int, frame_count: int,
     if width <= 0 or height <= 0:
         raise UnreadableImage(f"the {format_name} header states a size of {width}x{height} pixels")
     return Container(
-        format_name, width, height, max(1, frame_count), tuple(collector.chunks), tuple(collector.problems)
+        format_name,
+        width,
+        height,
+        max(1, frame_count),
+        tuple(collector.chunks),
+        tuple(collector.problems),
+        collector.orientation or _xmp_orientation(collector.chunks),
+        collector.is_cut_off,
+        collector.missing_bytes,
     )
+
+
+def _xmp_orientation(chunks: list[RawChunk]) -> int:
+    for chunk in chunks:
+        if chunk.key == "xmp" and (found := _XMP_ORIENTATION.search(chunk.text)):
+            return int(found[1])
+    return 1

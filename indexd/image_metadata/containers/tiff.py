@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from indexd.image_metadata.byte_source import ByteSource
-from indexd.image_metadata.containers.exif import EXIF_DIRECTORY, TiffDirectories, add_entry
+from indexd.image_metadata.containers.exif import EXIF_DIRECTORY, TiffDirectories, TiffEntry, add_entry
 from indexd.image_metadata.containers.text_collector import Container, TextCollector, build_container
 from indexd.image_metadata.errors import UnreadableImage
 
@@ -11,6 +11,7 @@ SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 PAGES_MAX = 10_000
 
+_STRIP_OFFSETS, _STRIP_BYTES, _TILE_OFFSETS, _TILE_BYTES, _STRIPS_MAX = 273, 279, 324, 325, 100_000
 _WIDTH, _HEIGHT, _DNG_VERSION = 256, 257, 0xC612
 
 
@@ -31,8 +32,18 @@ def read_tiff(source: ByteSource) -> Container:
         if entry.tag == EXIF_DIRECTORY:
             for inner in directories.read_entries(directories.read_integer(entry))[0]:
                 add_entry(texts, directories, inner)
+    texts.note_end(_pixel_end(directories, tags), source.size)
     width, height = directories.read_integer(tags[_WIDTH]), directories.read_integer(tags[_HEIGHT])
     return build_container("TIFF", width, height, _count_pages(directories, following), texts)
+
+
+def _pixel_end(directories: TiffDirectories, tags: dict[int, TiffEntry]) -> int:
+    """The offset behind the last strip or tile."""
+    for place, length in ((_STRIP_OFFSETS, _STRIP_BYTES), (_TILE_OFFSETS, _TILE_BYTES)):
+        if place in tags and length in tags:
+            offsets, lengths = (directories.read_integers(tags[tag], _STRIPS_MAX) for tag in (place, length))
+            return max(map(sum, zip(offsets, lengths, strict=False)), default=0)
+    return 0
 
 
 def _count_pages(directories: TiffDirectories, following: int) -> int:

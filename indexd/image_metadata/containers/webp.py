@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from indexd.image_metadata.byte_source import ByteSource
 from indexd.image_metadata.containers.c2pa import add_manifest
 from indexd.image_metadata.containers.exif import add_exif
@@ -23,22 +25,29 @@ def read_webp(source: ByteSource) -> Container:
     texts = TextCollector()
     size: tuple[int, int] | None = None
     frame_count = 0
+    for kind, offset, length in iter_chunks(source):
+        if kind == b"ANMF":
+            frame_count += 1
+        elif kind in _TEXT_KINDS:
+            _add_chunk(texts, kind, source.read_at(offset, length) if length <= TEXT_BYTES_MAX else b"")
+        elif size is None:
+            size = _canvas_size(kind, source.read_at(offset, 10))
+    if size is None:
+        raise UnreadableImage("the WebP ends before it states its size")
+    texts.note_end(8 + int.from_bytes(source.read_at(4, 4), "little"), source.size)
+    return build_container("WEBP", size[0], size[1], frame_count, texts)
+
+
+def iter_chunks(source: ByteSource) -> Iterator[tuple[bytes, int, int]]:
+    """Every chunk as (kind, offset of its data, stated length of its data)."""
     offset = 12
     for _ in range(CHUNKS_WALKED_MAX):
         head = source.read_at(offset, 8)
         if len(head) < 8:
-            break
-        kind, length = head[:4], int.from_bytes(head[4:], "little")
-        if kind == b"ANMF":
-            frame_count += 1
-        elif kind in _TEXT_KINDS:
-            _add_chunk(texts, kind, source.read_at(offset + 8, length) if length <= TEXT_BYTES_MAX else b"")
-        elif size is None:
-            size = _canvas_size(kind, source.read_at(offset + 8, 10))
+            return
+        length = int.from_bytes(head[4:], "little")
+        yield head[:4], offset + 8, length
         offset += 8 + length + (length & 1)
-    if size is None:
-        raise UnreadableImage("the WebP ends before it states its size")
-    return build_container("WEBP", size[0], size[1], frame_count, texts)
 
 
 HEAD_BYTES = 64

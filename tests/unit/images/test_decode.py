@@ -162,7 +162,7 @@ def test_a_bomb_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(
         SIGNATURE + header + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
     )
-    with pytest.raises(NotAnImage, match="cannot be decoded"):
+    with pytest.raises(NotAnImage, match="200000x200000 pixels are more"):
         open_image(tmp_path / "a.png")
 
 
