@@ -9,14 +9,19 @@ copied in is found and nothing is read in between.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from indexd.config import Config
 from indexd.errors import IndexdError, is_resource_shortage
+from indexd.model_headers.description import ModelDescription
+from indexd.model_headers.verdict import find_unusable_reason
+from indexd.model_inspection.inspector import describe_model_files
 from indexd.model_roles import downloaded_model_folder
 from indexd.name_key import name_key
+from indexd_schemas.api.responses import ListedModelFile
 from indexd_schemas.recipe_part import FileKind
 
 WEIGHTS_SUFFIXES = (".safetensors",)
@@ -24,7 +29,11 @@ PICKLE_SUFFIXES = (".ckpt", ".pt")
 EMBEDDING_PICKLE_SUFFIXES = (".pt", ".bin")
 UPSCALER_PICKLE_SUFFIXES = (".pth",)
 DETECTOR_SUFFIXES = (".pt",)
+REFUSED_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
+"""Endings of weights. A job that names such a file, and no usable one has that name, is told what is wrong with it."""
 DIFFUSERS_INDEX = "model_index.json"
+CONFIG_FOLDER_SUFFIX = ".config"
+"""A folder of this name beside a checkpoint file is the configuration of that file."""
 MODULE_CONFIG = "config.json"
 CHECKPOINT_NOUN = "checkpoint"
 
@@ -35,6 +44,14 @@ class UnknownModel(IndexdError):
     def __init__(self, text: str, known: Sequence[str] = ()) -> None:
         super().__init__(text)
         self.known = tuple(known)
+
+
+class UnusableModel(UnknownModel):
+    """A file has this name, and it cannot be used as what it is named for; the text says why."""
+
+
+# A1111 writes the start of a checkpoint's hash after its name, and accepts both in its settings.
+_HASH_AFTER_NAME = re.compile(r"\s*\[[0-9a-fA-F]{6,64}\]$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +85,19 @@ class ModelFolders:
         self._marker_file = marker_file
         self._section = section
         self._files: dict[str, list[ModelFile]] = {}
+        self._unlisted: dict[str, ModelFile] = {}
+
+    @property
+    def noun(self) -> str:
+        """What the files are called in errors."""
+        return self._noun
+
+    def find_unlisted(self, name: str) -> ModelFile | None:
+        """A file of weights called `name` whose ending is not one of those that are listed, as of the last `find`."""
+        key = _normalize_name(_HASH_AFTER_NAME.sub("", name))
+        suffix = next((end for end in REFUSED_SUFFIXES if key.endswith(end)), "")
+        found = self._unlisted.get(key) or self._unlisted.get(key.removesuffix(suffix))
+        return found if found is not None and found.path.exists() else None
 
     def find(self, name: str) -> ModelFile:
         """The file called `name`. Raises UnknownModel, also where several files have that name."""
@@ -93,6 +123,10 @@ class ModelFolders:
         return sorted(found.values(), key=lambda file: (name_key(file.name), file.path))
 
     def _lookup(self, name: str) -> list[ModelFile]:
+        """The files of that name; A1111's hash after it does not count, unless a file is called like that."""
+        return self._lookup_exactly(name) or self._lookup_exactly(_HASH_AFTER_NAME.sub("", name))
+
+    def _lookup_exactly(self, name: str) -> list[ModelFile]:
         key = _normalize_name(name)
         for suffix in (*self._suffixes, ""):
             if suffix == "" or key.endswith(suffix):
@@ -104,6 +138,7 @@ class ModelFolders:
 
     def _refresh(self) -> None:
         files: dict[str, list[ModelFile]] = {}
+        self._unlisted = {}
         for file in self._walk():
             for key in {_normalize_name(file.name), _normalize_name(file.name.rpartition("/")[2])}:
                 if all(known.path != file.path for known in files.setdefault(key, [])):
@@ -125,14 +160,25 @@ class ModelFolders:
                     if not self._marker_file.startswith("-"):
                         yield self._model_file(folder, Path(here), "")
                     continue
-                below[:] = sorted(name for name in below if not name.startswith("."))
+                below[:] = sorted(
+                    name for name in below if not name.startswith(".") and not _is_configuration(name, names)
+                )
                 yield from self._files_in(folder, Path(here), names)
 
     def _files_in(self, folder: Path, here: Path, names: Iterable[str]) -> Iterator[ModelFile]:
         for name in sorted(names):
             suffix = next((end for end in self._suffixes if name.lower().endswith(end)), None)
-            if suffix is not None and not name.startswith("."):
+            if name.startswith("."):
+                continue
+            if suffix is not None:
                 yield self._model_file(folder, here / name, suffix)
+            elif name.lower().endswith(REFUSED_SUFFIXES):
+                self._note_unlisted(self._model_file(folder, here / name, ""))
+
+    def _note_unlisted(self, file: ModelFile) -> None:
+        stem = file.name.rpartition(".")[0]
+        for name in (file.name, stem, file.name.rpartition("/")[2], stem.rpartition("/")[2]):
+            self._unlisted.setdefault(_normalize_name(name), file)
 
     def _model_file(self, folder: Path, path: Path, suffix: str) -> ModelFile:
         name = path.relative_to(folder).as_posix() if path != folder else path.name
@@ -223,9 +269,48 @@ class ModelCatalogue:
 
     def find(self, kind: FileKind, name: str) -> ModelFile:
         """The model file of a kind by its name. Raises UnknownModel."""
-        if kind == "checkpoint":
-            return self.checkpoint(name)
+        return self.checkpoint(name) if kind == "checkpoint" else self.folders(kind).find(name)
+
+    def find_usable(self, kind: FileKind, name: str) -> ModelFile:
+        """The model file of a kind by its name, for admission: its header is looked at.
+
+        Raises UnknownModel, or UnusableModel where nothing of this name can be used. What the disk cannot read now passes.
+        """
+        try:
+            file = self.find(kind, name)
+        except UnknownModel as unknown:
+            unlisted = self.folders(kind).find_unlisted(name)
+            reason = None if unlisted is None else self.unusable_reason(kind, unlisted)
+            if unlisted is None or reason is None or isinstance(unknown, UnusableModel):
+                raise
+            raise UnusableModel(f"{self.folders(kind).noun} {unlisted.name!r} {reason}") from None
+        self.require_usable(kind, file)
+        return file
+
+    def require_usable(self, kind: FileKind, file: ModelFile) -> None:
+        """Raises UnusableModel with what speaks against the file. One that is not there, or cannot be read now, passes."""
+        if file.path.exists() and (reason := self.unusable_reason(kind, file)) is not None:
+            raise UnusableModel(f"{self.folders(kind).noun} {file.name!r} {reason}")
+
+    def unusable_reason(self, kind: FileKind, file: ModelFile) -> str | None:
+        """Why a file cannot be used as `kind`, as a predicate; None where its header tells nothing against it."""
+        return self.verdicts(kind, [file])[0][1]
+
+    def describe(self, file: ModelFile) -> ModelDescription:
+        """What the header of a file tells about it."""
+        return describe_model_files([file.path])[0]
+
+    def verdicts(self, kind: FileKind, files: Sequence[ModelFile]) -> list[tuple[ModelDescription, str | None]]:
+        """The description of each file and why it cannot be used as `kind` (None = nothing speaks against it)."""
+        return [
+            (found, find_unusable_reason(kind, found, pickles_allowed=self.allows_pickles))
+            for found in describe_model_files([file.path for file in files])
+        ]
+
+    def folders(self, kind: FileKind) -> ModelFolders:
+        """The folders of the models of a kind."""
         folders: Mapping[FileKind, ModelFolders] = {
+            "checkpoint": self.checkpoints,
             "vae": self.vaes,
             "lora": self.loras,
             "embedding": self.embeddings,
@@ -234,13 +319,46 @@ class ModelCatalogue:
             "upscaler": self.upscalers,
             "detector": self.detectors,
         }
-        return folders[kind].find(name)
+        return folders[kind]
+
+
+# The order of lists; LoRAs, which can be thousands, have a list of their own.
+LISTED_KINDS: tuple[FileKind, ...] = (
+    "checkpoint",
+    "vae",
+    "embedding",
+    "upscaler",
+    "detector",
+    "controlnet",
+    "ip_adapter",
+)
+
+
+def list_model_files(config: Config, kinds: Sequence[FileKind] = LISTED_KINDS) -> list[ListedModelFile]:
+    """The model files of the settings' folders by kind and name, each with what its header tells and admission's verdict."""
+    catalogue = ModelCatalogue.from_config(config)
+    listed: list[ListedModelFile] = []
+    for kind in kinds:
+        files = catalogue.folders(kind).list_files()
+        listed += [
+            ListedModelFile(kind=kind, name=file.name, path=str(file.path), description=found.summary, problem=reason)
+            for file, (found, reason) in zip(files, catalogue.verdicts(kind, files), strict=True)
+        ]
+    return listed
 
 
 def model_file_at(path: Path) -> ModelFile:
     """A model named by its own file or folder name."""
     suffix = path.suffix if path.suffix.lower() in (*WEIGHTS_SUFFIXES, *PICKLE_SUFFIXES) else ""
     return ModelFile(path.name.removesuffix(suffix), path)
+
+
+def _is_configuration(folder: str, files: Sequence[str]) -> bool:
+    """Whether a folder is the configuration of a checkpoint file beside it."""
+    if not folder.endswith(CONFIG_FOLDER_SUFFIX):
+        return False
+    stem = folder.removesuffix(CONFIG_FOLDER_SUFFIX)
+    return any(stem + suffix in files for suffix in (*WEIGHTS_SUFFIXES, *PICKLE_SUFFIXES))
 
 
 def _normalize_name(name: str) -> str:

@@ -38,6 +38,7 @@ GROUPS: dict[str, CheckGroup] = {
     "job files": inbox.check_inbox,
     "watch limits": watched_folders.check_watch_limits,
     "models": models.check_models,
+    "model files": models.check_model_files,
     "loras": loras.check_loras,
     "gpu": gpu.check_gpu,
     "clock": clock.check_clock,

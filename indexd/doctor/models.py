@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import os
-import struct
-import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from indexd.api.connect import find_daemon
 from indexd.api.operations.status import status as fetch_status
 from indexd.config import Config
 from indexd.doctor.finding import DoctorFinding, failed, ok, warning
+from indexd.model_files import LISTED_KINDS, list_model_files
+from indexd.model_inspection.inspector import describe_model_files
 from indexd.model_roles import role_states
 from indexd.worker.calls import FACES
 from indexd_schemas.api.output import RoleState
 
-# The limit of the safetensors format.
-MAX_HEADER_BYTES = 100_000_000
-_WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth")
+_NAMED_FILES = 5
 
 
 def check_models(config: Config) -> Iterator[DoctorFinding]:
@@ -32,8 +28,8 @@ def check_models(config: Config) -> Iterator[DoctorFinding]:
         if not local_states[state.role].on:
             reason, _, cure = local_states[state.role].detail.partition("; ")
             yield warning(name, f"off, because {reason}", cure or "its index tasks stay pending")
-        elif problem := next(filter(None, map(find_broken_file, _model_paths(config, local_states[state.role]))), None):
-            yield failed(name, problem, "copy or download it again")
+        elif damage := _find_damage(_model_paths(config, local_states[state.role])):
+            yield failed(name, damage, "copy or download it again")
         elif not state.on:
             yield failed(
                 name, f"it could not be loaded: {state.detail}", f"`indexd models verify {state.role}` tries again"
@@ -49,32 +45,23 @@ def _model_paths(config: Config, state: RoleState) -> list[Path]:
     return [Path(state.detail)]
 
 
-def find_broken_file(model: Path) -> str | None:
-    """The problem of a truncated or unreadable weight file, or None. Does not read the weights.
+def _find_damage(paths: Sequence[Path]) -> str | None:
+    """What is wrong with the first damaged file, or None. Reads headers, no weights."""
+    described = zip(paths, describe_model_files(paths), strict=True)
+    return next((f"{path} {found.problem}" for path, found in described if found.problem), None)
 
-    A .safetensors file starts with the length of its JSON header (8 bytes, little endian); the header has the end of the
-    last tensor. A .pt file is a ZIP archive with its directory at the end.
-    """
-    files = sorted(file for file in model.rglob("*") if file.suffix in _WEIGHT_SUFFIXES) if model.is_dir() else [model]
-    for file in files:
-        try:
-            if file.suffix in (".pt", ".pth"):
-                with file.open("rb") as stream:
-                    start = stream.read(2)
-                if not start or (start == b"PK" and not zipfile.is_zipfile(file)):
-                    return f"{file} is truncated"
-                continue
-            if file.suffix != ".safetensors":
-                continue
-            size = file.stat().st_size
-            with file.open("rb") as stream:
-                (length,) = struct.unpack("<Q", stream.read(8))
-                if length > min(MAX_HEADER_BYTES, size):
-                    return f"{file} is not a safetensors file, or is truncated"
-                head = json.loads(stream.read(length))
-            end = max((entry["data_offsets"][1] for key, entry in head.items() if key != "__metadata__"), default=0)
-        except (OSError, struct.error, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-            return f"{file} cannot be read: {os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error}"
-        if size < 8 + length + end:
-            return f"{file} is truncated: {size} of {8 + length + end} bytes"
-    return None
+
+def check_model_files(config: Config) -> Iterator[DoctorFinding]:
+    """Check the model files that jobs may name, LoRAs included, as admission does; yields nothing without any."""
+    files = list_model_files(config, (*LISTED_KINDS, "lora"))
+    unusable = [file for file in files if file.problem]
+    if unusable:
+        named = "; ".join(f"{file.kind} {file.name} {file.problem}" for file in unusable[:_NAMED_FILES])
+        more = f"; and {len(unusable) - _NAMED_FILES} more" if len(unusable) > _NAMED_FILES else ""
+        yield warning(
+            "model files",
+            f"jobs cannot use {len(unusable)} of {len(files)}: {named}{more}",
+            "`indexd models list` and `indexd loras` list all; mend or remove these",
+        )
+    elif files:
+        yield ok("model files", f"{len(files)}, none of them damaged or in the wrong folder")

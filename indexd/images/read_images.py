@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from typing import BinaryIO, Protocol, TypeVar
+from typing import BinaryIO, Protocol
 
 from indexd.errors import NotAnImage, NotRegularFile, is_transient_os_error
 from indexd.fs.paths import display
 from indexd.fs.safe_open import open_regular
 from indexd.image_metadata.model import ImageFacts, ImageMetadata
 from indexd.images.image_reader import parse_metadata, read_image
-from indexd.images.read_limits import MEMORY_BYTES, CpuLimitReached, cpu_limit, cpu_seconds_for
+from indexd.images.read_limits import ReadLimitReached, within_limits
 from indexd.images.sidecar_texts import read_sidecars
 from indexd.worker.calls import ImagesRead, ParseTexts, ReadFailure, ReadImages, StoredTexts, TextsParsed
 
 SPARSE_BYTES_MIN = 64 << 20
 SPARSE_RATIO = 64
 """A file that stores less than one part in so many of what it states is mostly holes; no image compresses like that."""
-
-T = TypeVar("T")
 
 
 class ReadSession(Protocol):
@@ -59,10 +54,10 @@ def _read_file(call: ReadImages, path: bytes) -> ImageFacts | ReadFailure:
         with open_regular(path) as file:
             status = os.fstat(file.fileno())
             _check_size(status, call.max_bytes)
-            return _within_limits(status.st_size, lambda: _read(call, path, file, status.st_size))
+            return within_limits(status.st_size, lambda: _read(call, path, file, status.st_size))
     except NotRegularFile as error:
         return ReadFailure("not regular", str(error))
-    except NotAnImage as error:
+    except (NotAnImage, ReadLimitReached) as error:
         return ReadFailure("unreadable", str(error))
     except FileNotFoundError:
         return ReadFailure("missing", "it is gone")
@@ -91,22 +86,7 @@ def _check_size(status: os.stat_result, max_bytes: int) -> None:
 def _parse(stored: StoredTexts) -> ImageMetadata:
     length = sum(len(chunk.text) for chunk in stored.chunks)
     try:
-        metadata = _within_limits(length, lambda: parse_metadata(stored.chunks, stored.problems, stored.image_size))
-    except NotAnImage as error:
+        metadata = within_limits(length, lambda: parse_metadata(stored.chunks, stored.problems, stored.image_size))
+    except ReadLimitReached as error:
         return ImageMetadata(problem=str(error))
     return dataclasses.replace(metadata, raw=())
-
-
-def _within_limits(byte_count: int, work: Callable[[], T]) -> T:
-    """The result of `work`. Raises NotAnImage where it takes more memory or processor time than a file may take."""
-    seconds = cpu_seconds_for(byte_count)
-    # Signals reach the main thread only; a reader process serves there, tests and tools may not.
-    is_main = threading.current_thread() is threading.main_thread()
-    limit: AbstractContextManager[None] = cpu_limit(seconds) if is_main else nullcontext()
-    try:
-        with limit:
-            return work()
-    except CpuLimitReached:
-        raise NotAnImage(f"reading it takes more than {seconds:.0f} s of processor time") from None
-    except MemoryError:
-        raise NotAnImage(f"reading it takes more than {MEMORY_BYTES >> 20} MiB of memory") from None

@@ -9,14 +9,24 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from types import FrameType
+from typing import TypeVar
 
 MEMORY_BYTES = 1 << 30
 """Address space beyond what the process has when it starts. A file of 32 MiB with 32 MiB of texts needs 300 MiB."""
 CPU_SECONDS = 10.0
 CPU_BYTES_PER_SECOND = 100 << 20
 """Reading and hashing a large file takes processor time as well; a slow machine does 300 MiB a second."""
+
+
+T = TypeVar("T")
+
+
+class ReadLimitReached(Exception):
+    """The text says which limit, as a sentence about the file."""
 
 
 class CpuLimitReached(BaseException):
@@ -58,3 +68,18 @@ def cpu_limit(seconds: float) -> Iterator[None]:
 def cpu_seconds_for(byte_count: int) -> float:
     """Processor time that a file of so many bytes may take."""
     return CPU_SECONDS + byte_count / CPU_BYTES_PER_SECOND
+
+
+def within_limits(byte_count: int, work: Callable[[], T]) -> T:
+    """The result of `work`. Raises ReadLimitReached where it takes more memory or processor time than a file may take."""
+    seconds = cpu_seconds_for(byte_count)
+    # Signals reach the main thread only; a reader process serves there, tests and tools may not.
+    is_main = threading.current_thread() is threading.main_thread()
+    limit: AbstractContextManager[None] = cpu_limit(seconds) if is_main else nullcontext()
+    try:
+        with limit:
+            return work()
+    except CpuLimitReached:
+        raise ReadLimitReached(f"reading it takes more than {seconds:.0f} s of processor time") from None
+    except MemoryError:
+        raise ReadLimitReached(f"reading it takes more than {MEMORY_BYTES >> 20} MiB of memory") from None

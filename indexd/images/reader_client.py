@@ -47,6 +47,11 @@ class ReaderClient:
         for lane in READ_LANES:
             self._free_lanes.put(lane)
 
+    @property
+    def workers(self) -> Submits:
+        """What the calls are given to."""
+        return self._workers
+
     def start_processes(self) -> None:
         """Start the first reader process and load its modules, so that the first image does not wait for it."""
         self._workers.submit(ReadImages((), READ_LANES[0]), priority=Priority.BACKGROUND)
@@ -137,6 +142,11 @@ def use_reader_processes(reader: ReaderClient) -> Callable[[], None]:
         _process_reader = previous
 
     return restore
+
+
+def reader_workers() -> Submits | None:
+    """What gives calls to the reader processes of this process (the daemon); None where it has none."""
+    return None if _process_reader is None else _process_reader.workers
 
 
 def read_image_file(path: bytes, *, with_sidecars: bool = True) -> ImageFacts:

@@ -51,7 +51,7 @@ class RenderKind(JobKind[JobT]):
         return recipe_with_job(job, item).model_dump(mode="json")
 
 
-def planned_render(recipe: Recipe, image_paths: Mapping[str, str]) -> PlannedItem:
+def planned_render(recipe: Recipe, image_paths: Mapping[str, str], notes: tuple[str, ...] = ()) -> PlannedItem:
     """The item of a recipe. The paths of the images that it goes by, by content hash, stay out of the recipe."""
     settings: dict[str, Any] = {"recipe": recipe.model_dump(mode="json")}
     if image_paths:
@@ -63,7 +63,7 @@ def planned_render(recipe: Recipe, image_paths: Mapping[str, str]) -> PlannedIte
         "model": main_model.rpartition("/")[2],
         "prompt": "-".join(re.findall(r"\w+", recipe.prompt)[:8]).lower()[:80] or "image",
     }
-    return PlannedItem(settings, recipe.seed, names)
+    return PlannedItem(settings, recipe.seed, names, notes)
 
 
 def recipe_with_job(job: JobRow, item: JobItemRow) -> Recipe:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexd.image_metadata.model import ImageFacts, ImageMetadata, RawChunk
+from indexd.model_headers.description import ModelDescription
 from indexd_schemas.recipe import Recipe
 from indexd_schemas.recipe_part import FileKey
 
@@ -314,6 +315,21 @@ class TextsParsed:
 
 
 @dataclass(frozen=True, slots=True)
+class DescribeModels:
+    """Describe model files, or folders of diffusers, by their headers."""
+
+    paths: tuple[bytes, ...]
+    lane: str = READ_ON_DEMAND_LANE
+
+
+@dataclass(frozen=True, slots=True)
+class ModelsDescribed:
+    """One result a file, in order; a ReadFailure of kind "system" where this machine is at fault."""
+
+    results: tuple[ModelDescription | ReadFailure, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class MakeThumbnails:
     """Decode each image once: write a thumbnail, compute the perceptual hash, read the text hidden in the pixels.
 
@@ -499,6 +515,7 @@ AnyCall = (
     | MakeThumbnails
     | ParseTexts
     | ReadImages
+    | DescribeModels
     | CompareImages
     | MakeControlMap
     | Render

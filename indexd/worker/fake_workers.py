@@ -23,6 +23,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from indexd.errors import CallCancelled, IndexdError, ModelUnavailable, raise_transient_if_present
 from indexd.images.read_images import parse_texts, read_images
+from indexd.model_inspection.describe_models import describe_models
 from indexd.worker import result_validation, role_availability
 from indexd.worker.call_handle import CallHandle, LaneStatus, OnProgress
 from indexd.worker.calls import (
@@ -32,6 +33,7 @@ from indexd.worker.calls import (
     AnyCall,
     CallProgress,
     CompareImages,
+    DescribeModels,
     Embedded,
     EmbedImages,
     EmbedText,
@@ -77,6 +79,14 @@ def text_vector(text: str, dim: int = DIM) -> FloatVectors:
     words = text.lower().split() or [""]
     total = np.sum([seeded_unit_vector(word.encode(), dim) for word in words], axis=0)
     return np.asarray(total / np.linalg.norm(total), np.float32)
+
+
+# Readers need no model, so these are the real ones.
+_READERS: dict[type, Callable[[Any], Any]] = {
+    ReadImages: read_images,
+    ParseTexts: parse_texts,
+    DescribeModels: describe_models,
+}
 
 
 class FakeWorkers:
@@ -234,8 +244,8 @@ class FakeWorkers:
                     {n: "cannot be read" for n, exists in there.items() if not exists},
                     {n: blake2b(jobs[n][1]).digest() for n, exists in there.items() if exists},
                 )
-            case ReadImages() | ParseTexts():
-                return read_images(call) if isinstance(call, ReadImages) else parse_texts(call)
+            case ReadImages() | ParseTexts() | DescribeModels():
+                return _READERS[type(call)](call)
             case CompareImages(pairs):
                 return ImagesCompared(tuple(self.same_image_verdict for _ in pairs))
             case VerifyModel(role):

@@ -13,12 +13,14 @@ from indexd.image_metadata.budget import PROBLEM_CHARACTERS_MAX, TEXTS_BYTES_MAX
 from indexd.image_metadata.coerce import TEXT_MAX
 from indexd.image_metadata.containers import png as png_format
 from indexd.image_metadata.model import ImageFacts, ImageMetadata
+from indexd.model_headers.description import ModelDescription
 from indexd.worker.calls import (
     AnalyseImages,
     AnyCall,
     ClusterFaces,
     CompareImages,
     ControlMapMade,
+    DescribeModels,
     Embedded,
     EmbedImages,
     EmbedText,
@@ -31,6 +33,7 @@ from indexd.worker.calls import (
     ImagesRead,
     MakeControlMap,
     MakeThumbnails,
+    ModelsDescribed,
     ModelVerified,
     ParseTexts,
     ReadFailure,
@@ -53,6 +56,7 @@ RESULT_TYPES: Mapping[type, type] = {
     MakeThumbnails: ThumbnailsMade,
     ReadImages: ImagesRead,
     ParseTexts: TextsParsed,
+    DescribeModels: ModelsDescribed,
     CompareImages: ImagesCompared,
     MakeControlMap: ControlMapMade,
     Render: Rendered,
@@ -62,6 +66,7 @@ RESULT_TYPES: Mapping[type, type] = {
 _UNIT_LENGTH_TOLERANCE = 1e-2
 HASH_BYTES = 32
 SIDE_END = 1 << 32
+MODEL_TEXT_CHARACTERS_MAX = 2000
 MAX_ATTRIBUTES = 1000
 MAX_ATTRIBUTE_CHARACTERS = 8192
 """Per image, and per key or value: a stage cannot fill the index."""
@@ -87,6 +92,8 @@ def find_result_error(call: AnyCall, result: Any) -> str | None:
             return _count_error("verdicts", len(verdicts), len(pairs))
         case ((ReadImages() | ParseTexts()), _):
             return _reading_error(call, result)
+        case DescribeModels(paths), ModelsDescribed():
+            return _descriptions_error(len(paths), result)
         case MakeThumbnails(), ThumbnailsMade():
             return _thumbnails_error(call, result)
         case Render(), Rendered(png):
@@ -109,6 +116,18 @@ def _reading_error(call: AnyCall, result: Any) -> str | None:
     ):
         return "facts with a hash or a size that no file has"
     return _metadata_error([one.metadata for one in facts])
+
+
+def _descriptions_error(count: int, result: ModelsDescribed) -> str | None:
+    results: Sequence[Any] = result.results
+    for one in results:
+        if isinstance(one, ModelDescription):
+            texts: Sequence[Any] = (one.kind, one.family, one.precision, one.prediction, one.title, one.problem)
+            if any(not isinstance(text, str) or len(text) > MODEL_TEXT_CHARACTERS_MAX for text in texts):
+                return "a description with a text that is too long"
+        elif not isinstance(one, ReadFailure):
+            return "a result that is neither a description nor a failure"
+    return _count_error("descriptions", len(result.results), count)
 
 
 def _metadata_error(metadata: Sequence[Any]) -> str | None:

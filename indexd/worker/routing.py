@@ -22,6 +22,7 @@ from indexd.worker.calls import (
     AnyCall,
     ClusterFaces,
     CompareImages,
+    DescribeModels,
     EmbedImages,
     EmbedText,
     FindFaces,
@@ -106,6 +107,9 @@ ROUTES: Mapping[type, Route] = MappingProxyType(
         ),
         ReadImages: Route(lambda call, _settings: call.lane, "indexd.images.read_images:read_images"),
         ParseTexts: Route(lambda call, _settings: call.lane, "indexd.images.read_images:parse_texts"),
+        DescribeModels: Route(
+            lambda call, _settings: call.lane, "indexd.model_inspection.describe_models:describe_models"
+        ),
         CompareImages: Route(
             lambda _call, _settings: DECODE, "indexd.images.same_image:compare_images", takes_session=False
         ),

@@ -21,6 +21,7 @@ from indexd.worker.calls import EmbedImages, EmbedText, FacesFound, FindFaces, R
 from indexd.worker.child import call_server
 from indexd.worker.fake_workers import DIM, FakeWorkers, seeded_unit_vector
 from indexd.worker.session import RenderSession
+from tests.support.model_files import SDXL_CHECKPOINT, write_model
 
 POISON = "POISON"
 RENDER_STEPS = 5
@@ -83,8 +84,7 @@ def make_home(home: Path, *, pictures: Path | None = None, more: str = "") -> Pa
     models, pictures = home / "models", pictures or home / "pictures"
     for folder in (models, pictures, home / "inbox", home / "output"):
         folder.mkdir(parents=True, exist_ok=True)
-    base = models / "base.safetensors"
-    base.write_bytes(b"a model that is never opened")
+    base = write_model(models / "base.safetensors", SDXL_CHECKPOINT)
     roles = model_tables(generator=base, bge=base, clip_h=base)
     settings = SETTINGS.format(roles=roles, base=base.as_posix(), pictures=pictures.as_posix())
     (home / "indexd.toml").write_text(settings + more, "utf-8")

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 def loras(words: tuple[str, ...], as_json: bool) -> int:
     """List the LoRA files with type, weights, trigger words and themes from the registry (loras.yaml).
 
+    The last column tells what the file's header states, or why jobs cannot use the file.
+
     WORD: only LoRAs whose name, type, trigger words or themes contain every word.
     """
     from indexd.jobs.loras.registry import list_loras
@@ -42,7 +44,7 @@ def loras(words: tuple[str, ...], as_json: bool) -> int:
 def _print(found: list[ListedLora]) -> None:
     from rich.table import Table
 
-    table = Table("name", "type", "weights", "trigger words", "themes", "file", box=None, pad_edge=False)
+    table = Table("name", "type", "weights", "trigger words", "themes", "file", "contents", box=None, pad_edge=False)
     for lora in found:
         entry = lora.registered
         themes = [] if entry is None else [*entry.themes, *(f"not {theme}" for theme in entry.excludes)]
@@ -53,6 +55,7 @@ def _print(found: list[ListedLora]) -> None:
             ", ".join(entry.triggers) if entry and entry.triggers else "-",
             ", ".join(themes) or "-",
             "no file" if lora.size_bytes is None else format_bytes(lora.size_bytes),
+            f"UNUSABLE: {lora.problem}" if lora.problem else lora.description or "-",
         )
         table.add_row(*(sanitize_text(text) for text in row))
     console().print(table)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from indexd.cli.support.printing import json_option, print_json, print_notice, progress
+from indexd.cli.support.printing import json_option, print_json, print_notice, progress, sanitize_text
 from indexd.cli.support.session import load_config
 from indexd.errors import EXIT_ERROR, EXIT_OK, EXIT_PARTLY_FAILED, IndexdError, ModelUnavailable, UsageError
 from indexd_schemas.model_roles import ROLES
@@ -55,16 +55,24 @@ def models() -> None:
 @models.command("list")
 @json_option
 def list_models(as_json: bool) -> None:
-    """Show whether each role is on, and if not, why."""
+    """Show whether each role is on, and if not, why; then the model files of the folders in [generate] and [control].
+
+    A file that jobs cannot use is listed with the reason. `indexd loras` lists LoRAs.
+    """
+    from indexd.model_files import list_model_files
     from indexd.model_roles import role_states
     from indexd_schemas.api.responses import ModelList
 
-    listed = ModelList(roles=role_states(load_config()))
+    config = load_config()
+    listed = ModelList(roles=role_states(config), files=list_model_files(config))
     if as_json:
         print_json(listed)
         return
     for role in listed.roles:
         click.echo(f"{role.role:8} {'on' if role.on else 'off':4} {'' if role.on else 'because '}{role.detail}")
+    for file in listed.files:
+        contents = f"UNUSABLE: {file.problem}" if file.problem else file.description or "-"
+        click.echo(sanitize_text(f"{file.kind:10} {file.name}  {contents}"))
 
 
 @models.command()

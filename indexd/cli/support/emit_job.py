@@ -71,8 +71,10 @@ def _note_missing_models(job: JobFile, recipe: Recipe) -> None:
     from indexd.model_files import ModelCatalogue
 
     shelves = ModelCatalogue.from_config(load_config())
-    named = [("model", shelves.checkpoint, recipe.model.name)] if recipe.model is not None else []
-    named += [(f"loras: {lora.name}", partial(shelves.find, "lora"), lora.name) for lora in recipe.loras]
+    named = (
+        [("model", partial(shelves.find_usable, "checkpoint"), recipe.model.name)] if recipe.model is not None else []
+    )
+    named += [(f"loras: {lora.name}", partial(shelves.find_usable, "lora"), lora.name) for lora in recipe.loras]
     for what, find, name in named:
         problem = lookup_problem(find)(name)
         if problem is not None:
@@ -89,8 +91,8 @@ def _job_from_metadata(metadata: ImageMetadata, image: ImageSummary) -> JobFile:
         metadata,
         (image.width, image.height),
         None if metadata.input_hash is None else _find_path_by_hash(metadata.input_hash),
-        lookup_problem(shelves.checkpoint),
-        lookup_problem(partial(shelves.find, "lora")),
+        lookup_problem(partial(shelves.find_usable, "checkpoint")),
+        lookup_problem(partial(shelves.find_usable, "lora")),
     )
 
 

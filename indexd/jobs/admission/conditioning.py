@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +9,11 @@ from pathlib import Path
 from indexd.jobs.admission.inputs import InputImage
 from indexd.jobs.parsing.validation import FieldError, did_you_mean
 from indexd.jobs.parsing.yaml_guard import FieldPath
-from indexd.model_files import MODULE_CONFIG, ModelCatalogue, ModelFile, UnknownModel
+from indexd.model_files import ModelCatalogue, ModelFile, UnknownModel
 from indexd_schemas.control_types import CONTROL_TYPES, ControlType, is_union_name, matches_type
 from indexd_schemas.jobs.job import Job, JobControlNet
 from indexd_schemas.recipe import ControlRef, ReferenceRef
-from indexd_schemas.recipe_part import ModelRef
-
-_DEFAULT_UNION_TYPES = 6
-_MAX_HEADER_BYTES = 100 << 20
+from indexd_schemas.recipe_part import FileKind, ModelRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +113,10 @@ def _find_control_net(
     if name is None:
         return _default_control_net(control_type, catalogue, at)
     try:
-        found = catalogue.find("controlnet", name)
+        found = catalogue.find_usable("controlnet", name)
     except UnknownModel as error:
         raise FieldError(place, f"{key}: {error}{did_you_mean(name, error)}") from None
-    known = _union_type_count(found)
+    known = catalogue.describe(found).control_types
     if known and (control_type.union_index is None or control_type.union_index >= known):
         types = ", ".join(one.name for one in CONTROL_TYPES.values() if (one.union_index or 0) < known and one.words)
         raise FieldError(
@@ -133,10 +129,11 @@ def _default_control_net(control_type: ControlType, catalogue: ModelCatalogue, a
     files = catalogue.controlnets.list_files()
     found = [file for file in files if matches_type(file.name, control_type) and not is_union_name(file.name)]
     if not found and control_type.union_index is not None:
-        found = [file for file in files if _union_type_count(file) > control_type.union_index]
+        described = zip(files, catalogue.verdicts("controlnet", files), strict=True)
+        found = [file for file, (one, _) in described if one.control_types > control_type.union_index]
     place, key = at, f"{at[0]}[{at[1]}]"
     if len(found) == 1:
-        return found[0]
+        return _usable("controlnet", found[0], catalogue, place, key)
     if found:
         names = ", ".join(file.name for file in found[:5])
         raise FieldError(
@@ -150,33 +147,26 @@ def _default_control_net(control_type: ControlType, catalogue: ModelCatalogue, a
     )
 
 
+def _usable(kind: FileKind, file: ModelFile, catalogue: ModelCatalogue, place: FieldPath, key: str) -> ModelFile:
+    """The file that is the only choice. Raises FieldError where it cannot be used."""
+    try:
+        catalogue.require_usable(kind, file)
+    except UnknownModel as error:
+        raise FieldError(place, f"{key}: {error}") from None
+    return file
+
+
 def _find_ip_adapter(name: str | None, catalogue: ModelCatalogue, at: FieldPath) -> ModelFile:
     key = f"{at[0]}[{at[1]}]"
     if name is not None:
         try:
-            return catalogue.find("ip_adapter", name)
+            return catalogue.find_usable("ip_adapter", name)
         except UnknownModel as error:
             raise FieldError((*at, "model"), f"{key}.model: {error}{did_you_mean(name, error)}") from None
     files = catalogue.ip_adapters.list_files()
     if len(files) == 1:
-        return files[0]
+        return _usable("ip_adapter", files[0], catalogue, at, key)
     if files:
         names = ", ".join(file.name for file in files[:5])
         raise FieldError(at, f"{key}: there are several IP-Adapters: {names}; choose one with `model`")
     raise FieldError(at, f"{key}: there is no IP-Adapter; name a folder of them with [control] reference_folders")
-
-
-def _union_type_count(file: ModelFile) -> int:
-    """How many types a ControlNet-union knows, from its configuration or the header of its file; 0 = it is none."""
-    try:
-        if file.path.is_dir():
-            config = json.loads((file.path / MODULE_CONFIG).read_text("utf-8"))
-            if "num_control_type" not in config and config.get("_class_name") != "ControlNetUnionModel":
-                return 0
-            return int(config.get("num_control_type", _DEFAULT_UNION_TYPES))
-        with file.path.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(length)) if length <= _MAX_HEADER_BYTES else {}
-        return int(header["task_embedding"]["shape"][0]) if "task_embedding" in header else 0
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
-        return 0

@@ -19,6 +19,7 @@ from indexd.jobs.parsing.validation import FieldError, did_you_mean
 from indexd.jobs.parsing.yaml_guard import FieldPath
 from indexd.jobs.render_kind import planned_render
 from indexd.model_files import ModelCatalogue, UnknownModel
+from indexd.name_key import name_key
 from indexd_schemas import samplers
 from indexd_schemas.jobs.input_selection import InputSelection
 from indexd_schemas.jobs.job import Job
@@ -28,6 +29,7 @@ from indexd_schemas.recipe import InputRef, Recipe, RecipeKind, RecipeVariation
 from indexd_schemas.recipe_part import ModelRef
 
 DEFAULT_SIDE_PX = 1024
+_OWN_VAE_NAMES = ("automatic", "none")
 # Other programs draw and accept 32 bits, so a seed can be used there as well.
 RANDOM_SEED_BITS = 32
 
@@ -135,6 +137,7 @@ class JobPlanner:
                     score=scores,
                 ),
                 images,
+                prompt.notes,
             )
             for seed, variation in zip(seeds, self.resolve_variations(job, len(seeds)), strict=True)
         ]
@@ -237,18 +240,23 @@ class JobPlanner:
     def resolve_model(self, job: Job) -> ModelRef:
         """The checkpoint's name; its file is found again when the render starts."""
         try:
-            file = self._catalogue.checkpoint(job.model) if job.model else self._catalogue.default_checkpoint()
+            if job.model:
+                return ModelRef(name=self._catalogue.find_usable("checkpoint", job.model).name)
+            file = self._catalogue.default_checkpoint()
+            self._catalogue.require_usable("checkpoint", file)
         except UnknownModel as error:
             raise FieldError(("model",), f"model: {error}{did_you_mean(job.model or '', error)}") from None
         return ModelRef(name=file.name)
 
     def resolve_vae(self, job: Job) -> ModelRef | None:
-        """The VAE's name; None = the checkpoint's own."""
+        """The VAE's name; None = the checkpoint's own, which A1111 calls Automatic and None."""
         if job.vae is None:
             return None
         try:
-            return ModelRef(name=self._catalogue.find("vae", job.vae).name)
+            return ModelRef(name=self._catalogue.find_usable("vae", job.vae).name)
         except UnknownModel as error:
+            if name_key(job.vae) in _OWN_VAE_NAMES:
+                return None
             raise FieldError(("vae",), f"vae: {error}{did_you_mean(job.vae, error)}") from None
 
     def select_inputs(self, selection: InputSelection) -> list[InputImage]:

@@ -7,11 +7,9 @@ names of embeddings are found and the files' hashes kept, so that the image can 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from indexd.errors import SettingsError, is_transient_os_error
 from indexd.jobs.admission.stages import stage_prompts
@@ -32,8 +30,6 @@ from indexd_schemas.validation_messages import quote_value
 MAX_ATTENTION_WEIGHT = 100.0
 MAX_AND_PARTS = 16
 EMBEDDING_HASH_DIGITS = 10
-EMBEDDING_KEYS = {"clip_l", "clip_g"}
-_EMBEDDING_HEADER_BYTES = 1 << 20
 _ESCAPE = re.compile(r"\\(?=[()\[\]])")
 
 
@@ -44,6 +40,7 @@ class ResolvedPrompt:
     prompt: str
     loras: tuple[LoraRef, ...]
     embeddings: tuple[EmbeddingRef, ...]
+    notes: tuple[str, ...] = ()
 
 
 class PromptResolver:
@@ -68,12 +65,13 @@ class PromptResolver:
         if a1111:
             for place, text in texts:
                 _check_weights(place, text, 1 if place[-1] == "negative_prompt" else len(split_at_and(text)))
+        notes: dict[str, None] = {}
         embeddings = {
             ref.name: ref
             for place, text in texts
-            for ref in self._find_embeddings(place, _ESCAPE.sub("", text) if a1111 else text)
+            for ref in self._find_embeddings(place, _ESCAPE.sub("", text) if a1111 else text, notes)
         }
-        return ResolvedPrompt(prompt, tuple(use.lora for use in uses), tuple(embeddings.values()))
+        return ResolvedPrompt(prompt, tuple(use.lora for use in uses), tuple(embeddings.values()), tuple(notes))
 
     def _resolve_loras(self, job: Job, tags: list[JobLora]) -> list[ResolvedLora]:
         uses: list[ResolvedLora] = []
@@ -86,7 +84,7 @@ class PromptResolver:
     def _resolve_lora(self, lora: JobLora, place: FieldPath, before: list[ResolvedLora]) -> ResolvedLora:
         where = format_path(place)
         try:
-            name = self._catalogue.find("lora", lora.name).name
+            name = self._catalogue.find_usable("lora", lora.name).name
             entry = self._registry.find(name)
         except UnknownModel as error:
             raise FieldError(place, f"{where}: {error}{did_you_mean(lora.name, error)}") from None
@@ -102,7 +100,11 @@ class PromptResolver:
         resolved = LoraRef(name=name, weight=weight, text_weight=lora.text_weight, blocks=lora.blocks)
         return ResolvedLora(resolved, entry, place)
 
-    def _find_embeddings(self, place: FieldPath, text: str) -> Iterator[EmbeddingRef]:
+    def _find_embeddings(self, place: FieldPath, text: str, notes: dict[str, None]) -> Iterator[EmbeddingRef]:
+        """The embeddings that the text names.
+
+        A word may be called like a file by chance, so one that cannot be used is a note and no refusal, except a pickle.
+        """
         files = _by_short_name(self._catalogue.embeddings.list_files())
         for word in NameMatcher(files).find_names(text):
             file = files[word]
@@ -113,8 +115,15 @@ class PromptResolver:
                         f"{format_path(place)}: {quote_value(word)} names the embedding {file.path}, a file that can carry code; convert it to "
                         ".safetensors, or set pickle_checkpoints under [generate]",
                     )
-            elif not _is_sdxl_embedding(file.path):
-                continue
+            else:
+                [(found, reason)] = self._catalogue.verdicts("embedding", [file])
+                if found.kind not in ("embedding", "unknown"):
+                    continue
+                if reason is None and not found.family:
+                    reason = "has not the vectors of SDXL's two text encoders"
+                if reason is not None:
+                    notes[f"{quote_value(word)} stays a word: the embedding {file.name} {reason}"] = None
+                    continue
             try:
                 digest = hashlib.sha256(file.path.read_bytes()).hexdigest()
             except OSError as error:
@@ -164,14 +173,3 @@ def _by_short_name(files: list[ModelFile]) -> Mapping[str, ModelFile]:
             seen.add(word.casefold())
             found[word] = file
     return found
-
-
-def _is_sdxl_embedding(path: Path) -> bool:
-    """Whether the header of a safetensors file names vectors for both of SDXL's encoders; other files are no embeddings here."""
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length)) if length <= _EMBEDDING_HEADER_BYTES else {}
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(header, dict) and header.keys() >= EMBEDDING_KEYS

@@ -41,8 +41,8 @@ class ImageRecipeReader:
                 facts.metadata,
                 (facts.width, facts.height),
                 self._path_of(facts.metadata.input_hash),
-                lookup_problem(self._catalogue.checkpoint),
-                lookup_problem(partial(self._catalogue.find, "lora")),
+                lookup_problem(partial(self._catalogue.find_usable, "checkpoint")),
+                lookup_problem(partial(self._catalogue.find_usable, "lora")),
             )
         except (OSError, IndexdError) as error:
             raise FieldError(INPUT_PATH, f"input: {image.name} cannot be made again: {error}") from None

@@ -12,7 +12,7 @@ from indexd.config import Config
 from indexd.errors import JobRefused, SettingsError, is_transient_os_error
 from indexd.jobs.parsing import yaml_guard
 from indexd.jobs.parsing.validation import closest_names
-from indexd.model_files import ModelCatalogue
+from indexd.model_files import list_model_files
 from indexd.name_key import name_key
 from indexd_schemas.api.responses import ListedLora, LoraList
 from indexd_schemas.registered_lora import RegisteredLora
@@ -97,10 +97,19 @@ def list_loras(config: Config) -> LoraList:
     registry = LoraRegistry(config.paths.lora_registry)
     entries = registry.entries()
     found: list[ListedLora] = []
-    for file in ModelCatalogue.from_config(config).loras.list_files():
-        size = file.path.stat().st_size if file.path.exists() else None
-        entry = registry.find(file.name)
-        found.append(ListedLora(name=file.name, path=str(file.path), size_bytes=size, registered=entry))
+    for file in list_model_files(config, ["lora"]):
+        path, entry = Path(file.path), registry.find(file.name)
+        size = path.stat().st_size if path.exists() else None
+        found.append(
+            ListedLora(
+                name=file.name,
+                path=file.path,
+                size_bytes=size,
+                description=file.description,
+                problem=file.problem,
+                registered=entry,
+            )
+        )
     missing = [name for name in entries if not any(is_same_lora(name, lora.name) for lora in found)]
     found += [ListedLora(name=name, registered=entries[name]) for name in missing]
     return LoraList(registry=str(registry.path), loras=found)

@@ -37,18 +37,37 @@ class VerifiedModels(OutputDocument):
     models: list[VerifiedModel]
 
 
+class ListedModelFile(OutputDocument):
+    """A model file of the settings' folders. `kind` is what the folder is for, `description` what the file's header tells.
+
+    `problem` says why jobs cannot use it; null where nothing speaks against it.
+    """
+
+    kind: str
+    name: str
+    path: str
+    description: str = ""
+    problem: str | None = None
+
+
 class ModelList(OutputDocument):
     """What `models list --json` prints."""
 
     roles: list[RoleState]
+    files: list[ListedModelFile] = Field(default_factory=list)
 
 
 class ListedLora(OutputDocument):
-    """A LoRA. `path` is null when no folder has the file, `registered` when the registry has no entry."""
+    """A LoRA. `path` is null when no folder has the file, `registered` when the registry has no entry.
+
+    `description` is what the file's header tells; `problem` says why jobs cannot use it, null where nothing speaks against it.
+    """
 
     name: str
     path: str | None = None
     size_bytes: int | None = None
+    description: str = ""
+    problem: str | None = None
     registered: RegisteredLora | None = None
 
 

@@ -21,6 +21,7 @@ from indexd_schemas.jobs.job_part import JobPart
 from indexd_schemas.recipe import Recipe
 from indexd_schemas.recipe_part import StageRecipe, StageRecipes
 from tests.models.generate.conftest import Studio
+from tests.support.model_files import SDXL_CHECKPOINT, write_model
 
 
 class Border(JobPart):
@@ -67,8 +68,7 @@ def planned(tmp_path: Path, text: str) -> Recipe:
     """The recipe of the one item of a job file."""
     for folder in ("inbox", "output", "models"):
         (tmp_path / folder).mkdir()
-    (tmp_path / "models" / "tiny.safetensors").touch()
-    checkpoint = (tmp_path / "models" / "tiny.safetensors").as_posix()
+    checkpoint = write_model(tmp_path / "models" / "tiny.safetensors", SDXL_CHECKPOINT).as_posix()
     (tmp_path / "indexd.toml").write_text(
         f'[models.generator]\npath = "{checkpoint}"\n[generate]\nmax_megapixels = 1.0\n', "utf-8"
     )

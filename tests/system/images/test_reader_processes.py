@@ -117,17 +117,16 @@ def test_a_file_that_takes_too_much_processor_time_is_refused(monkeypatch: pytes
         while True:
             pass
 
-    with pytest.raises(NotAnImage, match="s of processor time"):
-        read_images._within_limits(0, spin)
+    with pytest.raises(read_limits.ReadLimitReached, match="s of processor time"):
+        read_limits.within_limits(0, spin)
 
 
 LIMITED = """
-from indexd.errors import NotAnImage
-from indexd.images import read_images, read_limits
+from indexd.images import read_limits
 read_limits.limit_memory(64 << 20)
 try:
-    read_images._within_limits(0, lambda: bytearray(1 << 30))
-except NotAnImage as error:
+    read_limits.within_limits(0, lambda: bytearray(1 << 30))
+except read_limits.ReadLimitReached as error:
     print(error)
 """
 

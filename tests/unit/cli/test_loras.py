@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.model_files import SD1_LORA, SDXL_LORA, write_model
 from tests.unit.cli.conftest import Indexd
 
 REGISTRY = """\
@@ -17,10 +18,8 @@ gone: {type: character, stackable: false}
 @pytest.fixture
 def shelf(home: Path) -> Path:
     folder = home / "models"
-    for name in ("film-grain", "sub/ink"):
-        path = folder / f"{name}.safetensors"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x" * 2048)
+    write_model(folder / "film-grain.safetensors", SDXL_LORA)
+    write_model(folder / "sub" / "ink.safetensors", SD1_LORA)
     (home / "indexd.toml").write_text(f'[generate]\nlora_folders = ["{folder.as_posix()}"]\n', "utf-8")
     (home / "loras.yaml").write_text(REGISTRY, "utf-8")
     return home
@@ -30,9 +29,9 @@ def test_the_table_shows_files_and_entries(indexd: Indexd, shelf: Path) -> None:
     ran = indexd("loras")
     assert ran.code == 0
     rows = {line.split()[0]: line for line in ran.out.splitlines()}
-    for part in ("style", "0.2..1 (usually 0.6)", "film grain", "not anime", "2.0 KiB"):
+    for part in ("style", "0.2..1 (usually 0.6)", "film grain", "not anime", "142.7 KiB", "SDXL LoRA rank 8"):
         assert part in rows["film-grain"]
-    assert "2.0 KiB" in rows["sub/ink"]
+    assert "UNUSABLE: was made for" in rows["sub/ink"]
     assert "no file" in rows["gone"]
     assert "alone" in rows["gone"]
 
@@ -43,7 +42,9 @@ def test_words_narrow_it_and_json_says_all(indexd: Indexd, shelf: Path) -> None:
     [lora] = ran.json["loras"]
     assert lora["path"].endswith("film-grain.safetensors")
     assert lora["registered"]["triggers"] == ["film grain"]
-    assert [lora["registered"] for lora in indexd("loras", "ink", "--json").json["loras"]] == [None]
+    [ink] = indexd("loras", "ink", "--json").json["loras"]
+    assert ink["registered"] is None
+    assert ink["problem"].startswith("was made for Stable Diffusion 1, and indexd renders with SDXL")
     nothing = indexd("loras", "horse")
     assert (nothing.code, nothing.out) == (3, "")
     assert "no LoRA is like that" in nothing.err

@@ -8,6 +8,7 @@ import pytest
 
 from indexd.config import read_config
 from indexd.model_roles import downloaded_model_folder
+from tests.support.model_files import SDXL_CHECKPOINT, write_model
 from tests.unit.cli.conftest import Indexd
 
 HUB = '[models.bge]\nhub = "a/bge"\n[models.clip_l]\nhub = "a/sdxl"\n[models.clip_g]\nhub = "a/sdxl"\n'
@@ -107,3 +108,14 @@ def test_verify_without_any_model(indexd: Indexd) -> None:
     off = indexd("models", "verify", "bge")
     assert off.code == 1
     assert "no model is set" in off.out
+
+
+def test_list_tells_what_the_files_are(indexd: Indexd, home: Path) -> None:
+    write_model(home / "m" / "dream.safetensors", SDXL_CHECKPOINT)
+    (home / "m" / "page.safetensors").write_bytes(b"<html>")
+    (home / "indexd.toml").write_text(f'[generate]\ncheckpoint_folders = ["{(home / "m").as_posix()}"]\n', "utf-8")
+    lines = indexd("models", "list").out.splitlines()
+    assert "checkpoint dream  SDXL checkpoint float16" in lines
+    assert [line.partition(":")[0] for line in lines if "page" in line] == ["checkpoint page  UNUSABLE"]
+    files = indexd("models", "list", "--json").json["files"]
+    assert [(file["name"], bool(file["problem"])) for file in files] == [("dream", False), ("page", True)]

@@ -24,6 +24,7 @@ from indexd.service.service_spec import build_service_spec
 from indexd.service.systemd import Systemd
 from indexd.store.sqlite.store import SqliteStore
 from indexd_schemas.api.output import DoctorCheck
+from tests.support.model_files import SDXL_CHECKPOINT, write_model
 from tests.unit.cli.conftest import home as home
 
 
@@ -211,28 +212,43 @@ def safetensors(file: Path, *, cut: int = 0) -> Path:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "cannot be read"),
-        (b"<html>not found</html>", "not a safetensors file"),
-        (struct.pack("<Q", 4) + b"[1,2", "cannot be read"),
-        (struct.pack("<Q", 5) + b"[1,2]", "cannot be read"),
+        (b"", "is empty (0 bytes)"),
+        (b"<html>not found</html>", "is a web page"),
+        (struct.pack("<Q", 5) + b"[1,2]", "is no model file"),
+        (struct.pack("<Q", 5) + b"{1,2}", "is damaged"),
     ],
 )
-def test_a_model_that_is_none(tmp_path: Path, content: bytes, said: str) -> None:
+def test_a_model_that_is_none(home: Path, tmp_path: Path, content: bytes, said: str) -> None:
     file = tmp_path / "model.safetensors"
     file.write_bytes(content)
-    assert said in (models.find_broken_file(file) or "")
+    config = read_config(home, {"models": {"clip_h": {"path": str(file)}}})
+    found = by_name(models.check_models(config))["model clip_h"].check
+    assert (found.state, said in found.detail) == ("failed", True)
 
 
 def test_a_download_that_broke_off(home: Path, tmp_path: Path) -> None:
-    assert models.find_broken_file(safetensors(tmp_path / "whole.safetensors")) is None
     cut = safetensors(tmp_path / "cut.safetensors", cut=7)
     config = read_config(home, {"models": {"clip_h": {"path": str(cut)}}})
     found = by_name(models.check_models(config))["model clip_h"].check
-    assert found.state == "failed"
-    assert "is truncated" in found.detail
-    assert (
-        models.find_broken_file(tmp_path)
-        == f"{cut} is truncated: {cut.stat().st_size} of {cut.stat().st_size + 7} bytes"
+    size = cut.stat().st_size
+    assert (found.state, found.detail) == (
+        "failed",
+        f"{cut} is cut off: {size} of {size + 7} bytes are there; copy the file again",
+    )
+    config = read_config(home, {"models": {"clip_h": {"path": str(tmp_path)}}})
+    found = by_name(models.check_models(config))["model clip_h"].check
+    assert f"{tmp_path} has a file cut.safetensors that is cut off" in found.detail
+
+
+def test_files_that_jobs_cannot_use_are_named(home: Path, tmp_path: Path) -> None:
+    folder = {"generate": {"checkpoint_folders": [str(tmp_path / "m")], "lora_folders": [str(tmp_path / "l")]}}
+    write_model(tmp_path / "m" / "dream.safetensors", SDXL_CHECKPOINT)
+    assert by_name(models.check_model_files(read_config(home, folder)))["model files"].check.state == "ok"
+    write_model(tmp_path / "l" / "dream.safetensors", SDXL_CHECKPOINT)
+    told = by_name(models.check_model_files(read_config(home, folder)))["model files"].check
+    assert (told.state, told.detail) == (
+        "warning",
+        "jobs cannot use 1 of 2: lora dream is a checkpoint of SDXL, not a LoRA; name it with `model:`",
     )
 
 
@@ -247,7 +263,10 @@ def test_the_detectors_of_faces_are_looked_at_too(home: Path, tmp_path: Path) ->
     assert by_name(models.check_models(read_config(home, settings)))["model faces"].check.state == "ok"
     detector.write_bytes(detector.read_bytes()[:-9])
     told = by_name(models.check_models(read_config(home, settings)))["model faces"].check
-    assert (told.state, told.detail) == ("failed", f"{detector} is truncated")
+    assert (told.state, told.detail) == (
+        "failed",
+        f"{detector} is cut off: the end of its archive is missing; copy the file again",
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A home with checkpoints and LoRAs by name only (empty files): these tests never load them."""
+"""A home with checkpoints and LoRAs that have headers and no weights: these tests never load them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from indexd.registry import load_handlers
 from indexd.store.protocols import IndexStore
 from indexd.store.sqlite.store import SqliteStore
 from indexd.worker.fake_workers import FakeWorkers
+from tests.support import model_files
 
 
 @dataclass
@@ -80,17 +81,15 @@ def job_kinds_are_loaded() -> None:
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     models = tmp_path / "models"
-    for name in (
-        "checkpoints/dream.safetensors",
-        "checkpoints/anime/flat.safetensors",
-        "loras/film-grain.safetensors",
-        "loras/detail tweaker.safetensors",
-        "vae/sdxl_vae.safetensors",
-        "base.safetensors",
+    for name, shapes in (
+        ("checkpoints/dream", model_files.SDXL_CHECKPOINT),
+        ("checkpoints/anime/flat", model_files.SDXL_CHECKPOINT),
+        ("loras/film-grain", model_files.SDXL_LORA),
+        ("loras/detail tweaker", model_files.SDXL_LORA),
+        ("vae/sdxl_vae", model_files.VAE),
+        ("base", model_files.SDXL_CHECKPOINT),
     ):
-        path = models / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+        model_files.write_model(models / f"{name}.safetensors", shapes)
     home = tmp_path / "home"
     for folder in ("inbox", "output"):
         (home / folder).mkdir(parents=True)

@@ -19,6 +19,7 @@ from indexd.jobs.admission.admission import Admitted, Declined, Ignored
 from indexd.jobs.files import folders
 from indexd.jobs.files.atomic import move_no_replace
 from indexd.worker.calls import Render
+from tests.support.model_files import SD1_LORA, write_model
 from tests.support.recipes import file_names
 from tests.unit.jobs.conftest import JobSetup, OpenSetup
 
@@ -29,6 +30,31 @@ def _refusal(setup: JobSetup, text: str) -> str:
     with pytest.raises(JobRefused) as caught:
         setup.jobs.submit(text.encode(), "x.yaml")
     return str(caught.value)
+
+
+def test_model_files_are_looked_into_before_anything_is_queued(setup: JobSetup, home: Path) -> None:
+    """Each with its place in the job file; the same file may be queued when it is mended."""
+    models = home.parent / "models"
+    write_model(models / "loras" / "old.safetensors", SD1_LORA)
+    write_model(models / "vae" / "flux.safetensors", {"decoder.conv_in.weight": (512, 16, 3, 3)})
+    (models / "checkpoints" / "page.safetensors").write_bytes(b"<html>")
+    assert _refusal(setup, SMALL + "loras: [old]") == (
+        "line 4, column 9: loras[0]: LoRA 'old' was made for Stable Diffusion 1, and indexd renders with SDXL; "
+        "use a file made for SDXL"
+    )
+    assert "prompt: LoRA 'old' was made for" in _refusal(setup, "kind: txt2img\nprompt: a <lora:old:1>")
+    assert "line 4, column 6: vae: VAE 'flux' has latents of 16 channels" in _refusal(setup, SMALL + "vae: flux")
+    assert "model: checkpoint 'page' is a web page, not a model" in _refusal(setup, SMALL + "model: page")
+    (models / "base.safetensors").write_bytes(b"")
+    assert "model: checkpoint 'base' is empty (0 bytes)" in _refusal(setup, SMALL)
+    assert list(setup.store.jobs.unfinished()) == []
+
+
+def test_names_as_a1111_writes_them_are_understood(setup: JobSetup) -> None:
+    text = SMALL + "model: dream.safetensors [31e35c80fc]\nvae: Automatic\n"
+    job = setup.jobs.submit(text.encode(), "x.yaml")
+    recipe = setup.store.jobs.items(job.id)[0].settings["recipe"]
+    assert (recipe["model"]["name"], recipe["vae"]) == ("dream", None)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from indexd.model_files import ModelCatalogue, UnknownModel
+from indexd.model_files import ModelCatalogue, UnknownModel, UnusableModel
+from indexd_schemas.recipe_part import FileKind
+from tests.support.model_files import PICKLE, SD1_LORA, SDXL_LORA, Shapes, write_model
 
 
 @pytest.fixture
@@ -98,3 +100,58 @@ def test_a_default_that_is_not_there_is_named_all_the_same(models: Path) -> None
         catalogue.checkpoint("later")
     with pytest.raises(UnknownModel, match="no model: set"):
         ModelCatalogue().default_checkpoint()
+
+
+def test_the_configuration_beside_a_file_is_no_checkpoint(models: Path) -> None:
+    for name in ("a/dream.config", "a/alone.config"):
+        (models / name).mkdir()
+        (models / name / "model_index.json").touch()
+    names = {file.name for file in ModelCatalogue([models / "a"]).checkpoints.list_files()}
+    assert "dream.config" not in names
+    assert "alone.config" in names
+
+
+def test_the_hash_that_a1111_writes_after_a_name_does_not_count(catalogue: ModelCatalogue, models: Path) -> None:
+    assert catalogue.checkpoint("dream.safetensors [31e35c80fc]").path == models / "a" / "dream.safetensors"
+    (models / "a" / "dream [31e35c80fc].safetensors").touch()
+    assert (
+        ModelCatalogue([models / "a"]).checkpoint("dream [31e35c80fc]").path
+        == models / "a" / "dream [31e35c80fc].safetensors"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "file", "shapes", "reason"),
+    [
+        ("checkpoint", "x.safetensors", SDXL_LORA, "checkpoint 'x' is a LoRA of SDXL, not a checkpoint; name it under `loras:`"),
+        ("checkpoint", "x.safetensors", None, "checkpoint 'x' is empty (0 bytes); download it again"),
+        ("checkpoint", "x.gguf", b"GGUF", "checkpoint 'x.gguf' is a GGUF file, which indexd cannot read"),
+        ("checkpoint", "x.ckpt", PICKLE, "checkpoint 'x.ckpt' is a pickle, which can carry code; convert it"),
+        ("lora", "x.safetensors", SD1_LORA, "LoRA 'x' was made for Stable Diffusion 1, and indexd renders with SDXL"),
+        ("lora", "x.safetensors", b"<!DOCTYPE html>", "LoRA 'x' is a web page, not a model"),
+        ("lora", "x.pt", PICKLE, "LoRA 'x.pt' is a pickle, which can carry code; convert it to .safetensors"),
+    ],
+)  # fmt: skip
+def test_a_file_that_cannot_be_used_is_refused_by_its_header(
+    tmp_path: Path, kind: FileKind, file: str, shapes: Shapes | bytes | None, reason: str
+) -> None:
+    path = tmp_path / "m" / file
+    path.parent.mkdir()
+    if isinstance(shapes, bytes) or shapes is None:
+        path.write_bytes(shapes or b"")
+    else:
+        write_model(path, shapes)
+    catalogue = ModelCatalogue([tmp_path / "m"], [tmp_path / "m"])
+    with pytest.raises(UnusableModel) as refused:
+        catalogue.find_usable(kind, "x")
+    assert str(refused.value).startswith(reason)
+
+
+def test_a_file_that_was_mended_is_looked_at_again(tmp_path: Path) -> None:
+    whole = write_model(tmp_path / "m" / "x.safetensors", SDXL_LORA).read_bytes()
+    catalogue = ModelCatalogue(lora_folders=[tmp_path / "m"])
+    (tmp_path / "m" / "x.safetensors").write_bytes(whole[:-1])
+    with pytest.raises(UnusableModel, match="is cut off"):
+        catalogue.find_usable("lora", "x")
+    (tmp_path / "m" / "x.safetensors").write_bytes(whole)
+    assert catalogue.find_usable("lora", "x").name == "x"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +14,12 @@ from indexd.jobs.queue.retry import InputImageGone
 from indexd.jobs.render_kind import build_render_call
 from indexd.worker.calls import FileRef, Render
 from indexd_schemas.recipe_part import FileKey
+from tests.support.model_files import IP_ADAPTER, SDXL_CONTROL_NET, write_model
 from tests.support.recipes import file_names
 from tests.unit.jobs.conftest import JobSetup
 from tests.unit.jobs.test_selection import record
 
 START = "kind: txt2img\nprompt: x\nsize: 64x64\n"
-
-
-def union_file(path: Path, types: int) -> None:
-    """The header of a ControlNet-union's file, and nothing else of it."""
-    header = json.dumps({"task_embedding": {"dtype": "F32", "shape": [types, 0], "data_offsets": [0, 0]}}).encode()
-    path.write_bytes(len(header).to_bytes(8, "little") + header)
 
 
 @pytest.fixture
@@ -34,10 +28,11 @@ def home(home: Path) -> Path:
     for folder in (controls / "xl-openpose", references / "image_encoder"):
         folder.mkdir(parents=True)
         (folder / "config.json").write_text("{}", "utf-8")
-        (folder / "model.safetensors").touch()
-    for path in (controls / "canny-sdxl.safetensors", controls / "odd.safetensors", references / "adapter.safetensors"):
-        path.touch()
-    union_file(controls / "all-in-one.safetensors", 6)
+        write_model(folder / "model.safetensors", SDXL_CONTROL_NET)
+    for name in ("canny-sdxl", "odd"):
+        write_model(controls / f"{name}.safetensors", SDXL_CONTROL_NET)
+    write_model(references / "adapter.safetensors", IP_ADAPTER)
+    write_model(controls / "all-in-one.safetensors", {**SDXL_CONTROL_NET, "task_embedding": (6, 320)})
     with (home / "indexd.toml").open("a", encoding="utf-8") as settings:
         settings.write(f'[control]\nfolders = ["{controls.as_posix()}"]\n')
         settings.write(f'reference_folders = ["{references.as_posix()}"]\n')
@@ -107,7 +102,7 @@ def test_what_cannot_be_is_refused_with_what_to_do(setup: JobSetup, text: str, w
 
 
 def test_several_that_fit_are_not_chosen_from(setup: JobSetup, home: Path) -> None:
-    (home.parent / "models" / "controlnet" / "xl-canny-small.safetensors").touch()
+    write_model(home.parent / "models" / "controlnet" / "xl-canny-small.safetensors", SDXL_CONTROL_NET)
     with pytest.raises(JobRefused, match="several ControlNets are for canny: canny-sdxl, xl-canny-small; choose one"):
         admitted(setup, "control: [{type: canny, image: in.png}]\n")
 

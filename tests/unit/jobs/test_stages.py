@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.support.model_files import PICKLE, UPSCALER, write_model
 from tests.support.recipes import file_names
 from tests.unit.jobs.conftest import JobSetup
 
@@ -18,9 +19,10 @@ START = "kind: txt2img\nprompt: a cat\nsize: 512x512\n"
 def home(home: Path) -> Path:
     """Two upscalers and a detector besides."""
     models = home.parent / "models"
-    for name in ("upscalers/4x-sharp.safetensors", "upscalers/soft.safetensors", "detectors/face_n.pt"):
-        (models / name).parent.mkdir(parents=True, exist_ok=True)
-        (models / name).touch()
+    for name in ("4x-sharp", "soft"):
+        write_model(models / "upscalers" / f"{name}.safetensors", UPSCALER)
+    (models / "detectors").mkdir()
+    (models / "detectors" / "face_n.pt").write_bytes(PICKLE)
     with (home / "indexd.toml").open("a", encoding="utf-8") as settings:
         settings.write(f'upscaler_folders = ["{(models / "upscalers").as_posix()}"]\n')
         settings.write(f'detector_folders = ["{(models / "detectors").as_posix()}"]\n')

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 from indexd.errors import JobRefused, ModelUnavailable
 from indexd.jobs.loras.registry import list_loras
 from indexd.jobs.render_kind import build_render_call
+from tests.support.model_files import SDXL_LORA, write_model
 from tests.support.recipes import file_names
 from tests.unit.jobs.conftest import JobSetup, OpenSetup
 
@@ -36,10 +36,8 @@ alone: {stackable: false}
 
 
 def embedding(path: Path, *keys: str) -> str:
-    """A safetensors file with empty tensors of these names; its hash as recipes state it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    header = json.dumps({key: {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for key in keys}).encode()
-    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    """A safetensors file with vectors of these names; its hash as recipes state it."""
+    write_model(path, {key: (2, 1280 if key == "clip_g" else 768) for key in keys})
     return hashlib.sha256(path.read_bytes()).hexdigest()[:10]
 
 
@@ -47,13 +45,17 @@ def embedding(path: Path, *keys: str) -> str:
 def home(home: Path) -> Path:
     models = home.parent / "models"
     for name in ("inks/old (two)", "alone", *(f"more/{number}" for number in range(6))):
-        path = models / "loras" / f"{name}.safetensors"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+        write_model(models / "loras" / f"{name}.safetensors", SDXL_LORA)
     settings = home / "indexd.toml"
     settings.write_text(f'{settings.read_text()}embedding_folders = ["{(models / "embeddings").as_posix()}"]\n')
     (home / "loras.yaml").write_text(REGISTRY)
     return home
+
+
+def notes_of(setup: JobSetup, text: str) -> list[str]:
+    """The notes of the admitted item, sorted."""
+    job = setup.jobs.submit((START + text).encode(), "x.yaml")
+    return sorted(setup.store.jobs.items(job.id)[0].settings.get("notes", []))
 
 
 def recipe(setup: JobSetup, text: str) -> dict[str, Any]:
@@ -197,7 +199,10 @@ def test_embeddings_are_found_and_recorded(setup: JobSetup, home: Path) -> None:
     (folder / "noise.safetensors").write_bytes(b"\xff" * 40)
     made = recipe(setup, 'prompt: "an old (glow:1.2), noise"\nnegative_prompt: "bad hands, glow, glowing"')
     assert made["embeddings"] == [{"name": "Glow", "hash": other}, {"name": "sdxl/bad hands", "hash": bad}]
-    assert recipe(setup, "prompt: an old fox")["embeddings"] == []
+    assert notes_of(setup, "prompt: an old fox, noise") == [
+        "'noise' stays a word: the embedding noise is no model file: it begins like no known format; download it again",
+        "'old' stays a word: the embedding old was made for Stable Diffusion 1, and indexd renders with SDXL; use a file made for SDXL",
+    ]
     [job] = [job for job in setup.store.jobs.unfinished() if job.id == 1]
     order = build_render_call(job, setup.store.jobs.items(1)[0], setup.jobs.catalogue)
     assert file_names(order.call, "embedding") == {
