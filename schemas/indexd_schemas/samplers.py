@@ -56,7 +56,7 @@ SCHEDULES: Mapping[str, ScheduleInfo] = {
     schedule.name: schedule
     for schedule in (
         ScheduleInfo("normal", "Normal", ("uniform", "linspace")),
-        ScheduleInfo("karras", "Karras"),
+        ScheduleInfo("karras", "Karras", ("k",)),
         ScheduleInfo("exponential", "Exponential"),
         ScheduleInfo("polyexponential", "Polyexponential"),
         ScheduleInfo("beta", "Beta"),
@@ -159,7 +159,7 @@ def resolve_sampler(sampler: str, schedule: str | None = None) -> SamplerChoice:
     """
     name, glued = _split_schedule(sampler)
     entry = SAMPLERS[name]
-    if schedule is not None and _normalize(schedule) == "automatic":
+    if schedule is not None and is_automatic(schedule):
         schedule = entry.automatic_schedule
     wanted = None if schedule is None else _find_schedule(schedule)
     if glued is not None and wanted is not None and glued != wanted:
@@ -169,6 +169,37 @@ def resolve_sampler(sampler: str, schedule: str | None = None) -> SamplerChoice:
         takes = f"it takes {_join_names(entry.schedules)}" if entry.schedules else "it takes none"
         raise UnknownSampler(f"sampler {name} has no schedule {wanted}; {takes}")
     return SamplerChoice(name, wanted)
+
+
+def canonical_names(sampler: str | None, schedule: str | None) -> tuple[str | None, str | None]:
+    """The names of jobs for what an image states; a name that jobs lack stays as it is, and None stays None.
+
+    A schedule comes from the name of the sampler ("DPM++ 2M Karras") where it is not stated apart.
+    """
+    name, glued = (_lookup_sampler(sampler) if sampler is not None else None) or (sampler, None)
+    if schedule is not None and is_automatic(schedule):
+        known = SAMPLERS.get(name or "")
+        return name, glued or (known.automatic_schedule if known and known.automatic_schedule else schedule)
+    if schedule is not None:
+        return name, _SCHEDULE_NAMES.get(_normalize(schedule), schedule)
+    return name, glued
+
+
+def is_automatic(schedule: str) -> bool:
+    """Whether a schedule is A1111's "Automatic": its choice for the sampler."""
+    return _normalize(schedule) == "automatic"
+
+
+def sampler_spellings(sampler: str) -> tuple[str, ...]:
+    """The name that an image states, the name in jobs, and A1111's label."""
+    name = canonical_names(sampler, None)[0] or sampler
+    return (sampler, name, SAMPLERS[name].label) if name in SAMPLERS else (sampler,)
+
+
+def schedule_spellings(schedule: str) -> tuple[str, ...]:
+    """The name that an image states, the name in jobs, and A1111's label."""
+    name = canonical_names(None, schedule)[1] or schedule
+    return (schedule, name, SCHEDULES[name].label) if name in SCHEDULES else (schedule,)
 
 
 def effective_schedule(choice: SamplerChoice) -> str | None:
@@ -187,7 +218,8 @@ def a1111_labels(choice: SamplerChoice) -> tuple[str, str | None]:
     return SAMPLERS[choice.sampler].label, None if schedule is None else SCHEDULES[schedule].label
 
 
-def _split_schedule(text: str) -> tuple[str, str | None]:
+def _lookup_sampler(text: str) -> tuple[str, str | None] | None:
+    """The canonical sampler, and the schedule that its name ends in; None for an unknown name."""
     plain = _normalize(text)
     if plain in _SAMPLER_NAMES:
         return _SAMPLER_NAMES[plain], None
@@ -195,6 +227,14 @@ def _split_schedule(text: str) -> tuple[str, str | None]:
         stem = plain.removesuffix(suffix)
         if stem != plain and stem in _SAMPLER_NAMES:
             return _SAMPLER_NAMES[stem], schedule
+    return None
+
+
+def _split_schedule(text: str) -> tuple[str, str | None]:
+    found = _lookup_sampler(text)
+    if found is not None:
+        return found
+    plain = _normalize(text)
     close = difflib.get_close_matches(plain, _SAMPLER_NAMES, n=3, cutoff=0.5)
     names = list(dict.fromkeys(_SAMPLER_NAMES[match] for match in close)) or list(SAMPLERS)
     known = _join_names([SAMPLERS[name].label for name in names])

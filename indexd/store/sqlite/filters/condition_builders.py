@@ -15,8 +15,6 @@ Condition = tuple[str, tuple[str | int | float, ...]]
 """SQL on `image`, and what is bound in it."""
 NO_MATCH: Condition = ("0", ())
 
-_MODEL_ENDINGS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
-
 
 def compile_pattern(value: str) -> Callable[[str], bool]:
     """A test for texts: equal without case and Unicode form, `*` stands for anything."""
@@ -34,13 +32,6 @@ def matching_names(names: Iterable[str], value: str | None, spellings: Callable[
 def single_spelling(name: str) -> Iterable[str]:
     """A name that is only written as it is."""
     return (name,)
-
-
-def model_spellings(name: str) -> Iterable[str]:
-    """A model as it is written, without its folder, and without its ending."""
-    short = re.split(r"[\\/]", name)[-1]
-    bare = next((short[: -len(end)] for end in _MODEL_ENDINGS if short.casefold().endswith(end)), short)
-    return {name, short, bare}
 
 
 def distinct_values(connection: Connection, table: str, column: str) -> list[str]:

@@ -23,14 +23,15 @@ from indexd.store.sqlite.filters.condition_builders import (
     distinct_values,
     in_list,
     matching_names,
-    model_spellings,
     number_within,
     range_ends,
     single_spelling,
 )
+from indexd.store.sqlite.filters.model_names import compile_model_pattern, is_hash, stated_hash
 from indexd.store.sqlite.filters.path_condition import path_condition
 from indexd.store.sqlite.filters.people_conditions import character_condition, faces_condition, region_condition
 from indexd.store.sqlite.library.fulltext import match_expression
+from indexd_schemas.samplers import canonical_names, is_automatic, sampler_spellings, schedule_spellings
 
 _NUMBER_COLUMNS = frozenset(("steps", "width", "height", "cfg", "denoise", "clip_skip"))
 _NAME_COLUMNS = {"sampler": "sampler", "schedule": "schedule", "generator": "generator", "model": "model_name"}
@@ -109,10 +110,6 @@ def _build_positive(connection: Connection, wanted: Filter, alone: bool) -> Cond
     if key in SCORE_NAMES:
         sql, bound = number_within("value", wanted)
         return (f"image.id IN (SELECT image_id FROM score WHERE name = ? AND {sql})", (SCORE_NAMES[key], *bound))
-    if key in _NAME_COLUMNS:
-        spell = model_spellings if key == "model" else single_spelling
-        names = matching_names(distinct_values(connection, "image", _NAME_COLUMNS[key]), wanted.value, spell)
-        return in_list(f"image.{_NAME_COLUMNS[key]}", names)
     if key not in _BUILDERS:
         raise ValueError(f"nothing is known of the key {key!r}")
     return _BUILDERS[key](connection, wanted)
@@ -165,9 +162,7 @@ def _in_name_table(connection: Connection, wanted: Filter, table: str, columns: 
     clauses: list[str] = []
     bound: list[str | int | float] = []
     for column in columns:
-        sql, values = in_list(
-            column, matching_names(distinct_values(connection, table, column), wanted.value, model_spellings)
-        )
+        sql, values = in_list(column, _model_names(connection, table, column, wanted))
         if values:
             clauses.append(sql)
             bound += values
@@ -178,9 +173,67 @@ def _in_name_table(connection: Connection, wanted: Filter, table: str, columns: 
     )
 
 
+def _model_names(connection: Connection, table: str, column: str, wanted: Filter) -> list[str]:
+    """The distinct names of a column that name the same model as the filter."""
+    matches = compile_model_pattern(utf8_text(wanted.value or ""))
+    return [name for name in distinct_values(connection, table, column) if matches(name)]
+
+
 def _vae(connection: Connection, wanted: Filter) -> Condition:
+    return in_list("image.vae", _model_names(connection, "image", "vae", wanted))
+
+
+def _model(connection: Connection, wanted: Filter) -> Condition:
+    """A name, whose hash may not contradict a stated one; or the hash alone, whole or its beginning."""
+    named, bound = in_list("image.model_name", _model_names(connection, "image", "model_name", wanted))
+    digest = stated_hash(wanted.value or "")
+    if digest is None:
+        return named, bound
+    equal = "(lower(substr(image.model_hash, 1, ?)) = ? OR ? GLOB lower(image.model_hash) || '*')"
+    same: tuple[str | int | float, ...] = (len(digest), digest, digest)
+    if is_hash(wanted.value or ""):
+        return f"{named} OR {equal}", (*bound, *same)
+    return f"{named} AND (image.model_hash IS NULL OR {equal})", (*bound, *same)
+
+
+def _generator(connection: Connection, wanted: Filter) -> Condition:
     return in_list(
-        "image.vae", matching_names(distinct_values(connection, "image", "vae"), wanted.value, model_spellings)
+        "image.generator",
+        matching_names(distinct_values(connection, "image", "generator"), wanted.value, single_spelling),
+    )
+
+
+def _sampler(connection: Connection, wanted: Filter) -> Condition:
+    """A sampler by any of its names; one that also names a schedule ("DPM++ 2M Karras") asks for both."""
+    value = wanted.value or ""
+    name, schedule = (value, None) if "*" in value else canonical_names(value, None)
+    sql, bound = in_list(
+        "image.sampler", matching_names(distinct_values(connection, "image", "sampler"), name, sampler_spellings)
+    )
+    if schedule is None:
+        return sql, bound
+    scheduled, names = _schedule(connection, Filter("schedule", "=", schedule))
+    return f"{sql} AND ({scheduled})", (*bound, *names)
+
+
+def _schedule(connection: Connection, wanted: Filter) -> Condition:
+    """A schedule by any of its names: stated alone, in the name of the sampler, or as A1111's choice for the sampler."""
+    value = wanted.value or ""
+    name = value if "*" in value else canonical_names(None, value)[1]
+    stated = distinct_values(connection, "image", "schedule")
+    samplers = distinct_values(connection, "image", "sampler")
+
+    def samplers_with(schedule: str | None) -> list[str]:
+        meant = {sampler: canonical_names(sampler, schedule)[1] for sampler in samplers}
+        return [sampler for sampler, one in meant.items() if one and matching_names([one], name, schedule_spellings)]
+
+    stated_sql, names = in_list("image.schedule", matching_names(stated, name, schedule_spellings))
+    glued_sql, glued = in_list("image.sampler", samplers_with(None))
+    automatic_sql, automatic = in_list("image.schedule", [one for one in stated if is_automatic(one)])
+    chosen_sql, chosen = in_list("image.sampler", samplers_with("automatic"))
+    return (
+        f"{stated_sql} OR (image.schedule IS NULL AND {glued_sql}) OR ({automatic_sql} AND {chosen_sql})",
+        (*names, *glued, *automatic, *chosen),
     )
 
 
@@ -252,6 +305,10 @@ _BUILDERS: dict[str, Callable[[Connection, Filter], Condition]] = {
     "rating": _rating,
     "seed": _seed,
     "date": _date,
+    "model": _model,
+    "sampler": _sampler,
+    "schedule": _schedule,
+    "generator": _generator,
     "vae": _vae,
     "tag": _tag,
     "character": character_condition,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterator
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any
 
+from indexd.name_key import name_key
 from indexd.store.protocols.images import StatisticsRepository
 from indexd.store.records import ImageTotals, Stars, ValueCount
 from indexd.store.sqlite.adapters import ids_json
 from indexd.store.sqlite.database import Database
+from indexd.store.sqlite.filters.model_names import bare_model_name
+from indexd_schemas.samplers import canonical_names
 
 _FROM = "FROM image LEFT JOIN rating ON rating.image_id = image.id"
 _STARS = ", ".join(f"count(*) FILTER (WHERE rating.value = {stars})" for stars in range(1, 6))
@@ -16,7 +20,8 @@ _STARS = ", ".join(f"count(*) FILTER (WHERE rating.value = {stars})" for stars i
 _VALUES: dict[str, tuple[str, str]] = {
     "model": ("model_name", ""),
     "sampler": ("sampler", ""),
-    "schedule": ("schedule", ""),
+    # Its name may stand in that of the sampler, or be A1111's choice for it.
+    "schedule": ("json_array(sampler, schedule)", ""),
     "generator": ("generator", ""),
     "steps": ("CAST(steps AS TEXT)", ""),
     "cfg": ("CAST(round(cfg, 1) AS TEXT)", ""),
@@ -31,9 +36,7 @@ _VALUES: dict[str, tuple[str, str]] = {
         "JOIN (SELECT DISTINCT image_id, name FROM lora_use) AS named ON named.image_id = image.id",
     ),
 }
-_FILE_NAME_KEYS = frozenset(("model", "lora"))
 _PROMPTS_AT_A_TIME = 2000
-_ENDING = re.compile(r"\.(safetensors|ckpt|pt|pth|bin|gguf)$", re.IGNORECASE)
 
 
 class ImageStatistics(StatisticsRepository):
@@ -57,16 +60,11 @@ class ImageStatistics(StatisticsRepository):
             rows = connection.execute(
                 f"SELECT {value} AS counted, count(*), {_STARS} {_FROM} {join} {where} GROUP BY counted", bound
             ).fetchall()
-        merged: dict[str, list[int]] = {}
-        for name, *counts in rows:
-            if name is None or not name.strip():
-                continue
-            known = merged.setdefault(_bare_name(name) if key in _FILE_NAME_KEYS else name, [0] * 6)
-            known[:] = [one + other for one, other in zip(known, counts, strict=True)]
-        tallies = [ValueCount(name, counts[0], _stars(counts[1:])) for name, counts in merged.items()]
-        return sorted(tallies, key=lambda tally: (-tally.images, tally.value))
+        return _merge_counts(key, rows)
 
     def count_with_value(self, key: str, among: Collection[int] | None) -> int:
+        if key == "schedule":
+            return sum(one.images for one in self.counts_by(key, among))
         value, join = _VALUES[key]
         where, bound = _where(among)
         given = f"{where} AND" if where else "WHERE"
@@ -104,5 +102,34 @@ def _stars(counts: list[int]) -> Stars:
     return one, two, three, four, five
 
 
-def _bare_name(name: str) -> str:
-    return _ENDING.sub("", re.split(r"[\\/]", name)[-1]) or name
+def _merge_counts(key: str, rows: Iterable[tuple[Any, ...]]) -> list[ValueCount]:
+    """Count the values that mean the same as one, under its most frequent spelling; most images first.
+
+    `rows` are a stored value, its images, and their ratings from 1 to 5 stars.
+    """
+    merged: dict[str, list[int]] = {}
+    spellings: dict[str, tuple[int, str]] = {}
+    for stored, *counts in rows:
+        name = _VOCABULARIES[key](stored) if key in _VOCABULARIES and stored is not None else stored
+        if name is None or not name.strip():
+            continue
+        same = name_key(name) if key in _VOCABULARIES else name
+        known = merged.setdefault(same, [0] * 6)
+        known[:] = [one + other for one, other in zip(known, counts, strict=True)]
+        spellings[same] = max(spellings.get(same, (0, "")), (counts[0], name))
+    tallies = [ValueCount(spellings[same][1], counts[0], _stars(counts[1:])) for same, counts in merged.items()]
+    return sorted(tallies, key=lambda tally: (-tally.images, tally.value))
+
+
+def _stated_schedule(stored: str) -> str | None:
+    """The schedule of a JSON list of sampler and schedule."""
+    return canonical_names(*json.loads(stored))[1]
+
+
+# Key: what a stored value is counted as.
+_VOCABULARIES: dict[str, Callable[[str], str | None]] = {
+    "model": bare_model_name,
+    "lora": bare_model_name,
+    "sampler": lambda stored: canonical_names(stored, None)[0],
+    "schedule": _stated_schedule,
+}
