@@ -97,7 +97,7 @@ def test_no_room_to_make_an_index_or_to_change_its_form(index: Path, fill: Fill)
     with SqliteStore.open(index) as store:
         store.key_values.set("a", "b")
     filler = fill(index.parent)
-    steps = [*migrations(), Migration(2, "CREATE TABLE later (x)")]
+    steps = [*migrations(), Migration(len(migrations()) + 1, "CREATE TABLE later (x)")]
     with pytest.raises(StorageFull):
         open_database(index, steps=steps)
     empty(filler)

@@ -19,6 +19,7 @@ LAYERS = (
     "indexd.image_metadata",
     "indexd.reproducibility",
     "indexd.name_key",
+    "indexd.text_tokens",
     "indexd_schemas",
     "indexd.errors",
     "indexd.model_headers",

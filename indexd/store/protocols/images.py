@@ -180,6 +180,10 @@ class FulltextRepository(Protocol):
         """
         ...
 
+    def texts(self, ids: Collection[int]) -> dict[int, dict[TextColumn, str]]:
+        """What each full-text column of these images was made of; tags, captions and several prompts are joined."""
+        ...
+
 
 class FilterRepository(Protocol):
     """The ids of images that match conditions."""
@@ -206,7 +210,7 @@ class StatisticsRepository(Protocol):
     def counts_by(self, key: str, among: Collection[int] | None) -> list[ValueCount]:
         """The values of a key, the most frequent first; images without a value are left out.
 
-        Models and LoRAs are counted by file name without folder and ending.
+        Models and LoRAs are counted by file name without folder, ending and hash, samplers and schedules by their names in jobs.
         """
         ...
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from indexd.errors import StorageFull, StoreError
 from indexd.store.sqlite.database import Connection, Database, translate_errors
+from indexd.store.sqlite.library.fulltext_refill import is_fulltext_current, refill_fulltext
 from indexd.store.sqlite.network_fs import network_filesystem
 
 APPLICATION_ID = int.from_bytes(b"idxd", "big")
@@ -53,8 +54,12 @@ def open_database(
     try:
         if read_only:
             _require_current(database, steps or migrations())
+            if steps is None:
+                _require_current_fulltext(database)
         else:
             _migrate(database, steps or migrations())
+            if steps is None:
+                refill_fulltext(database)
     except BaseException:
         database.close()
         raise
@@ -80,6 +85,14 @@ def _require_current(database: Database, steps: Sequence[Migration]) -> None:
         raise StoreError(
             f"the index {database.path} has the form of an older indexd; start the daemon once to bring it up to date"
         )
+
+
+def _require_current_fulltext(database: Database) -> None:
+    with database.read() as connection:
+        if not is_fulltext_current(connection):
+            raise StoreError(
+                f"the full text of the index {database.path} is that of an older indexd; start the daemon once to bring it up to date"
+            )
 
 
 def _migrate(database: Database, steps: Sequence[Migration]) -> None:

@@ -114,12 +114,12 @@ def test_an_index_is_created_once_the_disk_has_space_again(tmp_path: Path, disk:
 def test_without_space_for_the_copy_the_schema_is_not_migrated(tmp_path: Path, disk: FaultyDisk) -> None:
     path = tmp_path / "index.db"
     SqliteStore.open(path).close()
-    steps = [*migrations(), Migration(2, "CREATE TABLE later (x)")]
+    steps = [*migrations(), Migration(len(migrations()) + 1, "CREATE TABLE later (x)")]
     disk.fill_after(2)
-    with pytest.raises(StorageFull, match=r"not enough disk space for .*index\.db\.v1\.bak"):
+    with pytest.raises(StorageFull, match=rf"not enough disk space for .*index\.db\.v{len(migrations())}\.bak"):
         open_database(path, vfs=disk.name, steps=steps)
     disk.repair()
     assert [file.name for file in tmp_path.iterdir()] == ["index.db"]
     SqliteStore.open(path).close()
     open_database(path, vfs=disk.name, steps=steps).close()
-    assert (tmp_path / "index.db.v1.bak").exists()
+    assert (tmp_path / f"index.db.v{len(migrations())}.bak").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 import apsw
@@ -10,6 +11,9 @@ import pytest
 
 from indexd.errors import StoreError
 from indexd.store.sqlite import migrate
+from indexd.store.sqlite.database import Connection
+from indexd.store.sqlite.library import fulltext_refill
+from indexd.store.sqlite.library.fulltext import refresh_fulltext
 from indexd.store.sqlite.migrate import APPLICATION_ID, Migration, migrations, open_database
 from indexd.store.sqlite.store import SqliteStore
 
@@ -136,39 +140,100 @@ def test_two_processes_can_create_the_index_at_the_same_time(tmp_path: Path) -> 
     assert failures == []
 
 
-SECOND = Migration(2, "ALTER TABLE meta ADD COLUMN kept_since REAL;")
+NEWEST = len(migrations())
+NEXT = Migration(NEWEST + 1, "ALTER TABLE meta ADD COLUMN kept_since REAL;")
 
 
 def test_a_migration_keeps_a_complete_copy_of_the_old_schema(tmp_path: Path) -> None:
     path = tmp_path / "index.db"
     with SqliteStore.open(path) as store:
         store.key_values.set("a", "b")
-    open_database(path, steps=[*migrations(), SECOND]).close()
-    assert _value(path, "PRAGMA user_version") == 2
+    open_database(path, steps=[*migrations(), NEXT]).close()
+    assert _value(path, "PRAGMA user_version") == NEWEST + 1
     assert _value(path, "SELECT count(*) FROM pragma_table_info('meta') WHERE name = 'kept_since'") == 1
-    copy = tmp_path / "index.db.v1.bak"
-    assert _value(copy, "PRAGMA user_version") == 1
+    copy = tmp_path / f"index.db.v{NEWEST}.bak"
+    assert _value(copy, "PRAGMA user_version") == NEWEST
     assert _value(copy, "SELECT value FROM meta WHERE key = 'a'") == "b"
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["index.db", "index.db.v1.bak"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["index.db", copy.name]
 
 
 def test_a_failed_migration_leaves_the_old_schema(tmp_path: Path) -> None:
     path = tmp_path / "index.db"
     SqliteStore.open(path).close()
-    broken = Migration(2, "CREATE TABLE half (x); CREATE TABLE half (x);")
+    broken = Migration(NEWEST + 1, "CREATE TABLE half (x); CREATE TABLE half (x);")
     with pytest.raises(apsw.SQLError, match="half"):
         open_database(path, steps=[*migrations(), broken])
-    assert _value(path, "PRAGMA user_version") == 1
+    assert _value(path, "PRAGMA user_version") == NEWEST
     assert _value(path, "SELECT count(*) FROM sqlite_master WHERE name = 'half'") == 0
-    open_database(path, steps=[*migrations(), SECOND]).close()
-    assert _value(path, "PRAGMA user_version") == 2
+    open_database(path, steps=[*migrations(), NEXT]).close()
+    assert _value(path, "PRAGMA user_version") == NEWEST + 1
 
 
 def test_reading_an_index_of_an_older_schema_says_how_to_migrate_it(tmp_path: Path) -> None:
     path = tmp_path / "index.db"
     SqliteStore.open(path).close()
     with pytest.raises(StoreError, match="older indexd; start the daemon once"):
-        open_database(path, read_only=True, steps=[*migrations(), SECOND])
+        open_database(path, read_only=True, steps=[*migrations(), NEXT])
+
+
+def _first_index(path: Path) -> None:
+    """An index of the first schema, whose full text holds the texts themselves."""
+    open_database(path, steps=migrations()[:1]).close()
+    _execute(
+        path,
+        """
+        INSERT INTO root (id, path, purpose) VALUES (1, x'2f70', 'images');
+        INSERT INTO image (id, content_hash, byte_count, format, width, height, frame_count, added_at, created_at, parser_version)
+            VALUES (1, x'01', 1, 'PNG', 1, 1, 1, 0, 0, 0), (2, x'02', 1, 'PNG', 1, 1, 1, 0, 0, 0), (3, x'03', 1, 'PNG', 1, 1, 1, 0, 0, 0);
+        INSERT INTO image_text (image_id, prompt) VALUES (1, '白い猫と犬'), (2, 'a cat'), (3, '赤い花');
+        INSERT INTO prompt_fts (rowid, prompt) VALUES (1, '白い猫と犬'), (2, 'a cat'), (3, '赤い花');
+        """,
+    )
+
+
+def _match(store: SqliteStore, query: str) -> list[int]:
+    return [image_id for image_id, _ in store.fulltext.match(query, 10)]
+
+
+def test_an_older_full_text_is_filled_anew_when_the_index_is_opened(tmp_path: Path) -> None:
+    path = tmp_path / "index.db"
+    _first_index(path)
+    with pytest.raises(StoreError, match="older indexd"):
+        SqliteStore.open(path, read_only=True)
+    with SqliteStore.open(path) as store:
+        assert (_match(store, "猫"), _match(store, "cat"), _match(store, "赤い")) == ([1], [2], [3])
+    SqliteStore.open(path, read_only=True).close()
+
+
+def test_an_interrupted_filling_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "index.db"
+    _first_index(path)
+    monkeypatch.setattr(fulltext_refill, "BATCH_IMAGES", 1)
+    filled: list[int] = []
+
+    def refresh(connection: Connection, ids: Iterable[int]) -> None:
+        if len(filled) == 2:
+            raise StoreError("power cut")
+        filled.extend(ids)
+        refresh_fulltext(connection, filled[-1:])
+
+    monkeypatch.setattr(fulltext_refill, "refresh_fulltext", refresh)
+    with pytest.raises(StoreError, match="power cut"):
+        SqliteStore.open(path)
+    with pytest.raises(StoreError, match=r"full text .* older indexd; start the daemon once"):
+        SqliteStore.open(path, read_only=True)
+    monkeypatch.undo()
+    monkeypatch.setattr(
+        fulltext_refill, "refresh_fulltext", lambda connection, ids: refresh_fulltext(connection, again(ids))
+    )
+
+    def again(ids: Iterable[int]) -> list[int]:
+        filled.extend(ids)
+        return filled[2:]
+
+    with SqliteStore.open(path) as store:
+        assert filled == [1, 2, 3]
+        assert (_match(store, "猫"), _match(store, "cat"), _match(store, "赤い")) == ([1], [2], [3])
 
 
 def _execute(path: Path, sql: str) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
-import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import compress, islice
 
 import apsw
@@ -19,6 +17,7 @@ from indexd.store.sqlite.adapters import ids_json, utf8_text
 from indexd.store.sqlite.annotations.tags import refresh_folder_tags
 from indexd.store.sqlite.database import Connection, Database
 from indexd.store.sqlite.library.metadata_columns import CHARACTER_PROMPTS
+from indexd.text_tokens import indexed_tokens, parse_query
 
 # bm25 of 10 000 hits of one word takes 12 ms, of two 25 ms, of half a million 430 ms: beyond this the newest come first, all worth the same.
 MAX_RANKED_HITS = 10_000
@@ -27,7 +26,6 @@ _RANK = "bm25(prompt_fts, 1.0, 1.0, 1.5, 1.0, 0.5, 1.0)"
 # Ten thousand ids take 3 ms to become a table in SQLite, fifty thousand 20.
 MAX_JSON_IDS = 10_000
 CHUNK_HITS = 4096
-_QUERY_TOKEN = re.compile(r'"([^"]*)"(\*?)|([^\s"]+)')
 
 
 class Fulltext(FulltextRepository):
@@ -61,6 +59,10 @@ class Fulltext(FulltextRepository):
                 rows = connection.execute(f"SELECT rowid, 0.0 {where} ORDER BY rowid DESC LIMIT ?", (*bound, limit))
             return rows.fetchall()
 
+    def texts(self, ids: Collection[int]) -> dict[int, dict[TextColumn, str]]:
+        with self._database.read() as connection:
+            return dict(_read_texts(connection, list(ids)))
+
     def _match_large_set(self, expression: str, limit: int, among: IdSet) -> list[tuple[int, float]]:
         """The same where `among` are so many that handing them to SQLite would cost more than the hits."""
         with self._database.read() as connection:
@@ -89,21 +91,13 @@ class Fulltext(FulltextRepository):
 def match_expression(query: str, columns: Collection[TextColumn]) -> str | None:
     """The FTS5 expression for the words of `query` in `columns`, or None when it holds no word.
 
-    Every word becomes a quoted FTS5 string, in which nothing but the quote is special (https://sqlite.org/fts5.html).
+    Every phrase becomes a quoted FTS5 string of tokens, in which nothing but the quote is special
+    (https://sqlite.org/fts5.html).
     """
-    terms = []
-    for phrase, star, bare in _QUERY_TOKEN.findall(utf8_text(query).replace("\0", " ")):
-        text = phrase or bare.rstrip("*")
-        prefix = "*" if star or (bare.endswith("*") and not phrase) else ""
-        if any(_is_token_character(character) for character in text):
-            terms.append(f'"{text}"{prefix}')
+    terms = [
+        f'"{" ".join(phrase.tokens)}"{"*" if phrase.is_prefix else ""}' for phrase in parse_query(utf8_text(query))
+    ]
     return f"{{{' '.join(columns)}}} : ({' AND '.join(terms)})" if terms else None
-
-
-def _is_token_character(character: str) -> bool:
-    """Whether FTS5's unicode61 takes the character for part of a word: letters, digits, private use."""
-    category = unicodedata.category(character)
-    return category[0] in "LN" or category == "Co"
 
 
 def _has_at_most_hits(connection: Connection, expression: str, count: int) -> bool:
@@ -122,10 +116,16 @@ INSERT INTO prompt_fts (rowid, prompt, negative, raw_prompt, tags, captions, fil
 
 
 def fulltext_row(image_id: int, metadata: ImageMetadata, name: str) -> tuple[int, str, str, str, str]:
-    """The row of INSERT_TEXT for a new picture: prompts of single characters are parts of the prompts."""
-    prompts = (metadata.prompt, *(one.text for one in metadata.characters))
-    negatives = (metadata.negative_prompt, *(one.negative_text for one in metadata.characters))
-    return image_id, _join_texts(prompts), _join_texts(negatives), utf8_text(metadata.raw_prompt) or "", name
+    """The row of INSERT_FULLTEXT_SQL for a new image: prompts of single characters are parts of the prompts."""
+    prompt = _join_texts((metadata.prompt, *(one.text for one in metadata.characters)))
+    negative = _join_texts((metadata.negative_prompt, *(one.negative_text for one in metadata.characters)))
+    return (
+        image_id,
+        indexed_tokens(prompt),
+        indexed_tokens(negative),
+        indexed_tokens(utf8_text(metadata.raw_prompt) or ""),
+        indexed_tokens(name),
+    )
 
 
 def _join_texts(texts: Iterable[str | None]) -> str:
@@ -144,6 +144,15 @@ def refresh_fulltext(connection: Connection, ids: Iterable[int]) -> None:
     """
     wanted = list(ids)
     refresh_folder_tags(connection, wanted)
+    for image_id, texts in _read_texts(connection, wanted):
+        connection.execute(
+            f"INSERT OR REPLACE INTO prompt_fts (rowid, {', '.join(texts)}) VALUES (?{', ?' * len(texts)})",
+            (image_id, *map(indexed_tokens, texts.values())),
+        )
+
+
+def _read_texts(connection: Connection, ids: Sequence[int]) -> Iterator[tuple[int, dict[TextColumn, str]]]:
+    """The text of every full-text column of these images, from the tables that it stands in."""
     rows = connection.execute(
         """
         SELECT image_id, prompt, negative_prompt, coalesce(raw_prompt, ''),
@@ -155,23 +164,21 @@ def refresh_fulltext(connection: Connection, ids: Iterable[int]) -> None:
                (SELECT json_group_array(display) FROM file WHERE file.image_id = image_text.image_id)
         FROM image_text WHERE image_id IN (SELECT value FROM json_each(?))
         """,
-        (ids_json(wanted),),
+        (ids_json(ids),),
     ).fetchall()
-    characters = CHARACTER_PROMPTS.read_records(connection, wanted)
+    characters = CHARACTER_PROMPTS.read_records(connection, ids)
     for image_id, prompt, negative, raw_prompt, tags, captions, displays in rows:
         spoken = characters.get(image_id, ())
-        connection.execute(
-            "INSERT OR REPLACE INTO prompt_fts (rowid, prompt, negative, raw_prompt, tags, captions, file_name)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                image_id,
-                _join_texts((prompt, *(one.text for one in spoken))),
-                _join_texts((negative, *(one.negative_text for one in spoken))),
-                raw_prompt,
-                tags,
-                captions,
-                _file_names(displays),
-            ),
+        yield (
+            image_id,
+            {
+                "prompt": _join_texts((prompt, *(one.text for one in spoken))),
+                "negative": _join_texts((negative, *(one.negative_text for one in spoken))),
+                "raw_prompt": raw_prompt,
+                "tags": tags,
+                "captions": captions,
+                "file_name": _file_names(displays),
+            },
         )
 
 

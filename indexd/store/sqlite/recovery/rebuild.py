@@ -19,6 +19,7 @@ import apsw
 from indexd.store.records import StageInput
 from indexd.store.sqlite.database import Connection
 from indexd.store.sqlite.library.fulltext import refresh_fulltext
+from indexd.store.sqlite.library.fulltext_refill import mark_fulltext_current
 from indexd.store.sqlite.library.image_writer import LOST_HASH_PREFIX, METADATA_LOST
 from indexd.store.sqlite.library.metadata_columns import CHILD_TABLES
 from indexd.store.sqlite.migrate import open_database
@@ -280,6 +281,7 @@ def _rebuild_fulltext(connection: Connection, on_step: ProgressCallback) -> None
     ids = (image_id for (image_id,) in connection.execute("SELECT id FROM image ORDER BY id").fetchall())
     for batch in _batches(ids):
         refresh_fulltext(connection, batch)
+    mark_fulltext_current(connection)
 
 
 def describe_row_counts(rows: Mapping[str, int]) -> str:

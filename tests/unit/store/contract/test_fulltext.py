@@ -34,6 +34,84 @@ def test_case_and_accents_do_not_matter(store: IndexStore, library: Library) -> 
     assert _found(store, "café zurich") == {image_id}
 
 
+JOINED = {
+    "zh": "一个白发女孩，站在樱花树下。4K画质",
+    "ja": "桜の木の下で微笑むアニメの女の子、ﾈｺﾐﾐ",
+    "ko": "벚꽃나무 아래에서 고양이를 안고 있는 소녀",
+    "th": "เด็กผู้หญิงผมขาวใต้ต้นซากุระ",
+    "en": "a white-haired girl under a cherry tree, ＦＵＬＬ　ｗｉｄｔｈ, 🌸 and 👩‍🚀 ❤️",
+}
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("白发", {"zh"}),
+        ("女孩", {"zh"}),
+        ("发女孩", {"zh"}),
+        ("女孩白发", set()),
+        ("樱花树", {"zh"}),
+        ("樱", {"zh"}),
+        ("女", {"zh", "ja"}),
+        ("画", {"zh"}),
+        ("质", {"zh"}),
+        ("4k画质", {"zh"}),
+        ("4K画", {"zh"}),
+        ("女孩 樱花", {"zh"}),
+        ('"女孩，站在"', {"zh"}),
+        ("女孩，站", {"zh"}),
+        ("猫", set()),
+        ("女树", set()),
+        ("桜", {"ja"}),
+        ("微笑む", {"ja"}),
+        ("アニメ", {"ja"}),
+        ("ｱﾆﾒ", {"ja"}),
+        ("ネコ", {"ja"}),
+        ("の", {"ja"}),
+        ("고양이", {"ko"}),
+        ("소녀", {"ko"}),
+        ("나무", {"ko"}),
+        ("ผมขาว", {"th"}),
+        ("ซากุระ", {"th"}),
+        ("full WIDTH", {"en"}),
+        ("ｇｉｒｌ", {"en"}),
+        ("🌸", {"en"}),
+        ("🚀", {"en"}),
+        ("👩‍🚀", {"en"}),
+        ("❤", {"en"}),
+        ("❤️", {"en"}),
+        ("🐈", set()),
+    ],
+)
+def test_a_piece_of_a_text_is_found_in_any_language(
+    store: IndexStore, library: Library, query: str, expected: set[str]
+) -> None:
+    names = {library.add(f"{language}.png", prompt=prompt): language for language, prompt in JOINED.items()}
+    assert {names[image_id] for image_id in _found(store, query)} == expected
+
+
+def test_no_phrase_reaches_into_the_characters_behind_the_text(store: IndexStore, library: Library) -> None:
+    library.add("1.png", prompt="画質4k")
+    assert _found(store, "4k画") == set()
+
+
+def test_names_of_files_tags_and_captions_are_found_by_their_pieces(store: IndexStore, library: Library) -> None:
+    image_id = library.add("桜と少女.png", prompt="a girl")
+    store.annotations.tag([image_id], add=["作風/水彩画"])
+    assert _found(store, "少女") == {image_id}
+    assert _found(store, "水彩") == {image_id}
+    assert store.fulltext.texts([image_id]) == {
+        image_id: {
+            "prompt": "a girl",
+            "negative": "",
+            "raw_prompt": "",
+            "tags": "作風/水彩画",
+            "captions": "",
+            "file_name": "桜と少女.png",
+        }
+    }
+
+
 def test_the_negative_prompt_is_not_searched(store: IndexStore, library: Library) -> None:
     library.add("1.png", prompt="a cat", negative_prompt="blurry")
     assert _found(store, "blurry") == set()
