@@ -22,7 +22,7 @@ def item_report(item: JobItemRow, *, ended: bool, progress: CallProgress | None 
         state=item.state,
         attempts=item.attempts,
         path=display(item.path),
-        hash=item.content_hash.hex() if item.content_hash else None,
+        hash=item.content_hash.hex() if item.content_hash and item.state is JobState.DONE else None,
         seconds=item.seconds,
         error=item.error,
         stage_seconds=item.report.get("seconds", {}),
@@ -46,11 +46,11 @@ def job_result(job: JobRow, items: Sequence[JobItemRow]) -> output.JobResult:
         created_at=job.created_at,
         finished_at=job.finished_at or job.created_at,
         items=[item_report(item, ended=True) for item in items],
-        recipes=[_record(job, item) for item in items],
+        recipes=[_record(job.kind, item) for item in items],
     )
 
 
-def _record(job: JobRow, item: JobItemRow) -> dict[str, Any]:
-    kind = job_kinds.get(job.kind)
-    record: dict[str, Any] = dict(item.settings) if kind is None else kind.record(job, item)
+def _record(kind_name: str, item: JobItemRow) -> dict[str, Any]:
+    kind = job_kinds.get(kind_name)
+    record: dict[str, Any] = dict(item.settings) if kind is None else kind.record(item)
     return record

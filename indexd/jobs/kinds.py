@@ -67,14 +67,6 @@ class Artifact:
         return len(self.content) if isinstance(self.content, bytes) else self.content.stat().st_size
 
 
-@dataclass(frozen=True, slots=True)
-class ExistingOutput:
-    """A file that is an item's artifact already: blake3 of its content, and the scores that it states."""
-
-    content_hash: bytes
-    scores: Mapping[str, float] = field(default_factory=dict)
-
-
 class JobKind(ABC, Generic[JobT]):
     """One kind of job by `name`, the value of `kind` in a job file.
 
@@ -99,14 +91,7 @@ class JobKind(ABC, Generic[JobT]):
     def artifact(self, result: Any) -> Artifact:
         """What the result of the call becomes."""
 
-    @abstractmethod
-    def adopt(self, path: Path, job: JobRow, item: JobItemRow) -> ExistingOutput | None:
-        """Whether the file at `path` is this item's whole artifact, published before the process ended; None = it is not.
-
-        Raises OSError where the machine keeps the file from being read: then nothing is published beside it.
-        """
-
-    def record(self, job: JobRow, item: JobItemRow) -> dict[str, Any]:  # noqa: ARG002 - a render states its job
+    def record(self, item: JobItemRow) -> dict[str, Any]:
         """What `x.result.json` records of how an item was made."""
         return dict(item.settings)
 

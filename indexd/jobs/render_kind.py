@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -11,18 +10,9 @@ from typing import Any
 
 from blake3 import blake3
 
-from indexd.errors import (
-    ModelUnavailable,
-    NotAnImage,
-    NotRegularFile,
-    is_resource_shortage,
-    is_transient_os_error,
-    raise_if_transient,
-)
+from indexd.errors import ModelUnavailable, NotRegularFile, is_resource_shortage, is_transient_os_error
 from indexd.fs.safe_open import open_regular
-from indexd.images.reader_client import read_image_file
-from indexd.images.recipe_reader import RECIPE_CHUNK
-from indexd.jobs.kinds import Artifact, ExistingOutput, ItemCall, JobKind, JobT, PlannedItem
+from indexd.jobs.kinds import Artifact, ItemCall, JobKind, JobT, PlannedItem
 from indexd.jobs.queue.retry import InputImageGone
 from indexd.model_files import ModelCatalogue, UnknownModel
 from indexd.store.records import JobItemRow, JobRow
@@ -30,25 +20,20 @@ from indexd.worker.calls import GENERATOR, FileRef, Render, Rendered
 from indexd_schemas.recipe import Recipe
 from indexd_schemas.recipe_part import FileKey
 
-PNG_TRAILER = b"\x00\x00\x00\x00IEND\xaeB`\x82"
-
 
 class RenderKind(JobKind[JobT]):
     """A kind whose items are renders; a subclass gives `name`, `schema` and `plan`."""
 
-    def call(self, job: JobRow, item: JobItemRow, catalogue: ModelCatalogue) -> ItemCall:
-        return build_render_call(job, item, catalogue)
+    def call(self, job: JobRow, item: JobItemRow, catalogue: ModelCatalogue) -> ItemCall:  # noqa: ARG002
+        return build_render_call(item, catalogue)
 
     def artifact(self, result: Rendered) -> Artifact:
         seconds = {stage: round(taken, 4) for stage, taken in result.seconds.items()}
         scores: dict[str, float] = {name: one.value for name, one in (result.recipe.scores or {}).items()}
         return Artifact(result.png, {"seconds": seconds, "notes": list(result.notes)}, scores)
 
-    def adopt(self, path: Path, job: JobRow, item: JobItemRow) -> ExistingOutput | None:
-        return find_existing_output(path, recipe_with_job(job, item))
-
-    def record(self, job: JobRow, item: JobItemRow) -> dict[str, Any]:
-        return recipe_with_job(job, item).model_dump(mode="json")
+    def record(self, item: JobItemRow) -> dict[str, Any]:
+        return item_recipe(item).model_dump(mode="json")
 
 
 def planned_render(recipe: Recipe, image_paths: Mapping[str, str], notes: tuple[str, ...] = ()) -> PlannedItem:
@@ -66,18 +51,18 @@ def planned_render(recipe: Recipe, image_paths: Mapping[str, str], notes: tuple[
     return PlannedItem(settings, recipe.seed, names, notes)
 
 
-def recipe_with_job(job: JobRow, item: JobItemRow) -> Recipe:
-    """The recipe of an item with its place in the ledger, as the image will carry it."""
-    return Recipe.model_validate(item.settings["recipe"]).model_copy(update={"job": f"{job.id}/{item.index}"})
+def item_recipe(item: JobItemRow) -> Recipe:
+    """The recipe of an item, as it was planned."""
+    return Recipe.model_validate(item.settings["recipe"])
 
 
-def build_render_call(job: JobRow, item: JobItemRow, catalogue: ModelCatalogue) -> ItemCall:
+def build_render_call(item: JobItemRow, catalogue: ModelCatalogue) -> ItemCall:
     """The render of an item.
 
     Raises ModelUnavailable where a model file is gone, InputImageGone where an image is; OSError where the system has no
     handle or memory left to read with.
     """
-    recipe = recipe_with_job(job, item)
+    recipe = item_recipe(item)
     nouns, paths = recipe.images(), item.settings.get("images", {})
     files: dict[FileKey, FileRef] = {}
     for key in recipe.file_keys():
@@ -91,51 +76,6 @@ def build_render_call(job: JobRow, item: JobItemRow, catalogue: ModelCatalogue) 
             raise ModelUnavailable(GENERATOR, str(error)) from None
     models = tuple(Path(os.fsdecode(file.path)) for key, file in files.items() if key.kind != "image")
     return ItemCall(Render(recipe, files), models)
-
-
-RECIPE_CHARACTERS_MAX = 4 << 20
-"""A recipe has two prompts of at most a megabyte each; a longer text is nothing that indexd wrote."""
-
-
-def find_existing_output(path: Path, recipe: Recipe) -> ExistingOutput | None:
-    """The image at `path` if it was rendered from `recipe` (its `job` included) and is whole, else None.
-
-    What the worker fills in (hashes, number format, version, scores) is not compared: None in `recipe` stands for anything.
-    Raises OSError where the machine keeps it from being read: that is no answer, and a second image must not be made.
-    """
-    try:
-        with open_regular(os.fsencode(path)) as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - len(PNG_TRAILER)))
-            is_whole = file.read() == PNG_TRAILER
-        facts = read_image_file(os.fsencode(path), with_sidecars=False)
-    except OSError as error:
-        raise_if_transient(error)
-        return None
-    except (NotRegularFile, NotAnImage):
-        return None
-    text = next((chunk.text for chunk in facts.metadata.raw if chunk.key == RECIPE_CHUNK), None)
-    if not is_whole or text is None or len(text) > RECIPE_CHARACTERS_MAX:
-        return None
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    if not _matches_recipe(recipe.model_dump(mode="json"), found):
-        return None
-    return ExistingOutput(facts.content_hash, {one.name: one.value for one in facts.metadata.scores})
-
-
-def _matches_recipe(expected: Any, found: Any) -> bool:
-    if expected is None:
-        return True
-    if isinstance(expected, Mapping):
-        return isinstance(found, Mapping) and all(
-            _matches_recipe(value, found.get(key)) for key, value in expected.items()
-        )
-    if isinstance(expected, (list, tuple)):
-        same = isinstance(found, list) and len(found) == len(expected)
-        return same and all(_matches_recipe(one, other) for one, other in zip(expected, found, strict=True))
-    return bool(expected == found)
 
 
 def _check_image(path: str, content_hash: str, noun: str) -> None:

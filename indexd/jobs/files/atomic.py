@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from indexd.errors import StorageFull, raise_if_transient
 from indexd.fs.paths import to_long_path
@@ -35,18 +36,45 @@ def write_new(temp: Path, final: Path, data: bytes | Path, fault: FaultHook = no
     `temp` lies on the same file system, belongs to the caller alone and is gone afterwards, except where the process died.
     Raises StorageFull when there is no room; then nothing of the file is left.
     """
-    temp, final = _long_path(temp), _long_path(final)
+    write_temp(temp, data, fault)
+    try:
+        place_temp(temp, final, fault)
+    except FileExistsError:
+        temp.unlink(missing_ok=True)
+        raise
+
+
+def write_temp(temp: Path, data: bytes | Path, fault: FaultHook = no_fault) -> None:
+    """Write `data` to `temp`, durable when this returns. Raises StorageFull when there is no room; then nothing is left."""
+    temp = _long_path(temp)
     try:
         _write_synced(temp, data, fault)
         fault("temp synced")
-        move_no_replace(temp, final, fault)
     except OSError as error:
-        temp.unlink(missing_ok=True)
-        if error.errno in DISK_FULL_ERRNOS:
-            raise StorageFull(f"the disk of {final.parent} is full; free some space") from None
+        _raise_after_removal(temp, temp.parent, error)
+
+
+def place_temp(temp: Path, final: Path, fault: FaultHook = no_fault) -> None:
+    """Give a synced temporary file its final name, durable when this returns.
+
+    Raises FileExistsError if `final` exists; `temp` is there still then. After any other OSError it is deleted.
+    """
+    temp, final = _long_path(temp), _long_path(final)
+    try:
+        move_no_replace(temp, final, fault)
+    except FileExistsError:
         raise
+    except OSError as error:
+        _raise_after_removal(temp, final.parent, error)
     fsync_folder(final.parent)
     fault("folder synced")
+
+
+def _raise_after_removal(temp: Path, folder: Path, error: OSError) -> NoReturn:
+    temp.unlink(missing_ok=True)
+    if error.errno in DISK_FULL_ERRNOS:
+        raise StorageFull(f"the disk of {folder} is full; free some space") from None
+    raise error
 
 
 def is_same_file(one: Path, other: Path) -> bool:
@@ -87,10 +115,7 @@ def replace_file(temp: Path, final: Path, data: bytes) -> None:
         _write_synced(temp, data, no_fault)
         os.replace(temp, final)
     except OSError as error:
-        temp.unlink(missing_ok=True)
-        if error.errno in DISK_FULL_ERRNOS:
-            raise StorageFull(f"the disk of {final.parent} is full; free some space") from None
-        raise
+        _raise_after_removal(temp, final.parent, error)
     fsync_folder(final.parent)
 
 

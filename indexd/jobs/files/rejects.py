@@ -13,11 +13,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from indexd.errors import NotRegularFile, StorageFull, StoreUnavailable, is_resource_shortage, raise_if_transient
-from indexd.images.file_hash import hash_file_hex
+from indexd.errors import StorageFull, StoreUnavailable, is_resource_shortage
 from indexd.jobs.admission.scoring import items_to_reject
 from indexd.jobs.files.atomic import DISK_FULL_ERRNOS, FaultHook, fsync_folder, is_same_file, move_no_replace, no_fault
 from indexd.jobs.files.output_names import free_file_name
+from indexd.jobs.files.publish import has_content
 from indexd.store.protocols import JobOutputRepository
 from indexd.store.records import JobItemRow
 from indexd_schemas.jobs.scoring import Keep
@@ -67,8 +67,8 @@ class RejectMover:
 
     def _try_move(self, item: JobItemRow, old: Path, new: Path) -> None:
         new.parent.mkdir(exist_ok=True)
-        while not _has_content_of(new, item):
-            if not _has_content_of(old, item):
+        while not has_content(new, item.content_hash):
+            if not has_content(old, item.content_hash):
                 self._leave_in_place(item, "not moved to rejected/: the file was changed or deleted after rendering")
                 return
             try:
@@ -109,14 +109,3 @@ def _existing_names(folder: Path) -> set[str]:
         return {name.casefold() for name in os.listdir(folder)}
     except OSError:
         return set()
-
-
-def _has_content_of(path: Path, item: JobItemRow) -> bool:
-    """Whether the file has exactly the content of the item."""
-    try:
-        return not path.is_symlink() and hash_file_hex(path) == (item.content_hash or b"").hex()
-    except OSError as error:
-        raise_if_transient(error)
-        return False
-    except NotRegularFile:
-        return False

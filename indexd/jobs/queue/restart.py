@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import Any
 
 from indexd.fs.paths import display
 from indexd.jobs.files.publish import Publisher
-from indexd.jobs.kinds import JobKind
 from indexd.jobs.queue.retry import MAX_INTERRUPTIONS
-from indexd.registry import job_kinds
 from indexd.store.protocols import IndexStore
 from indexd.store.records import JobItemRow, JobRow
 from indexd_schemas.job_state import JobState
@@ -44,8 +41,7 @@ def recover_in_flight(store: IndexStore, publisher: Publisher) -> None:
 
 def _adopt_or_requeue(store: IndexStore, publisher: Publisher, job: JobRow, item: JobItemRow, count: int) -> bool:
     """Adopt the item's file, else queue the item again or fail it; whether it was adopted."""
-    kind: JobKind[Any] | None = job_kinds.get(job.kind)
-    if kind is not None and publisher.adopt(item, lambda path: kind.adopt(path, job, item)) is not None:
+    if publisher.adopt(item) is not None:
         log.info("job %d, item %d was finished already: %s", job.id, item.index + 1, display(item.path))
         return True
     if count >= MAX_INTERRUPTIONS:

@@ -197,9 +197,7 @@ class ItemResults:
             if self.is_cancelled(ended):
                 return True
             try:
-                published = self._jobs.publisher.publish(
-                    ended.item, artifact, ended.seconds, lambda path: ended.kind.adopt(path, ended.job, ended.item)
-                )
+                published = self._jobs.publisher.publish(ended.item.id, artifact, ended.seconds)
             except StorageFull as error:
                 size = artifact.byte_count
                 self._pause_queue(

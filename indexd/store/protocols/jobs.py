@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Protocol
 
-from indexd.store.records import JobFileLocation, JobItemRow, JobRow, NewJob
+from indexd.store.records import ItemOutput, JobFileLocation, JobItemRow, JobRow, NewJob
 from indexd_schemas.job_state import JobState
 
 JobRows = list[JobRow]
-NO_SCORES: Mapping[str, float] = MappingProxyType({})
 
 
 class JobOutputRepository(Protocol):
@@ -20,21 +18,19 @@ class JobOutputRepository(Protocol):
         """The items of a job, by index."""
         ...
 
-    def mark_published(
-        self,
-        item_id: int,
-        path: bytes,
-        content_hash: bytes,
-        seconds: float,
-        *,
-        report: Mapping[str, Any] | None = None,
-        scores: Mapping[str, float] = NO_SCORES,
-    ) -> None:
-        """The output is at `path`: the item is done, even if it was cancelled meanwhile."""
+    def item(self, item_id: int) -> JobItemRow | None:
+        """One item."""
         ...
 
-    def change_path(self, item_id: int, path: bytes) -> None:
-        """The output will be at `path`, because another file is where it was to go."""
+    def stage_output(self, item_id: int, output: ItemOutput | None) -> None:
+        """The item's file is about to appear at the path of `output`; None = it will not, and nothing of it is there.
+
+        After a crash, a file at that path with that content hash is the item's own.
+        """
+        ...
+
+    def mark_published(self, item_id: int, output: ItemOutput) -> None:
+        """The item's file is there: the item is done, even if it was cancelled meanwhile."""
         ...
 
     def reject(self, paths: Mapping[int, bytes]) -> None:
@@ -110,10 +106,6 @@ class JobRepository(JobOutputRepository, Protocol):
 
     def by_name(self, text: str) -> JobRow | None:
         """The newest job of this name; if there is none, the job whose id this is."""
-        ...
-
-    def item(self, item_id: int) -> JobItemRow | None:
-        """One item."""
         ...
 
     def unfinished(self) -> JobRows:

@@ -23,7 +23,7 @@ from indexd.store.records.indexing import (
     StageInput,
     VectorKey,
 )
-from indexd.store.records.jobs import JobFileLocation, JobItemRow, JobRow, NewJob, NewJobItem
+from indexd.store.records.jobs import ItemOutput, JobFileLocation, JobItemRow, JobRow, NewJob, NewJobItem
 from indexd.store.records.library import (
     HASH_BYTES,
     NOT_STATED,
@@ -74,6 +74,7 @@ __all__ = [
     "IndexTask",
     "IndexTaskRow",
     "IngestResult",
+    "ItemOutput",
     "JobFileLocation",
     "JobItemRow",
     "JobRow",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -53,6 +54,7 @@ class JobRow:
 class JobItemRow:
     """One picture of a job. `seconds` is the wall time of the attempt that made it, `report` what the worker said of it.
 
+    `content_hash` of an item that is not done is that of a file that was about to be published.
     `rejected_path` is where a rejected output is moved; it is there when `path` is equal.
     """
 
@@ -71,6 +73,20 @@ class JobItemRow:
     report: dict[str, Any]
     rejected_path: bytes | None = None
     scores: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ItemOutput:
+    """The file of a job item: where it lies or is about to, blake3 of its content, and how it was made.
+
+    `seconds` is the wall time of the attempt, `report` what the worker said of it.
+    """
+
+    path: bytes
+    content_hash: bytes
+    seconds: float
+    report: Mapping[str, Any] = field(default_factory=dict)
+    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 JobFileLocation = Literal["inbox", "accepted", "done", "failed"]

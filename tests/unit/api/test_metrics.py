@@ -16,7 +16,7 @@ from indexd.api.metrics import PrometheusWriter, resident_bytes
 from indexd.api.operations.status import metrics, ready
 from indexd.config import Config, read_config
 from indexd.liveness import Liveness
-from indexd.store.records import NewJob, NewJobItem
+from indexd.store.records import ItemOutput, NewJob, NewJobItem
 from indexd.store.sqlite.store import SqliteStore
 from tests.support.sample_library import SampleLibrary, make_library
 from tests.unit.api.test_local_operations import Desk, Watching, Working
@@ -71,8 +71,8 @@ def test_the_numbers_of_the_index_without_a_daemon(config: Config, library: Samp
     jobs = library.store.jobs
     row = jobs.admit(NewJob("x", "txt2img", b"", "k", None, 0, tuple(_item(number) for number in range(3))))
     items = jobs.items(row.id)
-    jobs.mark_published(items[0].id, b"/out/0.png", b"h" * 32, 2.5)
-    jobs.mark_published(items[1].id, b"/out/1.png", b"i" * 32, 4.0)
+    jobs.mark_published(items[0].id, ItemOutput(b"/out/0.png", b"h" * 32, 2.5))
+    jobs.mark_published(items[1].id, ItemOutput(b"/out/1.png", b"i" * 32, 4.0))
     library.store.events.add("worker_died", "signal 9")
     told = samples(LocalOperations(config, library.store).call(metrics))
     assert told["indexd_images"] == 5

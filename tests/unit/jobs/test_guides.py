@@ -46,7 +46,7 @@ def admitted(setup: JobSetup, text: str) -> Any:
 
 
 def test_a_control_becomes_an_entry_with_its_picture(setup: JobSetup) -> None:
-    job, item = admitted(
+    _, item = admitted(
         setup, "control:\n  - {type: canny, image: in.png, strength: 0.7, end: 0.5}\n  - {type: openpose, image: in.png, preprocess: false}\n"
     )  # fmt: skip
     content = blake3((setup.inbox / "in.png").read_bytes()).hexdigest()
@@ -54,7 +54,7 @@ def test_a_control_becomes_an_entry_with_its_picture(setup: JobSetup) -> None:
     assert (canny["model"]["name"], canny["image"], canny["image_name"]) == ("canny-sdxl", content, "in.png")
     assert (canny["strength"], canny["start"], canny["end"], canny["low"]) == (0.7, 0.0, 0.5, 100)
     assert (pose["type"], pose["model"]["name"], pose["preprocess"]) == ("pose", "xl-openpose", False)
-    call = build_render_call(job, item, setup.jobs.catalogue).call
+    call = build_render_call(item, setup.jobs.catalogue).call
     assert list(file_names(call, "controlnet").values()) == ["canny-sdxl.safetensors", "xl-openpose"]
     assert isinstance(call, Render)
     assert call.files[FileKey("image", content)] == FileRef(bytes(setup.inbox / "in.png"), content)
@@ -108,10 +108,10 @@ def test_several_that_fit_are_not_chosen_from(setup: JobSetup, home: Path) -> No
 
 
 def test_a_control_picture_that_changed_is_noticed(setup: JobSetup) -> None:
-    job, item = admitted(setup, "control: [{type: canny, image: in.png}]\n")
+    _, item = admitted(setup, "control: [{type: canny, image: in.png}]\n")
     Image.new("RGB", (64, 48), "red").save(setup.inbox / "in.png")
     with pytest.raises(InputImageGone, match=r"the canny image in\.png .* is not the one"):
-        build_render_call(job, item, setup.jobs.catalogue)
+        build_render_call(item, setup.jobs.catalogue)
 
 
 def test_each_input_is_the_picture_of_its_own_controls(setup: JobSetup) -> None:

@@ -32,8 +32,11 @@ def _submit(setup: JobSetup, more: str = "", name: str = "x.yaml") -> int:
     return setup.jobs.submit((SMALL + more).encode(), name).id
 
 
-def _renders(workers: FakeWorkers) -> list[str]:
-    return [str(call.recipe.job) for call in workers.calls if isinstance(call, Render)]
+def _renders(setup: JobSetup) -> list[str]:
+    """Job and index of each render, told by its seed."""
+    jobs = setup.store.jobs
+    by_seed = {item.seed: f"{job.id}/{item.index}" for job in jobs.list() for item in jobs.items(job.id)}
+    return [by_seed[call.recipe.seed] for call in setup.workers.calls if isinstance(call, Render)]
 
 
 def _states(setup: JobSetup, job_id: int) -> list[str]:
@@ -56,7 +59,11 @@ def test_a_job_from_file_to_result(setup: JobSetup) -> None:
     assert [item["seed"] for item in result["items"]] == [1000, 1001, 1002]
     assert [Path(item["path"]).name for item in result["items"]] == setup.pictures()
     assert all(len(item["hash"]) == 64 and item["attempts"] == 1 for item in result["items"])
-    assert [recipe["job"] for recipe in result["recipes"]] == ["1/0", "1/1", "1/2"]
+    assert [(recipe["seed"], recipe["job"]) for recipe in result["recipes"]] == [
+        (1000, None),
+        (1001, None),
+        (1002, None),
+    ]
     call = setup.workers.calls[0]
     assert isinstance(call, Render)
     assert {key.kind: Path(os.fsdecode(file.path)).name for key, file in call.files.items()} == {
@@ -73,7 +80,7 @@ def test_higher_priority_first_then_older_then_by_index(setup: JobSetup) -> None
     for _ in range(6):
         setup.work()
         setup.workers.release(1)
-    assert _renders(setup.workers) == ["3/0", "1/0", "1/1", "2/0"]
+    assert _renders(setup) == ["3/0", "1/0", "1/1", "2/0"]
 
 
 def test_the_next_render_is_handed_over_before_the_last_picture_is_published(open_setup: OpenSetup) -> None:
@@ -83,7 +90,7 @@ def test_the_next_render_is_handed_over_before_the_last_picture_is_published(ope
     workers.hold()
     _submit(setup, "count: 4")
     setup.work()
-    assert _renders(workers) == ["1/0", "1/1"]
+    assert _renders(setup) == ["1/0", "1/1"]
     for _ in range(4):
         workers.release(1)
         setup.work()
@@ -99,7 +106,7 @@ def test_attempts_are_counted_before_the_work(setup: JobSetup) -> None:
 
 def test_three_deaths_and_the_picture_is_set_aside_while_the_queue_goes_on(setup: JobSetup) -> None:
     def poison(call: AnyCall) -> bool:
-        return isinstance(call, Render) and call.recipe.job == "1/0"
+        return isinstance(call, Render) and call.recipe.seed == 1000
 
     for _ in range(3):
         setup.workers.fail_next(WorkerDied("the worker ended with signal 11"), poison)
@@ -176,7 +183,7 @@ def test_out_of_memory_pauses_the_queue_and_it_resumes_by_itself(setup: JobSetup
 def test_a_picture_too_large_for_the_card_does_not_hold_the_queue_for_ever(setup: JobSetup) -> None:
     for _ in range(3):
         setup.workers.fail_next(
-            OutOfMemory("no room"), lambda call: isinstance(call, Render) and call.recipe.job == "1/0"
+            OutOfMemory("no room"), lambda call: isinstance(call, Render) and call.recipe.seed == 1000
         )
     _submit(setup)
     _submit(setup)
@@ -453,7 +460,7 @@ def test_retry_makes_what_failed_with_the_same_seeds(setup: JobSetup) -> None:
     setup.work()
     assert setup.listed("done") == ["x.result.json", "x.yaml"]
     assert [item.seed for item in setup.store.jobs.items(1)] == seeds
-    assert _renders(setup.workers) == ["1/0", "1/1", "1/0"]
+    assert _renders(setup) == ["1/0", "1/1", "1/0"]
     with pytest.raises(UsageError, match="job 1 is done; only failed"):
         setup.jobs.retry(1)
 

@@ -118,7 +118,7 @@ def test_an_order_names_the_files_of_its_stages(setup: JobSetup) -> None:
     from indexd.jobs.render_kind import build_render_call
 
     job = setup.jobs.submit((START + "upscale: 4x-sharp\ndetail: [face_n]\n").encode(), "x.yaml")
-    order = build_render_call(job, setup.store.jobs.items(job.id)[0], setup.jobs.catalogue)
+    order = build_render_call(setup.store.jobs.items(job.id)[0], setup.jobs.catalogue)
     assert file_names(order.call, "upscaler") == {"4x-sharp": "4x-sharp.safetensors"}
     assert file_names(order.call, "detector") == {"face_n": "face_n.pt"}
     assert {path.name for path in order.models} >= {"4x-sharp.safetensors", "face_n.pt", "base.safetensors"}

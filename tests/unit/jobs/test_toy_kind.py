@@ -14,7 +14,7 @@ from pydantic import Field
 from indexd.errors import JobRefused, RenderFailed
 from indexd.jobs.admission.planner import JobPlanner
 from indexd.jobs.job_report import item_report
-from indexd.jobs.kinds import Artifact, ExistingOutput, ItemCall, JobKind, PlannedItem, job_kind
+from indexd.jobs.kinds import Artifact, ItemCall, JobKind, PlannedItem, job_kind
 from indexd.model_files import ModelCatalogue
 from indexd.registry import AlreadyRegistered, job_kinds
 from indexd.store.records import JobItemRow, JobRow
@@ -68,12 +68,6 @@ class ChantKind(JobKind[ChantJob]):
     def artifact(self, result: dict[str, Any]) -> Artifact:
         content = result["text"].encode() if "text" in result else Path(result["file"])
         return Artifact(content, {"notes": ["sung"]})
-
-    def adopt(self, path: Path, job: JobRow, item: JobItemRow) -> ExistingOutput | None:
-        content = path.read_bytes()
-        if content.startswith(f"{_place(job, item)}\n".encode()):
-            return ExistingOutput(blake3(content).digest())
-        return None
 
 
 def _place(job: JobRow, item: JobItemRow) -> str:
@@ -134,14 +128,18 @@ def test_a_call_may_be_silent_for_hours_and_its_progress_is_shown(open_setup: Op
 
 
 def test_what_was_published_before_the_process_ended_is_adopted(open_setup: OpenSetup) -> None:
-    workers = FakeWorkers()
-    workers.hold()
-    setup = open_setup(workers)
+    def stop_before_the_row(point: str) -> None:
+        if point == "linked":
+            raise KeyboardInterrupt
+
+    setup = open_setup(fault=stop_before_the_row)
     setup.jobs.submit(JOB.encode(), "x.yaml")
-    setup.work()
-    (setup.output / "x-0001.txt").write_text("1/0\nla la\nla la\n")
     (setup.output / "x-0002.txt").write_text("somebody else's")
+    with pytest.raises(KeyboardInterrupt):
+        setup.work()
+    assert setup.store.jobs.items(1)[0].state == "running"
     again = open_setup()
+    assert again.store.jobs.items(1)[0].state == "done"
     again.work()
     assert again.pictures() == ["x-0001.txt", "x-0002-2.txt", "x-0002.txt"]
     assert (again.output / "x-0002.txt").read_text() == "somebody else's"

@@ -203,15 +203,14 @@ def test_embeddings_are_found_and_recorded(setup: JobSetup, home: Path) -> None:
         "'noise' stays a word: the embedding noise is no model file: it begins like no known format; download it again",
         "'old' stays a word: the embedding old was made for Stable Diffusion 1, and indexd renders with SDXL; use a file made for SDXL",
     ]
-    [job] = [job for job in setup.store.jobs.unfinished() if job.id == 1]
-    order = build_render_call(job, setup.store.jobs.items(1)[0], setup.jobs.catalogue)
+    order = build_render_call(setup.store.jobs.items(1)[0], setup.jobs.catalogue)
     assert file_names(order.call, "embedding") == {
         "Glow": "Glow.safetensors",
         "sdxl/bad hands": "bad hands.safetensors",
     }
     os.remove(folder / "Glow.safetensors")
     with pytest.raises(ModelUnavailable, match="there is no embedding 'Glow'"):
-        build_render_call(job, setup.store.jobs.items(1)[0], setup.jobs.catalogue)
+        build_render_call(setup.store.jobs.items(1)[0], setup.jobs.catalogue)
 
 
 def test_an_embedding_that_can_carry_code_is_refused(

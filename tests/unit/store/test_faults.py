@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from indexd.errors import StorageFull, StoreError
+from indexd.store.records import ItemOutput
 from indexd.store.sqlite.faulty_vfs import FaultyDisk
 from indexd.store.sqlite.migrate import Migration, migrations, open_database
 from indexd.store.sqlite.store import SqliteStore
@@ -74,7 +75,7 @@ def test_an_admitted_job_is_on_the_disk(tmp_path: Path, disk: FaultyDisk) -> Non
         (item,) = store.jobs.items(job.id)
         for durable in (
             lambda: store.jobs.begin_attempt(item.id),
-            lambda: store.jobs.mark_published(item.id, b"/out/x.png", b"h", 1.0),
+            lambda: store.jobs.mark_published(item.id, ItemOutput(b"/out/x.png", b"h", 1.0)),
             lambda: store.jobs.finish(job.id, JobState.DONE),
             lambda: store.jobs.set_file_location(job.id, "done"),
         ):

@@ -52,8 +52,10 @@ _HAS_VALUE_SQL = {
     **{key: f"image.{column} IS NOT NULL" for key, column in _NAME_COLUMNS.items()},
     **{
         key: f"image.{key} IS NOT NULL"
-        for key in ("seed", "steps", "cfg", "denoise", "clip_skip", "vae", "width", "height", "job")
+        for key in ("seed", "steps", "cfg", "denoise", "clip_skip", "vae", "width", "height")
     },
+    "job": "image.job IS NOT NULL"
+    " OR EXISTS (SELECT 1 FROM job_item WHERE content_hash = image.content_hash AND state = 'done')",
     "date": "1",
     "path": "EXISTS (SELECT 1 FROM file WHERE file.image_id = image.id)",
     **{
@@ -297,7 +299,10 @@ def _job(connection: Connection, wanted: Filter) -> Condition:
     ids = [job_id for job_id, name in jobs if matches(name) or matches(str(job_id))]
     stated = distinct_values(connection, "image", "job")
     names = [name for name in stated if matches(name) or matches(name.rpartition("/")[0])]
-    made = "image.content_hash IN (SELECT content_hash FROM job_item WHERE job_id IN (SELECT value FROM json_each(?)))"
+    made = (
+        "image.content_hash IN (SELECT content_hash FROM job_item"
+        " WHERE state = 'done' AND job_id IN (SELECT value FROM json_each(?)))"
+    )
     return f"{made} OR image.job IN (SELECT value FROM json_each(?))", (json.dumps(ids), json.dumps(names))
 
 

@@ -31,7 +31,14 @@ from indexd.store.sqlite.vectors.revisions import requeue_embedding
 
 _IMAGE = RowReader(
     ImageRow,
-    sql={"id": "image.id", "rating": "rating.value", "note": "note.text"},
+    sql={
+        "id": "image.id",
+        "rating": "rating.value",
+        "note": "note.text",
+        # Images of the same content may come of several jobs; the newest counts.
+        "job": "coalesce(job, (SELECT job_id || '/' || position FROM job_item"
+        " WHERE job_item.content_hash = image.content_hash AND job_item.state = 'done' ORDER BY job_item.id DESC LIMIT 1))",
+    },
     convert={"extras": parse_extras},
     given={"tags", "folder_tags", "loras", "scores", "files"},
 )

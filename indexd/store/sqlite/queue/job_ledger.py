@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
 
-from indexd.store.protocols.jobs import NO_SCORES, JobRepository
-from indexd.store.records import JobFileLocation, JobItemRow, JobRow, NewJob
+from indexd.store.protocols.jobs import JobRepository
+from indexd.store.records import ItemOutput, JobFileLocation, JobItemRow, JobRow, NewJob
 from indexd.store.sqlite.adapters import MAX_RETRY_DELAY_SECONDS, ids_json, utf8_text
 from indexd.store.sqlite.database import Connection, Database
 from indexd.store.sqlite.row_reader import RowReader
@@ -107,28 +106,25 @@ class JobLedger(JobRepository):
         attempts: int = rows[0][0]
         return attempts
 
-    def mark_published(
-        self,
-        item_id: int,
-        path: bytes,
-        content_hash: bytes,
-        seconds: float,
-        *,
-        report: Mapping[str, Any] | None = None,
-        scores: Mapping[str, float] = NO_SCORES,
-    ) -> None:
+    def stage_output(self, item_id: int, output: ItemOutput | None) -> None:
+        with self._database.write(durable=True) as connection:
+            if output is None:
+                connection.execute(
+                    "UPDATE job_item SET content_hash = NULL, seconds = NULL, report = '{}', scores = NULL"
+                    " WHERE id = ? AND state <> 'done'",
+                    (item_id,),
+                )
+            else:
+                connection.execute(
+                    f"UPDATE job_item SET {_SET_OUTPUT} WHERE id = ? AND state <> 'done'",
+                    (*_output_values(output), item_id),
+                )
+
+    def mark_published(self, item_id: int, output: ItemOutput) -> None:
         with self._database.write(durable=True) as connection:
             connection.execute(
-                "UPDATE job_item SET state = 'done', path = ?, content_hash = ?, seconds = ?, report = ?, scores = ?,"
-                " error = NULL WHERE id = ?",
-                (
-                    path,
-                    content_hash,
-                    seconds,
-                    json.dumps(report or {}),
-                    json.dumps(dict(scores)) if scores else None,
-                    item_id,
-                ),
+                f"UPDATE job_item SET state = 'done', error = NULL, {_SET_OUTPUT} WHERE id = ?",
+                (*_output_values(output), item_id),
             )
 
     def reject(self, paths: Mapping[int, bytes]) -> None:
@@ -149,10 +145,6 @@ class JobLedger(JobRepository):
             connection.execute(
                 "UPDATE job_item SET rejected_path = NULL, error = ? WHERE id = ?", (utf8_text(reason), item_id)
             )
-
-    def change_path(self, item_id: int, path: bytes) -> None:
-        with self._database.write(durable=True) as connection:
-            connection.execute("UPDATE job_item SET path = ? WHERE id = ? AND state <> 'done'", (path, item_id))
 
     def mark_item_failed(self, item_id: int, error: str, *, retry_at: float | None) -> None:
         with self._database.write(durable=True) as connection:
@@ -294,3 +286,16 @@ def _read_jobs(connection: Connection, rest: str, bound: tuple[str | int | None,
 def _read_pause_reason(connection: Connection) -> str | None:
     row = connection.execute("SELECT value FROM meta WHERE key = ?", (_PAUSED_KEY,)).fetchone()
     return row[0] if row else None
+
+
+_SET_OUTPUT = "path = ?, content_hash = ?, seconds = ?, report = ?, scores = ?"
+
+
+def _output_values(output: ItemOutput) -> tuple[bytes, bytes, float, str, str | None]:
+    return (
+        output.path,
+        output.content_hash,
+        output.seconds,
+        json.dumps(dict(output.report)),
+        json.dumps(dict(output.scores)) if output.scores else None,
+    )

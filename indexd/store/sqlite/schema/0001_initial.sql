@@ -443,7 +443,7 @@ CREATE TABLE job_item (
     attempts     INTEGER NOT NULL DEFAULT 0,
     not_before   REAL NOT NULL DEFAULT 0,
     error        TEXT,
-    content_hash BLOB,
+    content_hash BLOB,  -- before the state is done: of the file that is about to be published
     seconds      REAL,
     scores       TEXT,  -- JSON: score -> value
     rejected_path BLOB,  -- the target of an image that is not kept; it was moved there when `path` is equal
@@ -451,6 +451,7 @@ CREATE TABLE job_item (
     report       TEXT NOT NULL DEFAULT '{}',  -- JSON: seconds by stage, notes
     UNIQUE (job_id, position)
 ) STRICT;
+CREATE INDEX job_item_by_content ON job_item (content_hash) WHERE content_hash IS NOT NULL;
 CREATE INDEX job_item_queued ON job_item (job_id, position) WHERE state = 'queued';
 
 CREATE TABLE event (

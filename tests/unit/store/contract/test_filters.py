@@ -16,7 +16,7 @@ from indexd.image_metadata.model import (
     ResourceUse,
 )
 from indexd.store.protocols import IndexStore
-from indexd.store.records import Filter
+from indexd.store.records import Filter, ItemOutput
 from tests.unit.store.sample_rows import Library, new_job
 
 BIG = 2**64 - 1
@@ -192,8 +192,12 @@ def test_images_are_found_by_the_job_that_published_them(store: IndexStore, libr
     job = store.jobs.admit(new_job("Faces"))
     row = store.images.get(plain)
     assert row is not None
-    store.jobs.mark_published(store.jobs.items(job.id)[0].id, os.fsencode("/out/plain.png"), row.content_hash, 1.0)
+    store.jobs.mark_published(
+        store.jobs.items(job.id)[0].id, ItemOutput(os.fsencode("/out/plain.png"), row.content_hash, 1.0)
+    )
     assert store.filters.ids([_is("job", "faces")]) == {plain}
+    assert store.filters.ids([Filter("job", "has")]) == {plain, image_id}
+    assert [row.job for row in store.images.rows([plain, image_id]).values()] == ["portraits/0", f"{job.id}/0"]
     assert store.filters.ids([_is("job", str(job.id))]) == {plain}
     assert store.filters.ids([_is("job", "port*")]) == {image_id}
     assert store.filters.ids([_is("job", "faces", negate=True)]) == {image_id}

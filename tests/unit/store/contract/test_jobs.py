@@ -7,6 +7,7 @@ from contextlib import closing
 import pytest
 
 from indexd.store.protocols import IndexStore
+from indexd.store.records import ItemOutput
 from indexd_schemas.job_state import JobState
 from tests.unit.store.contract.conftest import OpenStore
 from tests.unit.store.sample_rows import Clock, new_job
@@ -93,7 +94,7 @@ def test_a_published_item_references_its_image(store: IndexStore) -> None:
     job = store.jobs.admit(new_job(items=1))
     (item,) = store.jobs.items(job.id)
     store.jobs.begin_attempt(item.id)
-    store.jobs.mark_published(item.id, b"/out/x.png", b"h" * 32, 1.5)
+    store.jobs.mark_published(item.id, ItemOutput(b"/out/x.png", b"h" * 32, 1.5))
     (item,) = store.jobs.items(job.id)
     assert (item.state, item.path, item.content_hash, item.seconds, item.attempts) == (
         "done",
@@ -131,7 +132,7 @@ def test_cancelling_keeps_finished_items_and_stops_the_others(store: IndexStore,
     job = store.jobs.admit(new_job(items=3))
     made, running, _ = store.jobs.items(job.id)
     store.jobs.begin_attempt(made.id)
-    store.jobs.mark_published(made.id, made.path, b"h", 1.0)
+    store.jobs.mark_published(made.id, ItemOutput(made.path, b"h", 1.0))
     store.jobs.begin_attempt(running.id)
     clock.now += 5
     assert store.jobs.cancel(job.id)
@@ -145,14 +146,14 @@ def test_cancelling_keeps_finished_items_and_stops_the_others(store: IndexStore,
     assert found is not None
     assert (found.state, found.finished_at) == ("cancelled", clock.now)
     assert _states(store, job.id) == ["done", "cancelled", "cancelled"]
-    store.jobs.mark_published(running.id, running.path, b"i", 1.0)
+    store.jobs.mark_published(running.id, ItemOutput(running.path, b"i", 1.0))
     assert _states(store, job.id) == ["done", "done", "cancelled"]
 
 
 def test_retrying_resets_attempts_and_keeps_finished_items(store: IndexStore) -> None:
     job = store.jobs.admit(new_job(items=3))
     made, failed, _ = store.jobs.items(job.id)
-    store.jobs.mark_published(made.id, made.path, b"h", 1.0)
+    store.jobs.mark_published(made.id, ItemOutput(made.path, b"h", 1.0))
     store.jobs.begin_attempt(failed.id)
     store.jobs.mark_item_failed(failed.id, "nan", retry_at=None)
     store.jobs.finish(job.id, JobState.FAILED, "1 of 3 failed")
@@ -174,7 +175,7 @@ def test_retrying_resets_attempts_and_keeps_finished_items(store: IndexStore) ->
 
 def test_retrying_a_finished_job_does_nothing(store: IndexStore) -> None:
     job = store.jobs.admit(new_job(items=1))
-    store.jobs.mark_published(store.jobs.items(job.id)[0].id, b"/x", b"h", 1.0)
+    store.jobs.mark_published(store.jobs.items(job.id)[0].id, ItemOutput(b"/x", b"h", 1.0))
     store.jobs.finish(job.id, JobState.DONE)
     assert store.jobs.retry(job.id) == 0
     assert store.jobs.counts() == {"done": 1}
