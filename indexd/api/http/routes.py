@@ -60,8 +60,7 @@ def make_routers(
     for operation in registered:
         endpoint = _endpoint(operations, operation, pool, streams)
         by_access[operation.access].append(Route(operation.path, endpoint, methods=[operation.method]))
-    document = openapi_json(registered)
-    by_access[Access.TOKEN].append(Route("/v1/openapi.json", _constant(document), methods=["GET"]))
+    by_access[Access.TOKEN].append(Route("/v1/openapi.json", _openapi_endpoint(registered, pool), methods=["GET"]))
     return [
         Router(policies[access], Starlette(routes=routes, exception_handlers={HTTPException: _not_found}))
         for access, routes in by_access.items()
@@ -75,8 +74,12 @@ async def _not_found(request: Request, error: Exception) -> Response:
     return Response(answer.content, answer.status, error.headers, answer.media_type)
 
 
-def _constant(content: bytes) -> Callable[..., object]:
+def _openapi_endpoint(registered: Sequence[Operation[Any, Any]], pool: Executor) -> Callable[..., object]:
+    # Made at the first request: it takes a tenth of a second, and most daemons are never asked.
+    document = functools.cache(functools.partial(openapi_json, registered))
+
     async def endpoint(_request: Request) -> Response:
+        content = await asyncio.get_running_loop().run_in_executor(pool, document)
         return Response(content, media_type="application/json")
 
     return endpoint

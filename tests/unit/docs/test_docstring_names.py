@@ -61,7 +61,8 @@ def _python_files(tree: str) -> Iterator[Path]:
 
 def _read(tree: ast.Module) -> ModuleNames:
     docstrings: dict[ast.Constant, ast.AST] = {}
-    for node in ast.walk(tree):
+    words: set[str] = set()
+    for node in ast.walk(tree):  # a definition comes before its docstring
         if isinstance(node, (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and node.body:
             first = node.body[0]
             if (
@@ -70,9 +71,7 @@ def _read(tree: ast.Module) -> ModuleNames:
                 and isinstance(first.value.value, str)
             ):
                 docstrings[first.value] = node
-    words: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and node not in docstrings and isinstance(node.value, (str, bytes)):
+        elif isinstance(node, ast.Constant) and node not in docstrings and isinstance(node.value, (str, bytes)):
             words.update(
                 _IDENTIFIER.findall(node.value if isinstance(node.value, str) else node.value.decode("latin-1"))
             )

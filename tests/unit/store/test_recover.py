@@ -8,6 +8,7 @@ from pathlib import Path
 
 import apsw
 import pytest
+from hypothesis import settings
 
 from indexd.errors import IndexDamaged, StorageFull, StoreError
 from indexd.fs.file_stamp import FileStamp
@@ -343,7 +344,7 @@ def test_the_recovery_handles_any_changed_bytes(home: Home) -> None:
     """Whatever pages are lost, the start gets an index that is whole, and the damaged one is kept."""
     home.back_up()
     whole = home.path.read_bytes()
-    for seed in range(25):
+    for seed in range(8 if settings().max_examples < 1000 else 200):  # --hypothesis-profile=long
         chance = random.Random(seed)
         content = bytearray(whole)
         for _ in range(chance.randrange(1, 12)):
