@@ -19,12 +19,17 @@ _LONG_UNC_PREFIX = "\\\\?\\UNC\\"
 
 
 def absolute(root: bytes, rel: bytes) -> bytes:
-    """The path of `rel` under `root`, in the form the system opens; `rel` empty = the root itself."""
+    """The path of `rel` under `root`, in the form the system opens; `rel` empty = the root itself.
+
+    A root of Linux in an index that was moved to Windows keeps its separators: it cannot be opened there, only shown.
+    """
     if not rel:
         return root
-    native = rel if _SEPARATOR == b"/" else rel.replace(b"/", _SEPARATOR)
+    if _separator_of(root) == b"/":
+        return root + rel if root.endswith(b"/") else root + b"/" + rel
+    native = rel.replace(b"/", _SEPARATOR)
     path = root + native if root.endswith(_SEPARATOR) else root + _SEPARATOR + native
-    return path if _SEPARATOR == b"/" else os.fsencode(to_long_path(os.fsdecode(path)))
+    return os.fsencode(to_long_path(os.fsdecode(path)))
 
 
 def to_long_path(path: str) -> str:
@@ -47,16 +52,21 @@ def relative(root: bytes, path: bytes) -> bytes | None:
     """`path` as seen from `root` with `/` separators; None where it does not lie under it."""
     if path == root:
         return b""
-    prefix = root if root.endswith(_SEPARATOR) else root + _SEPARATOR
+    separator = _separator_of(root)
+    prefix = root if root.endswith(separator) else root + separator
     if not path.startswith(prefix):
         return None
     rel = path[len(prefix) :]
-    return rel if _SEPARATOR == b"/" else rel.replace(_SEPARATOR, b"/")
+    return rel if separator == b"/" else rel.replace(separator, b"/")
+
+
+def _separator_of(root: bytes) -> bytes:
+    return b"/" if root.startswith(b"/") and not root.startswith(b"//") else _SEPARATOR
 
 
 def display(path: bytes) -> str:
-    """Text for people: what is no UTF-8 is shown as `?`."""
-    text = os.fsdecode(path)
+    """Text for people: what is no UTF-8 is shown as `?`. An index of Linux may hold such names on Windows too."""
+    text = path.decode("utf-8", "surrogateescape")
     return (text if _SEPARATOR == b"/" else strip_long_prefix(text)).encode("utf-8", "replace").decode()
 
 

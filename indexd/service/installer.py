@@ -20,17 +20,29 @@ from typing import Literal
 from indexd.errors import IndexdError
 
 CommandRunner = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
+COMMAND_SECONDS = 60.0
+"""Starting or stopping a service waits for it; a service manager that hangs must not hang the command."""
 FileOwnership = Literal["absent", "ours", "edited", "foreign"]
 
 _SIGNATURE = re.compile(r"^.*written by `indexd service install`, checksum ([0-9a-f]{16}).*\n", re.MULTILINE)
 
 
 def run_command(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Run a command and capture its output. Raises IndexdError when the program does not exist."""
+    """Run a command and capture its output. Raises IndexdError when the program does not exist or does not answer."""
     try:
-        return subprocess.run(list(command), capture_output=True, text=True, check=False, errors="replace")
+        return subprocess.run(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            errors="replace",
+            timeout=COMMAND_SECONDS,
+        )
     except FileNotFoundError:
         raise IndexdError(f"there is no {command[0]} on this system") from None
+    except subprocess.TimeoutExpired:
+        raise IndexdError(f"`{shlex.join(command)}` gave no answer for {COMMAND_SECONDS:g} s") from None
 
 
 def with_signature(text: str, comment: tuple[str, str] = ("# ", "")) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable
 from typing import overload
 
 import numpy as np
 
+from indexd.fs.paths import display
 from indexd.name_key import composed
 
 _INT64_LIMIT = 2**63
@@ -75,9 +75,4 @@ def ids_json(ids: Iterable[int]) -> str:
 
 def searchable_path(rel: bytes) -> str:
     """A path as the filter `path:` and the full text find it: text in composed Unicode form."""
-    return composed(display_path(rel))
-
-
-def display_path(path: bytes) -> str:
-    """A path as text for people: bytes that are no UTF-8 are replaced."""
-    return os.fsdecode(path).encode("utf-8", "replace").decode()
+    return composed(display(rel))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from indexd.api.client import RemoteOperations
+from indexd.api.client import DaemonAddress, RemoteOperations
 from indexd.api.connect import daemon_address, find_daemon
 from indexd.api.context import DaemonContext
 from indexd.api.event_buffer import BUFFERED_EVENTS, MAX_IDS, EventBuffer
@@ -138,12 +138,18 @@ def test_events_arrive_over_http_and_resume(client: RemoteOperations, library: S
     resumed.close()
 
 
+def _request(address: DaemonAddress, headers: bytes = b"") -> bytes:
+    if address.token is not None:
+        headers += b"Authorization: Bearer " + address.token.encode() + b"\r\n"
+    return b"GET /v1/events HTTP/1.1\r\nHost: " + address.host.encode() + b"\r\n" + headers + b"\r\n"
+
+
 def test_the_wire_format_is_that_of_event_source(config: Config, server: ApiServer, library: SampleLibrary) -> None:
     address = daemon_address(config)
     assert address is not None
     with address.connect() as connection:
         connection.settimeout(10)
-        connection.sendall(b"GET /v1/events HTTP/1.1\r\nHost: indexd\r\nLast-Event-ID: lost-1\r\n\r\n")
+        connection.sendall(_request(address, b"Last-Event-ID: lost-1\r\n"))
         raw = read_until(connection, b"}\n\n")
     assert b"content-type: text/event-stream" in raw.lower()
     assert b"retry: 2000\n\n" in raw
@@ -156,7 +162,7 @@ def test_a_quiet_stream_sends_heartbeats(config: Config, server: ApiServer, monk
     assert address is not None
     with address.connect() as connection:
         connection.settimeout(10)
-        connection.sendall(b"GET /v1/events HTTP/1.1\r\nHost: indexd\r\n\r\n")
+        connection.sendall(_request(address))
         assert read_until(connection, b": heartbeat\n\n")
 
 

@@ -279,6 +279,8 @@ def test_explain_says_what_the_rules_say_of_the_rest(
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "y.png").touch()
     (library.root / "linked").symlink_to(tmp_path / "elsewhere")
+    if not (library.root / "linked").is_symlink():
+        pytest.skip("Wine shows links as folders")
     state, text = explain(library.root / "linked" / "y.png")
     assert state == "ignored"
     assert f"{library.root / 'linked'} is a link" in text

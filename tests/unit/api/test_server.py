@@ -386,6 +386,7 @@ def test_a_daemon_that_dies_in_the_middle_is_named(short_home: Path) -> None:
     assert not config.paths.token.exists()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="asyncio accepts in another way on Windows")
 def test_a_visitor_waits_for_a_handle_and_the_log_is_not_flooded_meanwhile(
     start_api: StartApi, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from indexd_schemas.job_state import JobState
 from tests.unit.store.sample_rows import Library, new_job, unit_vectors
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the faulty file system of the test needs POSIX locks")
 def test_a_full_disk_at_any_write_leaves_no_partial_batch(tmp_path: Path, disk: FaultyDisk) -> None:
     with SqliteStore.open(tmp_path / "index.db", vfs=disk.name) as store:
         library = Library(store, store.roots.ensure(b"/pictures", "images"))
@@ -43,6 +45,7 @@ def test_a_full_disk_at_any_write_leaves_no_partial_batch(tmp_path: Path, disk: 
         assert failures > 3
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the faulty file system of the test needs POSIX locks")
 def test_vectors_and_their_index_tasks_are_written_together_on_a_full_disk(tmp_path: Path, disk: FaultyDisk) -> None:
     with SqliteStore.open(tmp_path / "index.db", vfs=disk.name) as store:
         library = Library(store, store.roots.ensure(b"/pictures", "images"))
@@ -64,6 +67,7 @@ def test_vectors_and_their_index_tasks_are_written_together_on_a_full_disk(tmp_p
         assert len(store.vectors.nearest("clip_h", vectors[0], 50)) == 20
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the faulty file system of the test needs POSIX locks")
 def test_an_admitted_job_is_on_the_disk(tmp_path: Path, disk: FaultyDisk) -> None:
     with SqliteStore.open(tmp_path / "index.db", vfs=disk.name) as store:
         store.key_values.set("a", "b")
@@ -87,6 +91,7 @@ def test_an_admitted_job_is_on_the_disk(tmp_path: Path, disk: FaultyDisk) -> Non
         assert disk.syncs == before
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the faulty file system of the test needs POSIX locks")
 def test_a_job_whose_sync_failed_is_not_admitted(tmp_path: Path, disk: FaultyDisk) -> None:
     with SqliteStore.open(tmp_path / "index.db", vfs=disk.name) as store:
         disk.break_syncs_after(0)
@@ -99,6 +104,7 @@ def test_a_job_whose_sync_failed_is_not_admitted(tmp_path: Path, disk: FaultyDis
         assert len(store.jobs.list()) == 1
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the faulty file system of the test needs POSIX locks")
 def test_an_index_is_created_once_the_disk_has_space_again(tmp_path: Path, disk: FaultyDisk) -> None:
     for writes in range(0, 40, 3):
         disk.fill_after(writes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
@@ -36,6 +37,8 @@ PATTERNS = (
 
 @pytest.mark.parametrize("value", PATTERNS)
 def test_the_index_of_folders_finds_the_same_as_reading_every_path(store: SqliteStore, value: str) -> None:
+    if sys.platform == "win32" and value.startswith("\\"):
+        pytest.skip("a backslash is a separator on Windows")
     named = {"/pictures": "pictures", "/pictures/june": "june", "/Other": "Other"}
     roots = {store.roots.ensure(path.encode(), "images").id: name for path, name in named.items()}
     for root in roots:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -27,6 +26,8 @@ from tests.unit.watch.manual_root import ROOT_ID, HandDriven, old_file
 
 if sys.platform == "win32":
     pytest.skip("file handles are limited with POSIX means", allow_module_level=True)
+
+import resource
 
 SOON = 60.0
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux")

@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from indexd.errors import UsageError
+from indexd.fs.paths import display
 from indexd.store.path_prefix import join_path, relative_to
 from indexd.store.protocols.files import RelocationRepository
 from indexd.store.records import RelocationResult
-from indexd.store.sqlite.adapters import display_path, searchable_path
+from indexd.store.sqlite.adapters import searchable_path
 from indexd.store.sqlite.database import Connection, Database
 from indexd.store.sqlite.library.fulltext import refresh_fulltext
 
@@ -39,7 +40,7 @@ class Relocation(RelocationRepository):
                 for root in roots:
                     _relocate(connection, root, roots, old, new, keep_roots, done)
                 if not done.roots and not done.files and not done.dropped:
-                    raise UsageError(f"the index knows nothing under {display_path(old)}")
+                    raise UsageError(f"the index knows nothing under {display(old)}")
                 if dry_run:
                     raise _DryRunRollback
         except _DryRunRollback:
@@ -88,7 +89,7 @@ def _relocate(
     if target is None:
         if not whole:
             raise UsageError(
-                f"{display_path(target_path)} is in no watched folder; add it as [[roots]] to the settings, start"
+                f"{display(target_path)} is in no watched folder; add it as [[roots]] to the settings, start"
                 " the daemon once, and repeat the command"
             )
         # Watched folders are known by their number while the daemon runs: what is watched keeps its row.

@@ -15,13 +15,12 @@ import numpy as np
 
 from indexd.errors import IndexDamaged, NotRegularFile, StoreError
 from indexd.fs.file_stamp import FileStamp
-from indexd.fs.paths import absolute
+from indexd.fs.paths import absolute, display
 from indexd.fs.safe_open import open_regular
 from indexd.image_metadata.byte_source import hash_and_open
 from indexd.image_metadata.errors import UnreadableImage
 from indexd.image_metadata.model import PARSER_VERSION
 from indexd.store.records import VectorKey
-from indexd.store.sqlite.adapters import display_path
 from indexd.store.sqlite.database import BUSY_TIMEOUT_MS, Connection, suspect_marker, translate_errors
 from indexd.store.sqlite.migrate import APPLICATION_ID, migrations
 from indexd.store.sqlite.recovery.backup import load_vector_extension
@@ -266,7 +265,7 @@ def _check_files(connection: Connection, full: bool) -> Iterator[CheckFinding]:
         path = absolute(row[0], row[1])
         difference = _file_difference(path, row[2], row[3], row[4] if full else None)
         if difference:
-            differing.append(f"{display_path(path)} {difference}")
+            differing.append(f"{display(path)} {difference}")
     if differing:
         named = "; ".join(differing[:NAMED_FILES])
         more = f" and {len(differing) - NAMED_FILES} more" if len(differing) > NAMED_FILES else ""

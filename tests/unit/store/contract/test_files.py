@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import sys
 from pathlib import Path
+
+import pytest
 
 from indexd.fs.file_stamp import FileStamp
 from indexd.store.protocols import IndexStore
@@ -12,7 +14,7 @@ from tests.unit.store.sample_rows import Library
 
 
 def _path(root: str, rel: str) -> bytes:
-    return os.fsencode(os.path.join(root, *rel.split("/")))
+    return f"{root}/{rel}".encode()
 
 
 def test_known_files_are_those_of_one_root_and_folder(store: IndexStore, library: Library) -> None:
@@ -95,6 +97,7 @@ def test_a_path_is_found_under_the_longest_root_that_knows_it(store: IndexStore,
     assert store.files.find(_path("/pictures", "none.png")) is None
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="names of files are Unicode on Windows")
 def test_a_name_that_is_not_utf8_is_kept_byte_for_byte(tmp_path: Path, store: IndexStore, library: Library) -> None:
     library.add(b"caf\xe9/\x80.png")
     assert list(store.files.present_stamps(library.root.id, b"caf\xe9")) == [b"caf\xe9/\x80.png"]
