@@ -78,6 +78,10 @@ class DaemonNotRunning(IndexdError):
     exit_code = EXIT_NO_DAEMON
 
 
+class DaemonNotResponding(IndexdError):
+    """A process holds the socket and accepts connections, and answers nothing."""
+
+
 class SettingsError(IndexdError):
     """The settings file, an environment variable or a flag holds something that cannot be used."""
 

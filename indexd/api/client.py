@@ -5,10 +5,13 @@ Uses the HTTP client of the standard library: the command line starts in a third
 
 from __future__ import annotations
 
+import errno
 import http.client
 import os
+import selectors
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.message import Message
@@ -23,11 +26,28 @@ from indexd.api.http.listen import host_header
 from indexd.api.http.token import TcpEndpoint
 from indexd.api.image_bytes import ImageBytes
 from indexd.api.operations.registry import Operation, Operations, ResponseT
-from indexd.errors import DaemonNotRunning, IndexdError
+from indexd.errors import DaemonNotResponding, DaemonNotRunning, IndexdError
 from indexd_schemas.api.requests import ApiRequest
 from indexd_schemas.api.responses import ErrorResponse
 
 CONNECT_SECONDS = 5.0
+
+CONNECT_RETRY_SECONDS = 0.05
+HEALTH_PATH = "/health"
+
+SILENCE_SECONDS = 10.0
+"""After so long without a byte of the response, the client asks on a second connection whether the daemon still answers."""
+
+PROBE_SECONDS = 5.0
+"""How long that second answer may take. The daemon gives it without the index, in milliseconds."""
+
+TRANSFER_SECONDS = 30.0
+"""How long sending a request, or a pause within a response, may take."""
+
+NOT_RESPONDING = (
+    "the daemon accepts connections but does not answer: its process is stopped or overloaded; look at its log, and"
+    " restart it when this stays (`indexd service stop`, `indexd service start`)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +77,23 @@ class DaemonAddress:
             return socket.create_connection((self.tcp_endpoint.address, self.tcp_endpoint.port), CONNECT_SECONDS)
         if self.socket_path is None or sys.platform == "win32":
             raise OSError("this system has no Unix sockets")
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.settimeout(CONNECT_SECONDS)
-        try:
-            connection.connect(self.socket_path)
-        except OSError:
-            connection.close()
-            raise
-        return connection
+        give_up_at = time.monotonic() + CONNECT_SECONDS
+        while True:
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            connection.settimeout(CONNECT_SECONDS)
+            try:
+                connection.connect(self.socket_path)
+            except BlockingIOError:
+                # The queue of connections that the daemon has not accepted yet is full.
+                connection.close()
+                if time.monotonic() >= give_up_at:
+                    raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from None
+                time.sleep(CONNECT_RETRY_SECONDS)
+            except OSError:
+                connection.close()
+                raise
+            else:
+                return connection
 
 
 class _Connection(http.client.HTTPConnection):
@@ -102,8 +131,11 @@ class RemoteOperations(Operations):
         connection = _Connection(self._address, timeout)
         try:
             connection.request("GET", target, None, self._headers())
+            self._wait_for_response(connection, timeout)
             response = connection.getresponse()
             error = None if response.status == 200 else _parse_error(response.status, response.read())
+        except IndexdError as failure:
+            error = failure
         except (OSError, http.client.HTTPException) as failure:
             error = DaemonNotRunning(f"the daemon closed the connection before it answered ({_reason(failure)})")
         if error is not None:
@@ -118,17 +150,44 @@ class RemoteOperations(Operations):
     def _exchange(
         self, method: str, target: str, body: bytes | None, timeout: float | None
     ) -> tuple[int, Message, bytes]:
-        connection = _Connection(self._address, timeout)
+        connection = _Connection(self._address, TRANSFER_SECONDS)
         try:
             connection.request(method, target, body, self._headers())
+            self._wait_for_response(connection, timeout)
             response = connection.getresponse()
             return response.status, response.headers, response.read()
         except TimeoutError:
-            raise IndexdError(
-                f"the daemon did not answer within {timeout:g} s; `indexd status` shows what it is doing"
-            ) from None
+            raise DaemonNotResponding(NOT_RESPONDING) from None
         except (OSError, http.client.HTTPException) as error:
             raise DaemonNotRunning(f"the daemon closed the connection before it answered ({_reason(error)})") from None
+        finally:
+            connection.close()
+
+    def _wait_for_response(self, connection: _Connection, timeout: float | None) -> None:
+        """Wait for the first byte, at most `timeout` seconds, and only while the daemon answers other requests."""
+        give_up_at = None if timeout is None else time.monotonic() + timeout
+        with selectors.DefaultSelector() as selector:
+            selector.register(connection.sock, selectors.EVENT_READ)
+            while True:
+                left = SILENCE_SECONDS if give_up_at is None else give_up_at - time.monotonic()
+                if selector.select(max(0.0, min(SILENCE_SECONDS, left))):
+                    return
+                if left <= SILENCE_SECONDS and give_up_at is not None:
+                    raise IndexdError(
+                        f"the daemon did not answer within {timeout:g} s; `indexd status` shows what it is doing"
+                    )
+                self._require_answer()
+
+    def _require_answer(self) -> None:
+        """Raise DaemonNotResponding unless the daemon answers a request for which it needs no index."""
+        connection = _Connection(self._address, PROBE_SECONDS)
+        try:
+            connection.request("GET", HEALTH_PATH, None, self._headers())
+            connection.getresponse().read()
+        except TimeoutError:
+            raise DaemonNotResponding(NOT_RESPONDING) from None
+        except (OSError, http.client.HTTPException):
+            pass  # The first connection breaks too, and says how.
         finally:
             connection.close()
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from indexd.api.client import DaemonAddress, RemoteOperations
+from indexd.api.client import NOT_RESPONDING, DaemonAddress, RemoteOperations
 from indexd.api.http.listen import uses_unix_socket
 from indexd.api.http.token import read_endpoint
 from indexd.api.operations.registry import Operations
 from indexd.config import Config
-from indexd.errors import DaemonNotRunning, NothingFound
+from indexd.errors import DaemonNotResponding, DaemonNotRunning, NothingFound
 from indexd.instance_lock import instance_lock
 
 LOCK_WAIT_SECONDS = 2.0
@@ -25,12 +25,14 @@ def daemon_address(config: Config) -> DaemonAddress | None:
 
 
 def find_daemon(config: Config) -> RemoteOperations | None:
-    """The operations of the running daemon, or None when none listens."""
+    """The operations of the running daemon, or None when none listens. Raises DaemonNotResponding when it is frozen."""
     address = daemon_address(config)
     if address is None:
         return None
     try:
         address.connect().close()
+    except TimeoutError:
+        raise DaemonNotResponding(NOT_RESPONDING) from None
     except OSError:
         return None
     return RemoteOperations(address)

@@ -12,7 +12,16 @@ import click
 
 from indexd.cli.support.printing import json_option, print_json, print_notice, progress, sanitize_text
 from indexd.cli.support.session import load_config
-from indexd.errors import EXIT_ERROR, EXIT_OK, EXIT_PARTLY_FAILED, IndexdError, ModelUnavailable, UsageError
+from indexd.errors import (
+    EXIT_ERROR,
+    EXIT_OK,
+    EXIT_PARTLY_FAILED,
+    DaemonNotResponding,
+    DaemonNotRunning,
+    IndexdError,
+    ModelUnavailable,
+    UsageError,
+)
 from indexd_schemas.model_roles import ROLES
 
 if TYPE_CHECKING:
@@ -155,6 +164,8 @@ def verify(roles: tuple[str, ...], as_json: bool) -> int:
             bar.update(task, description=f"loading {role}")
             try:
                 outcome = verify_one(role)
+            except (DaemonNotResponding, DaemonNotRunning):
+                raise
             except IndexdError as error:
                 detail = error.reason if isinstance(error, ModelUnavailable) else str(error)
                 outcome = VerifiedModel(role=role, ok=False, detail=detail, seconds=0.0)
