@@ -48,6 +48,9 @@ class BenchSession:
     def poll(self) -> None:
         """No urgent calls."""
 
+    def raise_if_cancelled(self) -> None:
+        """Nobody cancels."""
+
     def progress(self, stage: str, done: int, total: int) -> None:
         """No listener."""
 

@@ -60,6 +60,11 @@ class RenderModel(ABC):
     levels: NoiseLevels
     loras: LoraSwitch
 
+    @property
+    def networks(self) -> Sequence[torch.nn.Module]:
+        """The networks whose blocks take long; a render is cancelled between their blocks."""
+        return ()
+
     @abstractmethod
     def encode_prompts(
         self,

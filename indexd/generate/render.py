@@ -19,6 +19,7 @@ from PIL import Image
 
 from indexd.errors import IndexdError, RenderFailed
 from indexd.generate.adapters.lora_adapters import LoraRequest
+from indexd.generate.cancellation import cancellable
 from indexd.generate.context import FILE_NOUNS, DenoiseTask, RenderContext, file_path
 from indexd.generate.diffusion import denoise, vae_decode
 from indexd.generate.diffusion.conditioning import TextConditioning
@@ -89,6 +90,7 @@ def _render_image(context: RenderContext, choice: SamplerChoice, seconds: dict[s
                     vae = str(file_path(call, "vae", recipe.vae.name))
                     model, vae_hash = leases.enter_context(model.with_vae(session, vae))
                     recipe = recipe.model_copy(update={"vae": _with_hash("vae", recipe.vae, vae_hash)})
+            leases.enter_context(cancellable(model.networks, session))
             task = DenoiseTask(recipe, choice, model, session)
             if recipe.control or recipe.reference:
                 with _timed_stage("control", seconds):

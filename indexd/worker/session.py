@@ -65,3 +65,7 @@ class CallSession(Protocol):
 
 class RenderSession(CallSession, Protocol):
     """The session of a Render: the same as any other's; `spec(GENERATOR)` gives device, dtype and keep-alive."""
+
+    def raise_if_cancelled(self) -> None:
+        """Raise errors.CallCancelled when this call was cancelled; serves nothing, so it may be called within a step."""
+        ...

@@ -59,6 +59,11 @@ class SdxlModel(RenderModel):
         self.pixels_per_latent = pipeline.vae_scale_factor
 
     @property
+    def networks(self) -> tuple[torch.nn.Module, ...]:
+        """UNet and VAE."""
+        return self.pipeline.unet, self.pipeline.vae
+
+    @property
     def latent_dtype(self) -> torch.dtype:
         """The UNet's number format."""
         dtype: torch.dtype = self.pipeline.unet.dtype

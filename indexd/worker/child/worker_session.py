@@ -40,10 +40,14 @@ class WorkerSession:
 
     def poll(self) -> None:
         """Serve urgent calls unless this call is urgent itself. Raises CallCancelled if this call was cancelled."""
-        self._server.raise_if_cancelled(self._message.number)
+        self.raise_if_cancelled()
         if self._message.priority > Priority.URGENT:
             self._server.serve_urgent()
-            self._server.raise_if_cancelled(self._message.number)
+            self.raise_if_cancelled()
+
+    def raise_if_cancelled(self) -> None:
+        """Raise CallCancelled if this call was cancelled."""
+        self._server.raise_if_cancelled(self._message.number)
 
     def progress(self, stage: str, done: int, total: int) -> None:
         """Report the progress to the caller."""

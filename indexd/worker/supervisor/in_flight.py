@@ -9,7 +9,10 @@ from indexd.worker.call_handle import CallHandle, OnProgress
 
 @dataclass(slots=True)
 class InFlightCall:
-    """A submitted call. `message` is its pickled form; `last_activity_at` is when the worker last reported progress."""
+    """A submitted call. `message` is its pickled form; `last_activity_at` is when the worker last reported progress.
+
+    `cancel_deadline` is when a cancelled call must have ended.
+    """
 
     call: CallHandle
     number: int
@@ -18,6 +21,7 @@ class InFlightCall:
     timeout_seconds: float | None
     is_started: bool = False
     last_activity_at: float = 0.0
+    cancel_deadline: float | None = None
 
     @property
     def call_name(self) -> str:
@@ -25,10 +29,11 @@ class InFlightCall:
         return type(self.call.call).__name__
 
     def silence_deadline(self) -> float | None:
-        """When its time without progress is over; None = it has no limit, or is not started."""
-        if not self.is_started or self.timeout_seconds is None:
+        """When its time without progress, or after its cancellation, is over; None = it has no limit, or is not started."""
+        if not self.is_started:
             return None
-        return self.last_activity_at + self.timeout_seconds
+        silence = None if self.timeout_seconds is None else self.last_activity_at + self.timeout_seconds
+        return min((limit for limit in (silence, self.cancel_deadline) if limit is not None), default=None)
 
 
 class InFlightCalls:

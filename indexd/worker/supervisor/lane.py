@@ -31,6 +31,9 @@ MAX_RESTART_DELAY_SECONDS = 30.0
 FIRST_MESSAGE_TIMEOUT_SECONDS = 180.0
 """How long a child that holds calls may be silent without having started one. Its start imports no model library, so it
 takes less even on a machine that swaps."""
+CANCEL_GRACE_SECONDS = 30.0
+"""How long a cancelled call may go on. Serving functions check between steps, and renders between the blocks of a network; one
+block of a very large image takes minutes on a CPU, and then the process is killed."""
 
 OnWorkerEvent = Callable[[str, str], None]
 
@@ -121,7 +124,9 @@ class Lane(BackgroundService):
             flight = self._in_flight.get(number)
             if flight is None:
                 return
-            if not flight.is_started:
+            if flight.is_started:
+                flight.cancel_deadline = flight.cancel_deadline or time.monotonic() + CANCEL_GRACE_SECONDS
+            else:
                 self._in_flight.remove(number)
             self._send(pickle.dumps(protocol.CancelCall(number)))
         if not flight.is_started:
@@ -183,11 +188,14 @@ class Lane(BackgroundService):
         Returns the overdue calls, and what the event says of a child that starts none.
         """
         while True:
+            now = time.monotonic()
             with self.condition:
                 deadline = self._in_flight.next_deadline()
-            now = time.monotonic()
-            # A new call does not wake this thread, and the child may hang, so the deadlines are checked by the clock.
-            limit = now + FIRST_MESSAGE_TIMEOUT_SECONDS if deadline is None else deadline
+                is_working = bool(self._in_flight.started())
+            # A new call or a cancellation does not wake this thread, and the child may hang, so the deadlines are checked
+            # by the clock.
+            limit = now + (CANCEL_GRACE_SECONDS if is_working else FIRST_MESSAGE_TIMEOUT_SECONDS)
+            limit = limit if deadline is None else min(limit, deadline)
             if wait([connection], max(0.0, min(limit, self._first_message_deadline(now)) - now)):
                 try:
                     message: protocol.FromChild = connection.recv()
@@ -287,7 +295,11 @@ class Lane(BackgroundService):
             what = "was killed because a call hung" if overdue else silence_reason or describe_exit(exit_code)
             self._on_event("worker_died", f"the {self._lane} worker {what}; calls lost: {len(lost)}")
 
-    def _lost_call_error(self, flight: InFlightCall, exit_code: int | None, overdue: list[InFlightCall]) -> WorkerDied:
+    def _lost_call_error(
+        self, flight: InFlightCall, exit_code: int | None, overdue: list[InFlightCall]
+    ) -> WorkerDied | CallCancelled:
+        if flight.cancel_deadline is not None:
+            return CallCancelled("cancelled; its worker was killed because it did not stop")
         if flight in overdue:
             silence = f"reported no progress for {flight.timeout_seconds:g} s"
             return CallTimedOut(f"{flight.call_name} {silence}; its worker was killed")

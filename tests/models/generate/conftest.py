@@ -33,6 +33,8 @@ class ScriptedSession:
         self.pauses = 0
         self.seen: list[tuple[str, int, int]] = []
         self.on_pause: Callable[[int], None] = lambda _n: None
+        self.checks = 0
+        self.on_check: Callable[[int], None] = lambda _n: None
 
     def spec(self, role: str) -> ModelSpec:
         return ModelSpec(role, "", device="cpu", dtype=self.dtype, keep_alive_seconds=None)
@@ -40,6 +42,10 @@ class ScriptedSession:
     def poll(self) -> None:
         self.pauses += 1
         self.on_pause(self.pauses)
+
+    def raise_if_cancelled(self) -> None:
+        self.checks += 1
+        self.on_check(self.checks)
 
     def progress(self, stage: str, done: int, total: int) -> None:
         self.seen.append((stage, done, total))

@@ -55,6 +55,7 @@ class Session:
     settings = WorkerSettings({}, sys.argv[3])
     def spec(self, role): return ModelSpec(role, "", device="cpu", dtype="float32")
     def poll(self): pass
+    def raise_if_cancelled(self): pass
     def progress(self, *_): pass
 call = Render(Recipe.model_validate_json(sys.argv[1]), {FileKey("checkpoint", "tiny"): FileRef(sys.argv[2].encode())})
 print(hashlib.sha256(render(call, Session()).png).hexdigest())
@@ -145,6 +146,34 @@ def test_cancel_takes_effect_within_one_step(studio: Any) -> None:
     assert len(studio.steps_seen()) == 3
     studio.session.on_pause = lambda _n: None
     assert studio(steps=6).png == before.png
+
+
+@pytest.mark.parametrize("stage", ["sampling", "decode", "first step"])
+def test_cancel_takes_effect_between_the_blocks_of_a_network(studio: Any, stage: str) -> None:
+    """A step, and the decoding, of a large image takes minutes: neither runs to its end."""
+    before = studio(steps=2)
+    studio.session.seen.clear()
+    checks = studio.session.checks
+    in_stage: list[int] = []
+
+    def cancel_in_stage(check: int) -> None:
+        reached = {
+            "sampling": len(studio.steps_seen()) == 1,
+            "decode": bool(studio.session.seen) and studio.session.seen[-1][0] == "decode",
+            "first step": True,
+        }
+        if reached[stage]:
+            in_stage.append(check)
+        if len(in_stage) == 2:
+            raise CallCancelled("cancelled")
+
+    studio.session.on_check = cancel_in_stage
+    with pytest.raises(CallCancelled):
+        studio(steps=2)
+    assert studio.session.checks - checks < checks
+    assert len(studio.steps_seen()) == {"sampling": 1, "decode": 2, "first step": 0}[stage]
+    studio.session.on_check = lambda _n: None
+    assert studio(steps=2).png == before.png
 
 
 def test_urgent_work_between_steps_leaves_the_picture_alone(studio: Any) -> None:

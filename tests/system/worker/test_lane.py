@@ -31,6 +31,7 @@ from indexd.worker.calls import CallProgress, Priority, SelfTest, WorkerSettings
 from indexd.worker.child import call_server
 from indexd.worker.local_workers import LocalWorkers
 from indexd.worker.protocol import WorkerBug, picklable_error
+from indexd.worker.supervisor import lane as lane_module
 
 LONG = 100_000
 WAIT = 60.0
@@ -185,6 +186,20 @@ def test_a_call_in_hand_is_cancelled_at_its_next_step(workers: LocalWorkers) -> 
         call.result(WAIT)
     assert workers.status()[0].deaths == 0
     assert workers.submit(SelfTest("echo", payload=5)).result(WAIT) == 5
+
+
+def test_a_cancelled_call_that_does_not_stop_is_ended_and_others_go_on(
+    workers: LocalWorkers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane_module, "CANCEL_GRACE_SECONDS", 0.3)
+    begun = Begun()
+    call = workers.submit(SelfTest("hang"), on_progress=begun)
+    begun.wait()
+    call.cancel()
+    next_call = workers.submit(SelfTest("echo", payload=5))
+    with pytest.raises(CallCancelled, match="its worker was killed"):
+        call.result(WAIT)
+    assert next_call.result(WAIT) == 5
 
 
 def test_a_waiting_call_is_cancelled_at_once(workers: LocalWorkers) -> None:
