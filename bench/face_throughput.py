@@ -84,6 +84,9 @@ class InstantModelSession:
     def poll(self) -> None:
         """No urgent calls."""
 
+    def raise_if_cancelled(self) -> None:
+        """Cancelled between steps only."""
+
     def progress(self, stage: str, done: int, total: int) -> None:
         """No listener."""
 

@@ -19,6 +19,7 @@ from indexd.characters.clustering_service import ClusteringService
 from indexd.config import Config
 from indexd.errors import IndexDamaged, StoreError
 from indexd.indexing.stages import LAYERS
+from indexd.jobs.files.unread_files import find_unread_job_files
 from indexd.store.protocols import IndexStore
 from indexd.store.sqlite.recovery.backup import nightly_backup
 from indexd.store.sqlite.recovery.backup_retention import is_backup_overdue
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 
 REQUANTIZE_MINUTES = 10
 TRIM_MINUTES = 1
+INBOX_MINUTES = 1
 # A machine that sleeps at night makes up for its backup: not during the load of a start, but soon after it.
 OVERDUE_BACKUP_DELAY = datetime.timedelta(minutes=10)
 BACKUP_OVERDUE_SECONDS = 26 * 3600.0
@@ -50,6 +52,7 @@ class MaintenanceScheduler:
         self._on_damage = on_damage
         self._clusterer = clusterer
         self._stopping = threading.Event()
+        self._reported_job_files: set[str] = set()
         # However late, a task runs once: a machine that was suspended at its hour runs it when it resumes.
         late = {"coalesce": True, "misfire_grace_time": None}
         self._scheduler = BackgroundScheduler(timezone="UTC", job_defaults=late)
@@ -58,6 +61,10 @@ class MaintenanceScheduler:
         """Schedule everything and start."""
         self._scheduler.add_job(self._requantize, "interval", minutes=REQUANTIZE_MINUTES, id="requantize")
         self._scheduler.add_job(self._trim_memory, "interval", minutes=TRIM_MINUTES, id="trim memory")
+        now = datetime.datetime.now(datetime.UTC)
+        self._scheduler.add_job(
+            self.report_unread_job_files, "interval", minutes=INBOX_MINUTES, id="inbox", next_run_time=now
+        )
         settings = self._config.settings
         self._schedule_daily("backup", self._back_up, settings.backup.at)
         self._schedule_daily("clustering", self._cluster, settings.characters.cluster_at)
@@ -75,6 +82,17 @@ class MaintenanceScheduler:
     def _trim_memory(self) -> None:
         self._store.release_memory()
         malloc.trim_heap()
+
+    def report_unread_job_files(self) -> None:
+        """Log, and record as an event, what lies in the inbox and is never read; each text once while it stays."""
+        try:
+            found = {one.sentence for one in find_unread_job_files(self._config.paths.inbox)}
+        except OSError:
+            return  # the watch service reports an inbox that cannot be listed
+        for text in sorted(found - self._reported_job_files):
+            log.warning("%s", text)
+            self._on_event("job files not read", text)
+        self._reported_job_files = found
 
     def _requantize(self) -> None:
         for layer in LAYERS:

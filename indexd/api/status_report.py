@@ -11,6 +11,7 @@ from indexd.api.context import DaemonContext
 from indexd.config import Config
 from indexd.errors import StoreError
 from indexd.fs.paths import display
+from indexd.jobs.files.unread_files import find_unread_job_files
 from indexd.model_roles import role_states
 from indexd.store.protocols import IndexStore
 from indexd_schemas.api.output import DaemonEvent, DaemonStatus, RoleState, RootState, WorkerState
@@ -37,6 +38,7 @@ def status(store: IndexStore, config: Config, daemon: DaemonContext | None) -> D
         pending=store.index_tasks.counts(),
         jobs=store.jobs.counts(),
         queue_paused=store.jobs.pause_reason(),
+        unread_job_files=_unread_job_files(config.paths.inbox),
         workers=worker_states(daemon),
         roles=current_role_states(config, daemon),
         events=[DaemonEvent(at=row.at, kind=row.kind, text=row.text) for row in store.events.recent(RECENT_EVENTS)],
@@ -110,6 +112,13 @@ def current_role_states(config: Config, daemon: DaemonContext | None) -> list[Ro
         else state
         for state in role_states(config)
     ]
+
+
+def _unread_job_files(inbox: Path) -> list[str]:
+    try:
+        return [one.sentence for one in find_unread_job_files(inbox)]
+    except OSError as error:
+        return [f"{display(os.fsencode(inbox))} cannot be listed: {error.strerror or error}"]
 
 
 def _index_bytes(index: Path) -> int:

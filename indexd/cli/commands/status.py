@@ -128,7 +128,9 @@ def _jobs(now: DaemonStatus) -> Table:
         if count:
             table.add_row(state, str(count))
     if now.queue_paused:
-        table.add_row("the queue is paused", now.queue_paused)
+        table.add_row("the queue is paused", sanitize_text(now.queue_paused))
+    for text in now.unread_job_files:
+        table.add_row("not read", sanitize_text(text))
     return table
 
 

@@ -240,6 +240,7 @@ class DaemonStatus(OutputDocument):
     pending: dict[str, dict[str, int]] = Field(default_factory=dict)
     jobs: dict[str, int] = Field(default_factory=dict)
     queue_paused: str | None = None
+    unread_job_files: list[str] = Field(default_factory=list)
     workers: list[WorkerState] = Field(default_factory=list)
     roles: list[RoleState] = Field(default_factory=list)
     events: list[DaemonEvent] = Field(default_factory=list)

@@ -57,6 +57,9 @@ class PlainSession:
         if self.steps == self.cancel_at:
             raise CallCancelled("cancelled")
 
+    def raise_if_cancelled(self) -> None:
+        """Cancelled between steps only."""
+
     def progress(self, stage: str, done: int, total: int) -> None:
         assert 0 < done <= total
 

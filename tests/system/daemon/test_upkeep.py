@@ -29,7 +29,7 @@ def test_the_nightly_backup_is_planned_and_made_and_its_failure_is_told(tmp_path
         planned = {job.id: job for job in upkeep._scheduler.get_jobs()}
         # At an hour of the machine's own zone, not of the scheduler's.
         assert {str(planned[name].trigger.timezone) for name in ("backup", "clustering")} == {str(get_localzone())}
-        assert set(planned) == {"backup", "clustering", "requantize", "trim memory"}
+        assert set(planned) == {"backup", "clustering", "requantize", "trim memory", "inbox"}
         # There is no backup yet, so the first one does not wait for the night.
         until_backup = planned["backup"].next_run_time - datetime.now(UTC)
         assert timedelta() < until_backup <= OVERDUE_BACKUP_DELAY
@@ -46,3 +46,30 @@ def test_the_nightly_backup_is_planned_and_made_and_its_failure_is_told(tmp_path
         assert clusterer.wait(10).state == "done"
         upkeep.stop()
         clusterer.stop()
+
+
+def test_job_files_that_are_not_read_are_reported_once_while_they_stay(tmp_path: Path) -> None:
+    config = read_config(tmp_path / "home")
+    told: list[tuple[str, str]] = []
+    damage: list[BaseException] = []
+    with SqliteStore.open(config.paths.index) as store:
+        clusterer = ClusteringService(store, FakeWorkers, FaceAssigner(store, 0.75, 0.05), tmp_path, 10)
+        upkeep = MaintenanceScheduler(
+            store, config, lambda kind, text: told.append((kind, text)), damage.append, clusterer
+        )
+        upkeep.report_unread_job_files()
+        assert told == []
+        lost = config.paths.inbox / "june" / "job.yaml"
+        lost.parent.mkdir(parents=True)
+        lost.write_text("kind: txt2img\n", "utf-8")
+        for _ in range(2):
+            upkeep.report_unread_job_files()
+        [(kind, text)] = told
+        assert kind == "job files not read"
+        assert str(lost) in text
+        assert f"move them into {config.paths.inbox} itself" in text
+        lost.unlink()
+        upkeep.report_unread_job_files()
+        lost.write_text("kind: txt2img\n", "utf-8")
+        upkeep.report_unread_job_files()
+        assert len(told) == 2

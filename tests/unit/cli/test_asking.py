@@ -172,6 +172,18 @@ def test_status(indexd: Indexd, library: SampleLibrary) -> None:
     assert "off, because no model is set" in screen.out.replace("\n", " ")
     document = indexd("status", "--json").json
     assert (document["schema_version"], document["running"], document["images"]) == (1, False, 8)
+    assert document["unread_job_files"] == []
+
+
+def test_status_names_job_files_that_are_not_read_with_the_cure(
+    indexd: Indexd, library: SampleLibrary, home: Path
+) -> None:
+    lost = home / "inbox" / "june" / "job.yaml"
+    lost.parent.mkdir(parents=True)
+    lost.write_text("kind: txt2img\n", "utf-8")
+    [text] = indexd("status", "--json").json["unread_job_files"]
+    assert text.startswith(f"{lost}: job files in folders below the inbox are not read; move them into")
+    assert "not read" in indexd("status").out
 
 
 def test_rate_and_tag(indexd: Indexd, library: SampleLibrary) -> None:
