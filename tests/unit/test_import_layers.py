@@ -20,6 +20,7 @@ LAYERS = (
     "indexd.reproducibility",
     "indexd.name_key",
     "indexd.text_tokens",
+    "indexd.templates",
     "indexd_schemas",
     "indexd.errors",
     "indexd.model_headers",
@@ -104,7 +105,7 @@ SHARED_WITH_TORCH_SIDE = (
     "indexd.render_stages",
 )
 # Could be published on their own: they import nothing else of indexd.
-STANDALONE = ("indexd.image_metadata", "indexd.vector_index")
+STANDALONE = ("indexd.image_metadata", "indexd.templates", "indexd.vector_index")
 
 
 def _modules() -> Iterator[tuple[str, Path]]:
