@@ -27,7 +27,7 @@ from indexd.worker.session import RenderSession
 from indexd_schemas.recipe import EmbeddingRef, PromptSyntax
 
 if TYPE_CHECKING:
-    from indexd.generate.adapters.lora_adapters import ActivatedLoras, LoraRequest
+    from indexd.generate.adapters.lora_adapters import ActivatedLoras, BundledEmbeddings, LoraRequest
     from indexd.generate.context import DenoiseTask
 
 
@@ -99,11 +99,20 @@ class RenderModel(ABC):
         """The pixels (1, 3, height, width) of clean latents, -1 to 1 and possibly beyond."""
 
     def load_embeddings(
-        self, references: Sequence[EmbeddingRef], paths: Mapping[str, str], *, pickle_allowed: bool
+        self,
+        references: Sequence[EmbeddingRef],
+        paths: Mapping[str, str],
+        *,
+        bundled: BundledEmbeddings,
+        pickle_allowed: bool,
     ) -> PromptEmbeddings:
-        """The embeddings that the prompt names. Raises RenderFailed, also when a file has another hash."""
+        """The embeddings that the prompt names, and those that its LoRAs bring (`bundled`).
+
+        Raises RenderFailed, also when a file has another hash.
+        """
         del paths, pickle_allowed
-        raise RenderFailed(f"embedding {references[0].name}: models of family {self.family} take none")
+        name = references[0].name if references else next(iter(bundled))
+        raise RenderFailed(f"embedding {name}: models of family {self.family} take none")
 
     def with_vae(self, session: RenderSession, file: str) -> AbstractContextManager[tuple[RenderModel, str]]:
         """This model with the VAE of `file` while the context is open, and that file's hash. Raises RenderFailed."""

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from indexd.errors import IndexdError, RenderFailed
-from indexd.generate.adapters.lora_adapters import LoraRequest
+from indexd.generate.adapters.lora_adapters import BundledEmbeddings, LoraRequest
 from indexd.generate.cancellation import cancellable
 from indexd.generate.context import FILE_NOUNS, DenoiseTask, RenderContext, file_path
 from indexd.generate.diffusion import denoise, vae_decode
@@ -115,7 +115,7 @@ def _attach_loras_and_embeddings(context: RenderContext, task: DenoiseTask, seco
         active = context.session.pool.run_with_eviction(partial(task.model.loras.activate, requests))
         context.notes += active.notes
         context.recipe = _complete_recipe(task, active.hashes)
-        context.task = _with_embeddings(context.call, task)
+        context.task = _with_embeddings(context.call, task, active.embeddings)
     context.session.poll()
 
 
@@ -186,12 +186,12 @@ def _with_hash(kind: FileKind, model: ModelRef, found: str) -> ModelRef:
     return model.model_copy(update={"hash": found})
 
 
-def _with_embeddings(call: Render, task: DenoiseTask) -> DenoiseTask:
-    if not task.recipe.embeddings:
+def _with_embeddings(call: Render, task: DenoiseTask, bundled: BundledEmbeddings) -> DenoiseTask:
+    if not task.recipe.embeddings and not bundled:
         return task
     paths = {use.name: str(file_path(call, "embedding", use.name)) for use in task.recipe.embeddings}
     allowed = task.session.settings.pickle_checkpoints
-    embeddings = task.model.load_embeddings(task.recipe.embeddings, paths, pickle_allowed=allowed)
+    embeddings = task.model.load_embeddings(task.recipe.embeddings, paths, bundled=bundled, pickle_allowed=allowed)
     return replace(task, embeddings=embeddings)
 
 

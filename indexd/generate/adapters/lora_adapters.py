@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,18 @@ from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 
 from indexd.errors import RenderFailed
-from indexd.generate.adapters.lora_file import LoraMatrices, lora_content_hash, read_lora
+from indexd.generate.adapters.lora_file import LoraMatrices, LoraWeights, lora_content_hash, read_lora
 from indexd.generate.sdxl.lora_targets import COMPONENTS, LoraTarget, find_lora_targets
 from indexd_schemas.lora_blocks import TEXT_BLOCK, UNET_BLOCKS, block_factors
 
 RESIDENT_BYTES = 2 << 30
+_ENCODER_OF_EMBEDDING = {"clip_l": "text_encoder", "clip_g": "text_encoder_2"}
 
 # For each adapter its weight in each block where that is not 0.
 ActiveWeights = Mapping[str, Mapping[str, float]]
+
+BundledEmbeddings = Mapping[str, Mapping[str, torch.Tensor]]
+"""Embeddings by the word that calls them: (vectors, width) by the name of the text encoder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +62,16 @@ class _ResidentLora:
     byte_count: int
     notes: tuple[str, ...]
     vectors: Mapping[tuple[LoraTarget, str], torch.Tensor]
+    embeddings: BundledEmbeddings
 
 
 @dataclass(frozen=True, slots=True)
 class ActivatedLoras:
-    """Content hashes by name, and what of the files was left out."""
+    """Content hashes by name, what of the files was left out, and the embeddings that the files bring."""
 
     hashes: dict[str, str]
     notes: tuple[str, ...] = ()
+    embeddings: BundledEmbeddings = field(default_factory=dict)
 
 
 class LoraAdapters:
@@ -94,7 +100,9 @@ class LoraAdapters:
         self._evict({resident.adapter for _, resident in found})
         self._switch(weights)
         notes = dict.fromkeys(note for _, resident in found for note in resident.notes)
-        return ActivatedLoras({lora.name: resident.content_hash for lora, resident in found}, tuple(notes))
+        hashes = {lora.name: resident.content_hash for lora, resident in found}
+        embeddings = {word: one for _, resident in found for word, one in resident.embeddings.items()}
+        return ActivatedLoras(hashes, tuple(notes), embeddings)
 
     def active_text_weights(self) -> tuple[object, ...]:
         """What tells embeddings apart: adapters and weights that are active in the text encoders."""
@@ -107,7 +115,7 @@ class LoraAdapters:
             raise RenderFailed(f"LoRA {request.name} cannot be read: {error.strerror}") from error
         key = (str(request.path), stat.st_size, stat.st_mtime_ns)
         if key not in self._resident:
-            weights = read_lora(request.path, request.name, self._targets, self._base_weight)
+            weights = read_lora(request.path, request.name, self._targets, self._base_parameter)
             # Injecting touches the switches of layers that other adapters share: from a known state to a known state.
             self._switch({name: {} for name in COMPONENTS})
             adapter = f"lora{next(self._adapter_numbers)}"
@@ -116,11 +124,30 @@ class LoraAdapters:
                 own = {target: pair for target, pair in weights.matrices.items() if target.component == component}
                 if own:
                     byte_count += _inject(model, adapter, own)
+            embeddings = self._fitting_embeddings(request.name, weights)
             self._resident[key] = _ResidentLora(
-                adapter, lora_content_hash(request.path), byte_count, tuple(weights.notes), weights.vectors
+                adapter,
+                lora_content_hash(request.path),
+                byte_count,
+                tuple(weights.notes),
+                weights.vectors,
+                embeddings,
             )
         self._resident.move_to_end(key)
         return self._resident[key]
+
+    def _fitting_embeddings(self, name: str, weights: LoraWeights) -> BundledEmbeddings:
+        """The embeddings of a file that fit both text encoders; the others become notes."""
+        widths = {key: self._models[part].config.hidden_size for key, part in _ENCODER_OF_EMBEDDING.items()}
+        fitting = {}
+        for word, tensors in weights.embeddings.items():
+            sizes = {key: (len(tensor), *tensor.shape[1:]) for key, tensor in tensors.items()}
+            count = min((size[0] for size in sizes.values()), default=0)
+            if sizes == {key: (count, width) for key, width in widths.items()}:
+                fitting[word] = tensors
+            else:
+                weights.notes.append(f"LoRA {name}: its embedding {word} does not fit this model and was left out")
+        return fitting
 
     def _evict(self, needed: set[str]) -> None:
         total = sum(resident.byte_count for resident in self._resident.values())
@@ -164,9 +191,11 @@ class LoraAdapters:
         module: Any = self._models[target.component].get_submodule(target.module)
         return module.get_base_layer() if isinstance(module, BaseTunerLayer) else module
 
-    def _base_weight(self, target: LoraTarget) -> torch.Tensor:
-        weight: torch.Tensor = self._base_module(target).weight
-        return weight
+    def _base_parameter(self, target: LoraTarget, name: str) -> torch.Tensor | None:
+        if (target, name) in self._replaced_parameters:
+            return self._replaced_parameters[target, name]
+        parameter: torch.Tensor | None = getattr(self._base_module(target), name, None)
+        return parameter
 
     def _layers(self) -> list[Any]:
         return [layer for model in self._models.values() for _, layer in _adapted_layers(model)]

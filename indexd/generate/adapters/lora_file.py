@@ -1,8 +1,8 @@
 """A LoRA file -> what it changes in each module, nothing guessed.
 
 Most files state a pair of matrices a module: W' = W + weight * alpha / rank * up @ down. LoHa, LoKr, Tucker-decomposed
-convolutions (lycoris_matrices.py), full differences and DoRA are converted to such pairs, exactly. Differences of biases and
-norms are vectors beside them.
+convolutions (lycoris_matrices.py), OFT, GLoRA, IA3 (weight_transforms.py), full differences and DoRA are converted to such
+pairs, exactly. Differences of biases and norms are vectors beside them. OneTrainer's files may hold embeddings as well.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from indexd.errors import RenderFailed
-from indexd.generate.adapters import lycoris_matrices
+from indexd.generate.adapters import lycoris_matrices, weight_transforms
 from indexd.generate.sdxl.lora_targets import LoraTarget
 
 _KEY_SUFFIXES = {
@@ -43,18 +43,22 @@ _KEY_SUFFIXES = {
     ".w_norm": "norm_weight",
     ".b_norm": "bias",
     **lycoris_matrices.PRODUCT_KEY_SUFFIXES,
+    **weight_transforms.TRANSFORM_KEY_SUFFIXES,
 }
 # The oldest diffusers files: `…attn1.processor.to_q_lora.down.weight`.
 _PROCESSOR_KEY = re.compile(r"(.*?)\.(?:processor\.)?(to_[qkv]|to_out)_lora\.(down|up)\.weight")
 # peft puts its model around the modules, and the adapter's name into the key.
 _PEFT_PREFIX = "base_model.model."
-_PEFT_ADAPTER = re.compile(r"\.lora_(A|B|magnitude_vector)\.(?!weight$|bias$)[^.]+(\.weight|\.bias)?$")
+_PEFT_ADAPTER = re.compile(r"\.(lora_(?:A|B|magnitude_vector)|oft_R|ia3_l)\.(?!weight$|bias$)[^.]+(\.weight|\.bias)?$")
 _CLIP_PROJECTIONS = {"to_q": "q_proj", "to_k": "k_proj", "to_v": "v_proj", "to_out.0": "out_proj"}
-_UNSUPPORTED_KINDS = {"oft_": "OFT", ".on_input": "IA3", ".a1.weight": "GLoRA"}
-# OneTrainer stores the embeddings that were trained together with a LoRA in the same file.
+# OneTrainer stores the embeddings that were trained together with a LoRA in the same file: `bundle_emb.<word>.clip_l`.
+_EMBEDDING_KEY = re.compile(r"bundle_emb\.(.+)\.(clip_l|clip_g|string_to_param\.\*)")
 _EMBEDDING_PREFIX = "bundle_emb."
+_IA3_MARK = ".on_input"
+_UNSUPPORTED_PARTS = {".oft_diag": "an old form of OFT"}
 
-BaseWeight = Callable[[LoraTarget], torch.Tensor]
+BaseParameter = Callable[[LoraTarget, str], torch.Tensor | None]
+"""The base model's `weight` or `bias` of a module; None where it has no such parameter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +71,14 @@ class LoraMatrices:
 
 @dataclass(frozen=True, slots=True)
 class LoraWeights:
-    """What a file changes at weight 1. `vectors` are differences of `weight` or `bias` by target and parameter."""
+    """What a file changes at weight 1. `vectors` are differences of `weight` or `bias` by target and parameter.
+
+    `embeddings` are those for prompts, by the word that calls them: (vectors, width) by the name of the encoder.
+    """
 
     matrices: dict[LoraTarget, LoraMatrices] = field(default_factory=dict)
     vectors: dict[tuple[LoraTarget, str], torch.Tensor] = field(default_factory=dict)
+    embeddings: dict[str, dict[str, torch.Tensor]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
@@ -90,9 +98,9 @@ class _HeaderScale:
 
 
 def read_lora(
-    path: Path, name: str, lora_targets: Mapping[str, LoraTarget], base_weight: BaseWeight | None = None
+    path: Path, name: str, lora_targets: Mapping[str, LoraTarget], base_parameter: BaseParameter | None = None
 ) -> LoraWeights:
-    """What the file changes. `base_weight` gives the weights of a module, which DoRA needs.
+    """What the file changes. `base_parameter` gives the weights of a module, which DoRA, OFT, GLoRA and IA3 need.
 
     Modules that the model has not are left out with a note as long as most fit. Raises RenderFailed with what does not fit.
     """
@@ -104,7 +112,7 @@ def read_lora(
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
     except (OSError, SafetensorError) as error:
         raise RenderFailed(f"LoRA {name} cannot be read: {error}") from error
-    reader = _LoraReader(name, lora_targets, _read_header(metadata), base_weight)
+    reader = _LoraReader(name, lora_targets, _read_header(metadata), base_parameter)
     return reader.read(weights)
 
 
@@ -126,7 +134,7 @@ class _LoraReader:
     name: str
     targets: Mapping[str, LoraTarget]
     header: Mapping[str, _HeaderScale]
-    base_weight: BaseWeight | None
+    base_parameter: BaseParameter | None
     found: LoraWeights = field(default_factory=LoraWeights)
 
     def read(self, weights: Mapping[str, torch.Tensor]) -> LoraWeights:
@@ -152,26 +160,43 @@ class _LoraReader:
 
     def _group_by_module(self, weights: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
         modules: dict[str, dict[str, torch.Tensor]] = {}
-        embeddings = [key for key in weights if key.startswith(_EMBEDDING_PREFIX)]
-        if embeddings:
-            self.found.notes.append(f"LoRA {self.name}: it brings an embedding, which was left out ({embeddings[0]})")
+        of_ia3 = {key.removesuffix(_IA3_MARK) for key in weights if key.endswith(_IA3_MARK)}
+        strange: list[str] = []
         for key, weight in weights.items():
-            if key in embeddings:
-                continue
-            if kind := next((label for mark, label in _UNSUPPORTED_KINDS.items() if mark in key), None):
-                raise RenderFailed(f"LoRA {self.name} is {kind} ({key}), which is not supported")
             if not torch.isfinite(weight.float()).all():
                 raise RenderFailed(f"LoRA {self.name} is damaged: it has values that are no numbers in {key}")
-            plain = _PEFT_ADAPTER.sub(r".lora_\1\2", key.removeprefix(_PEFT_PREFIX))
+            if key.startswith(_EMBEDDING_PREFIX):
+                self._read_embedding(key, weight)
+                continue
+            plain = _PEFT_ADAPTER.sub(r".\1\2", key.removeprefix(_PEFT_PREFIX))
             if found := _PROCESSOR_KEY.fullmatch(plain):
                 projection = "to_out.0" if found[2] == "to_out" else found[2]
                 modules.setdefault(_attention_module(found[1], projection), {})[found[3]] = weight
-                continue
-            ending = next((ending for ending in _KEY_SUFFIXES if plain.endswith(ending)), None)
-            if ending is None:
-                raise RenderFailed(f"LoRA {self.name} has a key that is no LoRA weight: {key}")
-            modules.setdefault(plain.removesuffix(ending), {})[_KEY_SUFFIXES[ending]] = weight
+            elif plain.endswith(".weight") and plain.removesuffix(".weight") in of_ia3:
+                modules.setdefault(plain.removesuffix(".weight"), {})[weight_transforms.IA3_WEIGHT] = weight
+            elif ending := next((ending for ending in _KEY_SUFFIXES if plain.endswith(ending)), None):
+                modules.setdefault(plain.removesuffix(ending), {})[_KEY_SUFFIXES[ending]] = weight
+            elif kind := next((label for mark, label in _UNSUPPORTED_PARTS.items() if mark in plain), None):
+                raise RenderFailed(f"LoRA {self.name} is {kind} ({key}), which is not supported")
+            else:
+                strange.append(key)
+        if strange and not modules:
+            raise RenderFailed(f"LoRA {self.name} has a key that is no LoRA weight: {strange[0]}")
+        if strange:
+            self.found.notes.append(
+                f"LoRA {self.name}: {len(strange)} of its {len(weights)} tensors are no LoRA weights and were left out "
+                f"(the first is {strange[0]})"
+            )
         return modules
+
+    def _read_embedding(self, key: str, weight: torch.Tensor) -> None:
+        found = _EMBEDDING_KEY.fullmatch(key)
+        if found is None or found[2] not in ("clip_l", "clip_g"):
+            self.found.notes.append(
+                f"LoRA {self.name}: it brings an embedding that SDXL cannot use, which was left out ({key})"
+            )
+            return
+        self.found.embeddings.setdefault(found[1], {})[found[2]] = torch.atleast_2d(weight.float())
 
     def _read_module(self, module: str, target: LoraTarget, parts: Mapping[str, torch.Tensor]) -> None:
         for part, parameter in (("norm_weight", "weight"), ("bias", "bias")):
@@ -190,6 +215,8 @@ class _LoraReader:
     def _read_matrices(self, module: str, target: LoraTarget, parts: Mapping[str, torch.Tensor]) -> LoraMatrices | None:
         if "difference" in parts:
             return _full_difference(parts["difference"].float())
+        if weight_transforms.is_transform(parts):
+            return self._transform(module, target, parts)
         if lycoris_matrices.is_product(parts):
             return self._product_matrices(module, target, parts)
         if "down" not in parts and "up" not in parts and {"bias", "norm_weight"} & parts.keys():
@@ -207,6 +234,27 @@ class _LoraReader:
         if "up_bias" in parts:
             self.found.vectors[target, "bias"] = self._vector(module, target, parts["up_bias"].float() * factor)
         return LoraMatrices(down, up * factor)
+
+    def _transform(self, module: str, target: LoraTarget, parts: Mapping[str, torch.Tensor]) -> LoraMatrices:
+        alpha = float(parts["alpha"]) if "alpha" in parts else None
+        try:
+            difference = weight_transforms.weight_difference(parts, self._base_weight(module, target), alpha)
+        except (RuntimeError, ValueError) as error:  # the parts do not go together, or not with the weight
+            raise self._misfit(module, target) from error
+        if difference is None:
+            raise RenderFailed(f"LoRA {self.name} has only half of {module}")
+        factor = parts.get("ia3_factor")
+        bias = self.base_parameter(target, "bias") if self.base_parameter is not None else None
+        if factor is not None and bias is not None and weight_transforms.peft_ia3_axis(factor) == 0:
+            scaled = bias.float().cpu() * (factor.float().flatten() - 1)
+            self.found.vectors[target, "bias"] = self._vector(module, target, scaled)
+        return _full_difference(difference)
+
+    def _base_weight(self, module: str, target: LoraTarget) -> torch.Tensor:
+        weight = None if self.base_parameter is None else self.base_parameter(target, "weight")
+        if weight is None:
+            raise RenderFailed(f"LoRA {self.name} changes {module} in a way that needs the model's weights")
+        return weight.float().cpu()
 
     def _vector(self, module: str, target: LoraTarget, values: torch.Tensor) -> torch.Tensor:
         if values.numel() != target.weight_shape[0]:
@@ -252,9 +300,7 @@ class _LoraReader:
 
         The norm is taken over each output's weights, or over each input's where the file has one magnitude an input.
         """
-        if self.base_weight is None:
-            raise RenderFailed(f"LoRA {self.name} is DoRA ({module}), which needs the model's weights")
-        weight = self.base_weight(target).float().cpu()
+        weight = self._base_weight(module, target)
         merged = weight + (pair.up.flatten(1) @ pair.down.flatten(1)).view(weight.shape)
         axis = next((axis for axis in (0, 1) if magnitude.numel() == weight.shape[axis]), None)
         if axis is None:

@@ -14,7 +14,7 @@ from PIL import Image
 from transformers.utils import logging as transformers_logging
 
 from indexd.errors import RenderFailed
-from indexd.generate.adapters.lora_adapters import LoraAdapters
+from indexd.generate.adapters.lora_adapters import BundledEmbeddings, LoraAdapters
 from indexd.generate.diffusion.conditioning import TextConditioning
 from indexd.generate.diffusion.guidance import ModelHook
 from indexd.generate.family import PromptEmbeddings, RenderModel
@@ -22,7 +22,12 @@ from indexd.generate.sampling.noise_levels import TrainedNoise, noise_levels_for
 from indexd.generate.sdxl.guided_unet import GuidedUnet
 from indexd.generate.sdxl.single_file import LoadedCheckpoint, load_single_file
 from indexd.generate.sdxl.text_encoding import TextEncoders
-from indexd.generate.sdxl.textual_inversion import NO_TEXTUAL_INVERSIONS, TextualInversions, load_verified_embeddings
+from indexd.generate.sdxl.textual_inversion import (
+    NO_TEXTUAL_INVERSIONS,
+    TextualInversions,
+    bundled_inversions,
+    load_verified_embeddings,
+)
 from indexd.models.device import torch_dtype
 from indexd.models.model_identity import model_identity, short_hash
 from indexd.worker.calls import GENERATOR, Render, WorkerSettings
@@ -130,10 +135,16 @@ class SdxlModel(RenderModel):
         return self.pipeline.vae
 
     def load_embeddings(
-        self, references: Sequence[EmbeddingRef], paths: Mapping[str, str], *, pickle_allowed: bool
+        self,
+        references: Sequence[EmbeddingRef],
+        paths: Mapping[str, str],
+        *,
+        bundled: BundledEmbeddings,
+        pickle_allowed: bool,
     ) -> TextualInversions:
-        """Textual inversions with vectors for both encoders."""
-        return load_verified_embeddings(references, paths, self.encoders.widths, pickle_allowed=pickle_allowed)
+        """Textual inversions with vectors for both encoders. A file that the recipe names hides a bundled one of its name."""
+        named = load_verified_embeddings(references, paths, self.encoders.widths, pickle_allowed=pickle_allowed)
+        return TextualInversions(bundled_inversions(bundled) | named.by_word)
 
     @contextmanager
     def with_vae(self, session: RenderSession, file: str) -> Iterator[tuple[RenderModel, str]]:

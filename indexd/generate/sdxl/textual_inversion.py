@@ -38,7 +38,7 @@ class TextualInversions:
     """The embeddings of one render, by the word that calls them."""
 
     def __init__(self, found: Mapping[str, TextualInversion]) -> None:
-        self.by_word = found
+        self.by_word = dict(found)
         self.names = NameMatcher(found)
 
     def vector_count(self, name: str) -> int:
@@ -69,6 +69,16 @@ def load_verified_embeddings(
     found = load_textual_inversions(paths, widths, pickle_allowed=pickle_allowed)
     for reference in references:
         check_hash("embedding", reference.name, reference.hash, found.by_word[prompt_word(reference.name)].hash)
+    return found
+
+
+def bundled_inversions(bundled: Mapping[str, Mapping[str, torch.Tensor]]) -> dict[str, TextualInversion]:
+    """Embeddings from LoRA files, by word; each has fitting vectors for both encoders."""
+    found: dict[str, TextualInversion] = {}
+    for word, tensors in bundled.items():
+        first, second = (tensors[key] for key in ENCODER_KEYS)
+        digest = hashlib.sha256(first.numpy().tobytes() + second.numpy().tobytes()).hexdigest()
+        found[word] = TextualInversion((first, second), digest[:HASH_DIGITS])
     return found
 
 

@@ -10,7 +10,7 @@ import torch
 from compel import Compel, ReturnedEmbeddingsType  # type: ignore[import-untyped]
 from compel.embeddings_provider import SplitLongTextMode  # type: ignore[import-untyped]
 from diffusers import StableDiffusionXLPipeline
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from indexd.errors import RenderFailed
 from indexd.generate.diffusion.conditioning import StepConditioning
@@ -273,3 +273,28 @@ def test_a_picture_with_an_embedding_says_so(studio: Any, tmp_path: Path) -> Non
         made(recipe)
     with pytest.raises(RenderFailed, match="embedding glow is not the file that the recipe was made with"):
         made({**recipe, "embeddings": [{"name": "glow", "hash": "0" * 10}]}, glow=path)
+
+
+def test_an_embedding_in_a_lora_file_is_used_by_its_word(studio: Any, tmp_path: Path, look: Any) -> None:
+    """OneTrainer's form; the image is that of the same LoRA with the embedding as a file of its own."""
+    from indexd_schemas.recipe_part import FileKey
+
+    studio(steps=1)
+    path = embedding_file(tmp_path, studio.resident().encoders.widths)
+    vectors, plain = load_file(path), load_file(studio.models.lora)
+    bundle = {f"bundle_emb.mytok.{key}": vectors[key] for key in ("clip_l", "clip_g")}
+    save_file(plain | bundle, tmp_path / "both.safetensors")
+    lora = [{"name": "x"}]
+    found = load_textual_inversions({"mytok": str(path)}, studio.resident().encoders.widths, pickle_allowed=False)
+    use = {"name": "mytok", "hash": found.by_word["mytok"].hash}
+
+    def made(prompt: str, lora_file: Path, **more: Any) -> Any:
+        files = {FileKey("lora", "x"): lora_file, FileKey("embedding", "mytok"): path}
+        recipe = studio.recipe(prompt=prompt, steps=2, prompt_syntax="a1111", loras=lora, **more)
+        return look(studio.render(recipe, files))
+
+    bundled = made("a mytok cat", tmp_path / "both.safetensors")
+    alone = made("a mytok cat", studio.models.lora, embeddings=[use])
+    assert (bundled == alone).all()
+    assert (bundled != made("a mytok cat", studio.models.lora)).any()
+    assert (made("a cat", tmp_path / "both.safetensors") == made("a cat", studio.models.lora)).all()

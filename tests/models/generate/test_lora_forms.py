@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import StableDiffusionXLPipeline
+from peft import OFTConfig, get_peft_model
 from safetensors.torch import save_file
 
 from indexd.errors import RenderFailed
@@ -172,14 +173,157 @@ def test_scales_in_the_header_of_diffusers_count(pipeline: Any, tmp_path: Path, 
     check(pipeline, tmp_path, tensors, {f"{QUERY}.weight": scale * product(down, up)}, metadata)
 
 
+def rotation_by_hand(skew: torch.Tensor) -> torch.Tensor:
+    """(I + Q) (I - Q)^-1 of one block."""
+    unit = torch.eye(len(skew))
+    return (unit + skew) @ torch.linalg.inv(unit - skew)
+
+
+@pytest.mark.parametrize("module", [QUERY, CONVOLUTION])
+@pytest.mark.parametrize("bound", [None, 1e-4])
+def test_oft_of_kohya_turns_outputs(pipeline: Any, tmp_path: Path, module: str, bound: float | None) -> None:
+    weight = pipeline.unet.get_submodule(module).weight.detach().clone()
+    count = 4
+    blocks = draw(count, len(weight) // count, len(weight) // count)
+    skew = blocks - blocks.transpose(1, 2)
+    tensors = {f"{flat(module)}.oft_blocks": blocks}
+    if bound is not None:
+        tensors[f"{flat(module)}.alpha"] = torch.tensor(bound)
+        skew = skew * (bound * len(weight) / skew.norm())
+    turn = torch.block_diag(*(rotation_by_hand(block) for block in skew))
+    expected = (turn.T @ weight.flatten(1)).view(weight.shape) - weight
+    if bound is None:
+        rescale = 1 + draw(len(weight), *[1] * (weight.ndim - 1))
+        tensors[f"{flat(module)}.rescale"] = rescale
+        expected = (expected + weight) * rescale - weight
+    if bound is not None:
+        assert expected.abs().max() < 0.1  # the bound counts
+        tensors |= {f"{flat(QUERY)}.diff_b": draw(len(pipeline.unet.get_submodule(QUERY).weight))}
+        check(
+            pipeline,
+            tmp_path,
+            tensors,
+            {f"{module}.weight": expected, f"{QUERY}.bias": tensors[f"{flat(QUERY)}.diff_b"]},
+        )
+    else:
+        check(pipeline, tmp_path, tensors, {f"{module}.weight": expected})
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_oft_of_peft_does_what_peft_does(pipeline: Any, tmp_path: Path, shared: bool) -> None:
+    weight = pipeline.unet.get_submodule(QUERY).weight.detach().clone()
+    size = 8
+    config = OFTConfig(r=0, oft_block_size=size, block_share=shared, target_modules=["layer"], init_weights=False)
+    holder = torch.nn.ModuleDict({"layer": torch.nn.Linear(weight.shape[1], len(weight), bias=False)})
+    with torch.no_grad():
+        holder["layer"].weight.copy_(weight)
+    model: Any = get_peft_model(holder, config)
+    layer = model.base_model.model["layer"]
+    triangles = layer.oft_R["default"].weight.detach().clone()
+    layer.merge()
+    expected = layer.get_base_layer().weight.detach() - weight
+    tensors = {f"base_model.model.unet.{QUERY}.oft_R.weight": triangles}
+    check(pipeline, tmp_path, tensors, {f"{QUERY}.weight": expected})
+
+
+@pytest.mark.parametrize("module", [QUERY, CONVOLUTION])
+@pytest.mark.parametrize("reversed_pairs", [False, True])
+def test_glora_adds_a_product_with_the_weight(pipeline: Any, tmp_path: Path, module: str, reversed_pairs: bool) -> None:
+    weight = pipeline.unet.get_submodule(module).weight.detach().clone()
+    out, into, places = len(weight), weight.shape[1], weight[0, 0].numel()
+    a1, a2, b1, b2 = draw(RANK, into), draw(into, RANK) + 0.1, draw(RANK, into * places), draw(out, RANK) + 0.2
+    changed = torch.einsum("oi...,ij->oj...", weight, a2 @ a1) + (b2 @ b1).view(weight.shape)
+    pairs = (a2, a1, b2, b1) if reversed_pairs else (a1, a2, b1, b2)
+    tensors = {f"{flat(module)}.{name}.weight": one for name, one in zip(("a1", "a2", "b1", "b2"), pairs, strict=True)}
+    tensors[f"{flat(module)}.alpha"] = torch.tensor(ALPHA)
+    check(pipeline, tmp_path, tensors, {f"{module}.weight": ALPHA / RANK * changed})
+
+
+@pytest.mark.parametrize("on_input", [True, False])
+def test_ia3_of_lycoris_scales_inputs_or_outputs(pipeline: Any, tmp_path: Path, on_input: bool) -> None:
+    weight = pipeline.unet.get_submodule(CONVOLUTION).weight.detach().clone()
+    factors = draw(1, weight.shape[1], 1, 1) if on_input else draw(len(weight))
+    tensors = {f"{flat(CONVOLUTION)}.weight": factors, f"{flat(CONVOLUTION)}.on_input": torch.tensor(on_input)}
+    expected = weight * (factors if on_input else factors.view(-1, 1, 1, 1))
+    check(pipeline, tmp_path, tensors, {f"{CONVOLUTION}.weight": expected})
+
+
+@pytest.mark.parametrize("feed_forward", [True, False])
+def test_ia3_of_peft_scales_the_bias_of_outputs(pipeline: Any, tmp_path: Path, feed_forward: bool) -> None:
+    module = "down_blocks.1.attentions.0.transformer_blocks.0.ff.net.2"
+    layer = pipeline.unet.get_submodule(module)
+    factors = 1 + (draw(1, layer.in_features) if feed_forward else draw(layer.out_features, 1))
+    by_hand = {f"{module}.weight": layer.weight.detach() * (factors - 1)}
+    if not feed_forward:
+        by_hand[f"{module}.bias"] = layer.bias.detach() * (factors.flatten() - 1)
+    check(pipeline, tmp_path, {f"base_model.model.unet.{module}.ia3_l": factors}, by_hand)
+
+
+LOKR_PARTS: dict[str, tuple[tuple[str, ...], float]] = {
+    "whole": (("w1", "w2"), 1.0),
+    "inner product": (("w1", "w2_a", "w2_b"), ALPHA / RANK),
+    "outer product": (("w1_a", "w1_b", "w2"), ALPHA / RANK),
+    "both products": (("w1_a", "w1_b", "w2_a", "w2_b"), ALPHA / RANK),
+}
+
+
+@pytest.mark.parametrize("form", LOKR_PARTS)
+def test_lokr_with_all_its_parts(pipeline: Any, tmp_path: Path, form: str) -> None:
+    out, into = pipeline.unet.get_submodule(QUERY).weight.shape
+    names, scale = LOKR_PARTS[form]
+    shapes = {"w1": (2, 4), "w1_a": (2, RANK), "w1_b": (RANK, 4)}
+    shapes |= {"w2": (out // 2, into // 4), "w2_a": (out // 2, RANK), "w2_b": (RANK, into // 4)}
+    parts = {name: draw(*shapes[name]) for name in names}
+    outer = parts["w1"] if "w1" in parts else parts["w1_a"] @ parts["w1_b"]
+    inner = parts["w2"] if "w2" in parts else parts["w2_a"] @ parts["w2_b"]
+    tensors = {f"{flat(QUERY)}.lokr_{name}": part for name, part in parts.items()}
+    tensors[f"{flat(QUERY)}.alpha"] = torch.tensor(ALPHA)
+    check(pipeline, tmp_path, tensors, {f"{QUERY}.weight": scale * torch.kron(outer, inner)})
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"oft_blocks": draw(3, 5, 5)},
+        {"oft_blocks": draw(2, 4, 8, 8)},
+        {"oft_R.weight": draw(3, 6)},
+        {"a1.weight": draw(4, 7), "a2.weight": draw(7, 4), "b1.weight": draw(4, 7), "b2.weight": draw(5, 4)},
+        {"weight": draw(5), "on_input": torch.tensor(True)},
+        {"ia3_l": draw(5, 1)},
+    ],
+)
+def test_parts_that_do_not_fit_the_weight_are_one_sentence(pipeline: Any, tmp_path: Path, tensors: Tensors) -> None:
+    save_file({f"{flat(QUERY)}.{name}": part for name, part in tensors.items()}, tmp_path / "x.safetensors")
+    with pytest.raises(RenderFailed, match=r"LoRA x does not fit this model: lora_unet_down_blocks_1.* is .* here"):
+        LoraAdapters(pipeline).activate([LoraRequest("x", tmp_path / "x.safetensors", 1.0)])
+
+
+def test_an_embedding_in_the_file_is_found_by_its_word(pipeline: Any, tmp_path: Path) -> None:
+    widths = (pipeline.text_encoder.config.hidden_size, pipeline.text_encoder_2.config.hidden_size)
+    tensors = {f"{flat(QUERY)}.diff": draw(*pipeline.unet.get_submodule(QUERY).weight.shape)}
+    tensors |= {"bundle_emb.my tok.clip_l": draw(2, widths[0]), "bundle_emb.my tok.clip_g": draw(2, widths[1])}
+    tensors |= {"bundle_emb.half.clip_l": draw(2, widths[0]), "bundle_emb.wide.clip_l": draw(2, 999)}
+    tensors |= {"bundle_emb.wide.clip_g": draw(2, widths[1])}
+    save_file(tensors, tmp_path / "x.safetensors")
+    active = LoraAdapters(pipeline).activate([LoraRequest("x", tmp_path / "x.safetensors", 1.0)])
+    assert active.embeddings.keys() == {"my tok"}
+    assert torch.equal(active.embeddings["my tok"]["clip_g"], tensors["bundle_emb.my tok.clip_g"])
+    assert sorted(note.partition(": ")[2] for note in active.notes) == [
+        "its embedding half does not fit this model and was left out",
+        "its embedding wide does not fit this model and was left out",
+    ]
+
+
 def test_what_fits_nothing_is_a_note_when_most_fits(pipeline: Any, tmp_path: Path) -> None:
     difference = draw(*pipeline.unet.get_submodule(QUERY).weight.shape)
     tensors = {f"{flat(QUERY)}.diff": difference, "lora_unet_something_new.diff": draw(4, 4)}
     tensors["bundle_emb.mytok.string_to_param.*"] = draw(2, 8)
+    tensors["a_counter"] = draw(1)
     notes = check(pipeline, tmp_path, tensors, {f"{QUERY}.weight": difference})
-    assert [note.partition(": ")[2].partition(" (")[0] for note in notes] == [
-        "it brings an embedding, which was left out",
+    assert sorted(note.partition(": ")[2].partition(" (")[0] for note in notes) == [
         "1 of its 2 modules are not in this model and were left out",
+        "1 of its 4 tensors are no LoRA weights and were left out",
+        "it brings an embedding that SDXL cannot use, which was left out",
     ]
 
 

@@ -240,7 +240,7 @@ def test_original_names_are_the_inverse_of_the_single_file_layout(pipeline: Any)
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda found: {k.replace("lora_down", "oft_diag"): v for k, v in found.items()}, "is OFT"),
+        (lambda found: {k.replace("lora_down", "oft_diag"): v for k, v in found.items()}, "is an old form of OFT"),
         (lambda _found: {"lora_unet_time_embed_0.hada_w1_a": torch.ones(64, 2)}, "only half"),
         (lambda _found: {"lora_unet_time_embed_0.lokr_w1": torch.ones(2, 2)}, "only half"),
         (
@@ -254,7 +254,7 @@ def test_original_names_are_the_inverse_of_the_single_file_layout(pipeline: Any)
         (lambda found: {k: v for k, v in found.items() if "lora_up" not in k}, "only half"),
         (lambda found: {k: v[..., :-1] if v.ndim == 2 else v for k, v in found.items()}, "does not fit this model"),
         (lambda _found: {"lora_unet_out_2.dora_scale": torch.ones(1)}, "only half"),
-        (lambda _found: {"lora_unet_out_2.oft_blocks": torch.ones(1)}, "is OFT"),
+        (lambda _found: {"lora_unet_out_2.oft_blocks": torch.ones(1)}, "does not fit this model"),
         (lambda found: {k: v * float("nan") if "lora_up" in k else v for k, v in found.items()}, "is damaged"),
         (
             lambda _found: {
