@@ -49,8 +49,7 @@ def run_method(method: str, path: Path) -> ClusteringRun:
 def _run_in_process(method: str, path: str) -> ClusteringRun:
     import faiss
 
-    from indexd.characters.clustering.hdbscan_clustering import REDUCED_DIM, cluster
-    from indexd.characters.clustering.pca import reduce_dimensions
+    from indexd.characters.clustering.hdbscan_clustering import REDUCED_DIM, cluster, reduce_dimensions
     from indexd.characters.clustering.vector_file import open_vector_file
 
     faiss.omp_set_num_threads(THREADS)

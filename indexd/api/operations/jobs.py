@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from indexd.api.context import OperationContext
 from indexd.api.operations.registry import operation
 from indexd.errors import NothingFound, UsageError
-from indexd_schemas.api.output import JobList, ShownJob
+from indexd_schemas.api.output import JobList, JobSummary, ShownJob
 from indexd_schemas.api.requests import JobListRequest, JobSelector, SubmitRequest
 
 if TYPE_CHECKING:
@@ -18,12 +18,11 @@ if TYPE_CHECKING:
 def list_jobs(context: OperationContext, request: JobListRequest) -> JobList:
     """List the newest jobs, in some states or in all."""
     from indexd.api.cursors import decode_cursor, encode_cursor
-    from indexd.api.job_serialization import serialize_job
 
     before = None if request.cursor is None else decode_cursor("jobs", request.cursor)[0]
     rows = context.store.jobs.list(request.states or None, request.limit, before=before)
     more = encode_cursor("jobs", rows[-1].id) if len(rows) == request.limit else None
-    return JobList(jobs=[serialize_job(row) for row in rows], next=more)
+    return JobList(jobs=[_job_summary(row) for row in rows], next=more)
 
 
 @operation("GET", "/v1/job")
@@ -57,10 +56,28 @@ def retry_job(context: OperationContext, request: JobSelector) -> ShownJob:
 
 
 def _shown_job(context: OperationContext, row: JobRow) -> ShownJob:
-    from indexd.api.job_serialization import serialize_shown_job
+    """A job with its items, the progress of those that run, and the job file as it was admitted."""
+    from indexd.jobs.job_report import item_report
 
     progress = {} if context.daemon is None else context.daemon.jobs.progress
-    return serialize_shown_job(context.store, row, progress)
+    ended = row.state.is_final
+    items = [
+        item_report(item, ended=ended, progress=progress.get(item.id)) for item in context.store.jobs.items(row.id)
+    ]
+    return ShownJob(job=_job_summary(row), items=items, source=row.source.decode("utf-8", "replace"))
+
+
+def _job_summary(row: JobRow) -> JobSummary:
+    return JobSummary(
+        id=row.id,
+        name=row.name,
+        kind=row.kind,
+        state=row.state,
+        error=row.error,
+        created_at=row.created_at,
+        finished_at=row.finished_at,
+        items={state: count for state, count in row.item_counts.items() if count},
+    )
 
 
 def _find_job(context: OperationContext, which: str) -> JobRow:

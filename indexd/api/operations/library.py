@@ -36,7 +36,7 @@ def forget(context: OperationContext, request: ForgetRequest) -> ForgetReport:
 @operation("POST", "/v1/reparse")
 def reparse(context: OperationContext, request: ReparseRequest) -> ReparseReport:
     """Parse the stored metadata of the next images again."""
-    from indexd.api.metadata_reparse import reparse_metadata
+    from indexd.api.library_changes import reparse_metadata
 
     report = reparse_metadata(context.store, request)
     if report.changed and context.daemon is not None:

@@ -9,6 +9,7 @@ from types import TracebackType
 
 from indexd.errors import IndexDamaged
 from indexd.store.records import FacesChanged, StoreChanges
+from indexd.store.sqlite.admin import Events, KeyValueTable, MetricsReader
 from indexd.store.sqlite.annotations.annotations import Annotations
 from indexd.store.sqlite.annotations.exchange import AnnotationExchange
 from indexd.store.sqlite.database import Database
@@ -16,7 +17,6 @@ from indexd.store.sqlite.faces.characters import CharacterTables
 from indexd.store.sqlite.faces.corrections import Corrections
 from indexd.store.sqlite.faces.faces import FaceTables
 from indexd.store.sqlite.filters.filters import Filters
-from indexd.store.sqlite.key_values import KeyValueTable
 from indexd.store.sqlite.library.attributes import Attributes
 from indexd.store.sqlite.library.files import Files
 from indexd.store.sqlite.library.forget import Forgetter
@@ -28,8 +28,6 @@ from indexd.store.sqlite.library.relocate import Relocation
 from indexd.store.sqlite.library.replaced_files import Replacements
 from indexd.store.sqlite.library.roots import Roots
 from indexd.store.sqlite.migrate import open_database
-from indexd.store.sqlite.queue.events import Events
-from indexd.store.sqlite.queue.index_metrics import MetricsReader
 from indexd.store.sqlite.queue.index_tasks import IndexTasks
 from indexd.store.sqlite.queue.job_ledger import JobLedger
 from indexd.store.sqlite.recovery.rescue import rescue_index

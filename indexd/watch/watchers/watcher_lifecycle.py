@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import threading
 from collections.abc import Callable
+from typing import Literal
 
 from indexd.background.backoff import Backoff
 from indexd.fs.mounts import Mount
+from indexd.fs.paths import absolute
 from indexd.watch.roots import WatchedRoot, WatchMode
-from indexd.watch.watchers.cookie import COOKIE_NAME, drop_cookie
 from indexd.watch.watchers.watcher import Hint, Watcher, WatcherFactory, WatcherFailed
+
+# Hidden, so that no selection lets it in; always the same name, so that a crash leaves at most one behind, and the
+# next cookie takes it away.
+COOKIE_NAME = b".indexd-cookie"
+
+_COOKIE_OPEN_FLAGS = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+
+CookieResult = Literal["dropped", "read-only", "failed"]
+
+
+def drop_cookie(root: bytes) -> CookieResult:
+    """Make the cookie and remove it at once; either is an event. "read-only": the folder takes no files of ours."""
+    path = absolute(root, COOKIE_NAME)
+    try:
+        os.close(os.open(path, _COOKIE_OPEN_FLAGS, 0o600))
+    except OSError as error:
+        return "read-only" if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) else "failed"
+    with contextlib.suppress(OSError):
+        os.unlink(path)
+    return "dropped"
+
 
 _COOKIE_SECONDS = 10.0
 # A watcher that fails again and again is restarted after these pauses; one that worked for a minute, at once.

@@ -16,12 +16,13 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
-from indexd.errors import CallCancelled
+from indexd.errors import CallCancelled, ModelUnavailable
 from indexd.worker import protocol
 from indexd.worker.calls import READ_LANES, READ_ON_DEMAND_LANE, CallProgress, ModelSpec, Priority, WorkerSettings
 from indexd.worker.child.bootstrap import forward_logs, prepare_process
-from indexd.worker.child.worker_session import WorkerSession
+from indexd.worker.role_availability import NO_MODEL_REASON
 from indexd.worker.routing import CPU, DECODE, serve
+from indexd.worker.session import Pool
 
 if TYPE_CHECKING:
     from indexd.models.model_pool import ModelPool
@@ -192,3 +193,43 @@ class CallServer:
         """Raise CallCancelled if the started call was cancelled."""
         if number in self._cancelled:
             raise CallCancelled("cancelled while it was being worked on")
+
+
+class WorkerSession:
+    """The session of one started call; see `indexd.worker.session`."""
+
+    def __init__(self, server: CallServer, message: protocol.RunCall) -> None:
+        self._server = server
+        self._message = message
+
+    @property
+    def pool(self) -> Pool:
+        """The resident models of this process."""
+        return self._server.pool
+
+    @property
+    def settings(self) -> WorkerSettings:
+        """The settings with which the worker started."""
+        return self._server.settings
+
+    def spec(self, role: str) -> ModelSpec:
+        """The settings of a role, with device and number format as they are in this worker."""
+        spec = self._server.settings.models.get(role)
+        if spec is None:
+            raise ModelUnavailable(role, NO_MODEL_REASON.format(role=role))
+        return self._server.resolve_spec(spec)
+
+    def poll(self) -> None:
+        """Serve urgent calls unless this call is urgent itself. Raises CallCancelled if this call was cancelled."""
+        self.raise_if_cancelled()
+        if self._message.priority > Priority.URGENT:
+            self._server.serve_urgent()
+            self.raise_if_cancelled()
+
+    def raise_if_cancelled(self) -> None:
+        """Raise CallCancelled if this call was cancelled."""
+        self._server.raise_if_cancelled(self._message.number)
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """Report the progress to the caller."""
+        self._server.send_progress(self._message.number, CallProgress(stage, done, total))

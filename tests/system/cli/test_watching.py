@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from indexd.cli.support import status_watch
+from indexd.cli.commands import status as status_command
 from indexd.errors import DaemonNotRunning
 from indexd_schemas.api.output import DaemonStatus, RootState
 from tests.support.sample_library import SampleLibrary
@@ -72,7 +72,7 @@ def test_a_daemon_that_goes_away_is_waited_for(
     home: Path, indexd: Indexd, library: SampleLibrary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = iter([DaemonNotRunning("the daemon went away"), None, KeyboardInterrupt()])
-    whole = status_watch._fetch_status
+    whole = status_command._fetch_status
 
     def now() -> DaemonStatus:
         problem = next(looks)
@@ -80,7 +80,7 @@ def test_a_daemon_that_goes_away_is_waited_for(
             raise problem
         return whole()
 
-    monkeypatch.setattr(status_watch, "_fetch_status", now)
+    monkeypatch.setattr(status_command, "_fetch_status", now)
     ran = indexd("status", "--watch", "--every", "0.2")
     first, second = ran.out.splitlines()
     assert "the daemon went away" in first
@@ -105,7 +105,7 @@ def test_the_line_of_a_daemon() -> None:
         running=True, version="1", home="/h", index="/i", index_bytes=1, images=5, files=5, missing_files=0, roots=[root],
         pending={"clip_h": {"pending": 2, "failed": 9}}, jobs={"queued": 1, "done": 4},
     )  # fmt: skip
-    assert status_watch.to_status_line(now).format_line() == (
+    assert status_command.to_status_line(now).format_line() == (
         "watching 1 folder; comparing 1 with the index; 3 files to read; 2 index tasks; 1 job queued"
     )
 

@@ -12,7 +12,7 @@ from tests.unit.test_import_layers import PARSERS
 SCRIPT = """
 import os, sys
 from pathlib import Path
-from indexd.api.metadata_reparse import reparse_metadata
+from indexd.api.library_changes import reparse_metadata
 from indexd.config import read_config
 from indexd.daemon import Daemon
 from indexd.images.reader_client import read_image_file

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexd.api import metadata_reparse
+from indexd.api import library_changes
 from indexd.api.context import DaemonContext
+from indexd.api.library_changes import reparse_metadata
 from indexd.api.local import LocalOperations
-from indexd.api.metadata_reparse import reparse_metadata
 from indexd.api.operations.library import reparse
 from indexd.config import read_config
 from indexd.image_metadata.model import PARSER_VERSION, ImageMetadata, MetadataLora, RawChunk
@@ -148,9 +148,9 @@ def test_problems_of_the_file_stay_and_those_of_a_reader_are_found_anew(
 def test_a_newer_reader_makes_all_pictures_old(library: SampleLibrary, monkeypatch: pytest.MonkeyPatch) -> None:
     store = library.store
     reparse_metadata(store, ReparseRequest(limit=100))
-    monkeypatch.setattr(metadata_reparse, "PARSER_VERSION", PARSER_VERSION + 1)
+    monkeypatch.setattr(library_changes, "PARSER_VERSION", PARSER_VERSION + 1)
     monkeypatch.setattr(
-        metadata_reparse,
+        library_changes,
         "parse_stored_texts",
         lambda images: [
             replace(one, parser_version=PARSER_VERSION + 1, model_name="new") for one in parse_stored_texts(images)

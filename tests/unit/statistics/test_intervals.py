@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from indexd.statistics.intervals import mean_rating, shrunk_rating, wilson_interval
+from indexd.statistics.statistics_report import mean_rating, shrunk_rating, wilson_interval
 
 
 @pytest.mark.parametrize(

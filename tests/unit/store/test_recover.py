@@ -20,8 +20,8 @@ from indexd.store.sqlite.migrate import open_database
 from indexd.store.sqlite.recovery import recover as recover_module
 from indexd.store.sqlite.recovery.backup import verify_backup, write_backup
 from indexd.store.sqlite.recovery.backup_retention import backup_path
-from indexd.store.sqlite.recovery.header_vfs import open_with_header, read_header_if_truncated
 from indexd.store.sqlite.recovery.recover import RecoveryReport, recover_index
+from indexd.store.sqlite.recovery.salvage import open_with_header, read_header_if_truncated
 from indexd.store.sqlite.store import SqliteStore
 from tests.unit.store.sample_rows import Library, new_job, unit_vectors
 

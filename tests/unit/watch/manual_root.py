@@ -11,9 +11,9 @@ from indexd.watch.indexed_files import InMemoryIndexedFiles
 from indexd.watch.root_context import RootContext
 from indexd.watch.root_loop import RootLoop
 from indexd.watch.roots import RootStatus, WatchedRoot, WatchOptions
-from indexd.watch.watchers.cookie import COOKIE_NAME
 from indexd.watch.watchers.fake_watcher import FakeWatcherFactory
 from indexd.watch.watchers.watcher import Hint, WatcherFailed
+from indexd.watch.watchers.watcher_lifecycle import COOKIE_NAME
 
 ROOT_ID = 7
 

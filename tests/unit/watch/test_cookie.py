@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from indexd.watch.watchers.cookie import COOKIE_NAME, drop_cookie
+from indexd.watch.watchers.watcher_lifecycle import COOKIE_NAME, drop_cookie
 
 
 def test_a_cookie_file_is_removed(folder: Path) -> None:

@@ -24,9 +24,16 @@ from indexd.store.sqlite.library.image_writer import LOST_HASH_PREFIX, METADATA_
 from indexd.store.sqlite.library.metadata_columns import CHILD_TABLES
 from indexd.store.sqlite.migrate import open_database
 from indexd.store.sqlite.recovery.backup import ProgressCallback, load_vector_extension, open_immutable
-from indexd.store.sqlite.recovery.header_vfs import open_with_header, read_header_if_truncated, reconstruct_header
 from indexd.store.sqlite.recovery.index_swap import delete_index_files
-from indexd.store.sqlite.recovery.salvage import BATCH_ROWS, KeyGap, SalvageResult, salvage_rows
+from indexd.store.sqlite.recovery.salvage import (
+    BATCH_ROWS,
+    KeyGap,
+    SalvageResult,
+    open_with_header,
+    read_header_if_truncated,
+    reconstruct_header,
+    salvage_rows,
+)
 from indexd.store.sqlite.table_kinds import (
     LEDGER_TABLES,
     USER_DATA_TABLES,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import Any
 
-from indexd.cli.support.generation_lines import generation_lines
+from indexd.cli.commands.show import generation_lines
 from indexd.image_metadata.model import (
     CharacterPrompt,
     ControlUse,
