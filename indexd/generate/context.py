@@ -12,6 +12,7 @@ from indexd.generate.diffusion.conditioning import TextConditioning
 from indexd.generate.diffusion.guidance import ModelHook
 from indexd.generate.family import PromptEmbeddings, RenderModel
 from indexd.generate.file_hashes import check_hash
+from indexd.generate.sampling.noise_source import NoiseSource, noise_source
 from indexd.generate.sampling.sampler_functions import needs_negative
 from indexd.models.model_identity import short_hash
 from indexd.worker.calls import Box, Render
@@ -67,6 +68,11 @@ class DenoiseTask:
             syntax=recipe.prompt_syntax,
             embeddings=self.embeddings,
         )
+
+    def noise_source(self, seed: int | None = None) -> NoiseSource:
+        """The random numbers of one pass; `seed` replaces the recipe's."""
+        recipe = self.recipe
+        return noise_source(recipe.noise, recipe.seed if seed is None else seed, self.model.levels)
 
 
 @dataclass(slots=True)

@@ -91,8 +91,9 @@ class RenderModel(ABC):
         """The model with guidance for an image of `size` (height, width) in pixels."""
 
     @abstractmethod
-    def encode_image(self, image: Image.Image, rng: torch.Generator) -> torch.Tensor:
-        """The clean latents of an RGB image whose sides are multiples of `pixels_per_latent`."""
+    def encode_image(self, image: Image.Image, rng: torch.Generator | None) -> torch.Tensor:
+        """The clean latents of an RGB image whose sides are multiples of `pixels_per_latent`: a sample of the VAE's
+        distribution, or without `rng` its mean."""
 
     @abstractmethod
     def decode(self, latents: torch.Tensor) -> torch.Tensor:

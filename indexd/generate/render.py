@@ -29,7 +29,6 @@ from indexd.generate.diffusion.latents import (
     draw_noise,
     load_fitted_source,
     load_source,
-    seeded_generator,
 )
 from indexd.generate.file_hashes import check_hash
 from indexd.generate.model_lease import lease_model
@@ -40,12 +39,14 @@ from indexd.generate.pass_hooks import (
     relative_box,
     with_full_size,
 )
+from indexd.generate.sampling.noise_source import has_torchsde
+from indexd.generate.sampling.sampler_functions import SAMPLER_FUNCTIONS
 from indexd.models.device import is_out_of_memory
 from indexd.render_stages.stage import ImageStage, LatentStage, numbered_stages, stage_of
 from indexd.worker.calls import Box, Render, Rendered
 from indexd.worker.session import RenderSession
 from indexd_schemas.recipe import Recipe
-from indexd_schemas.recipe_part import FileKind, ModelRef
+from indexd_schemas.recipe_part import FileKind, ModelRef, PassRecipe
 from indexd_schemas.samplers import SamplerChoice, UnknownSampler, resolve_sampler
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ def render(call: Render, session: RenderSession) -> Rendered:
     seconds: dict[str, float] = {}
     session.poll()
     context = RenderContext(call, session, recipe)
+    _settle_noise(context)
     image = _render_image(context, choice, seconds)
     if recipe.score:
         # Nothing holds the checkpoint any more, so that it can make room for clip_h.
@@ -75,6 +77,22 @@ def render(call: Render, session: RenderSession) -> Rendered:
         context.recipe = context.recipe.model_copy(update={"software": software})
         png = encode_png(image, context.recipe)
     return Rendered(png, context.recipe, seconds, tuple(context.notes))
+
+
+def _settle_noise(context: RenderContext) -> None:
+    """Without torchsde SDE samplers get indexd's own path; a note and the recipe say so."""
+    recipe = context.recipe
+    named = [recipe.sampler, *(stage.sampler for stage in recipe.stages_of(PassRecipe) if stage.sampler is not None)]
+    samplers = dict.fromkeys(resolve_sampler(name).sampler for name in named)
+    by_sde = [name for name in samplers if SAMPLER_FUNCTIONS[name].uses_brownian_noise]
+    noise = recipe.noise
+    if not by_sde or noise is None or noise.source == "indexd" or noise.brownian == "indexd" or has_torchsde():
+        return
+    context.recipe = recipe.model_copy(update={"noise": noise.model_copy(update={"brownian": "indexd"})})
+    context.notes.append(
+        f"noise: {', '.join(by_sde)} got indexd's own noise instead of that of {noise.source}, because torchsde is not "
+        "installed; run pip install 'indexd[torchsde]' and restart the daemon"
+    )
 
 
 def _render_image(context: RenderContext, choice: SamplerChoice, seconds: dict[str, float]) -> Image.Image:
@@ -204,13 +222,14 @@ def _encode_prompts(task: DenoiseTask) -> TextConditioning:
 def _denoise_whole(
     call: Render, task: DenoiseTask, conditioning: TextConditioning, hooks: Sequence[ModelHook]
 ) -> torch.Tensor:
-    recipe, rng = task.recipe, seeded_generator(task.recipe.seed)
-    draw = partial(draw_noise, task.model, recipe.width, recipe.height, rng, recipe.variation)
+    recipe, numbers = task.recipe, task.noise_source()
+    draw = partial(draw_noise, task.model, recipe.width, recipe.height, numbers, recipe.variation)
     if recipe.kind == "txt2img" or recipe.input is None:
-        return denoise.denoise(task, conditioning, denoise.DenoiseStart(draw(), rng), hooks=hooks)
+        return denoise.denoise(task, conditioning, denoise.DenoiseStart(draw(), numbers), hooks=hooks)
     path = file_path(call, "image", recipe.input.hash)
-    source = task.model.encode_image(load_fitted_source(path, recipe.input, recipe.width, recipe.height), rng)
-    start = denoise.DenoiseStart(draw(), rng, source, recipe.input.denoise, step_counting=recipe.step_counting)
+    fitted = load_fitted_source(path, recipe.input, recipe.width, recipe.height)
+    source = task.model.encode_image(fitted, numbers.encoding_rng)
+    start = denoise.DenoiseStart(draw(), numbers, source, recipe.input.denoise, step_counting=recipe.step_counting)
     return denoise.denoise(task, conditioning, start, hooks=hooks)
 
 
@@ -218,13 +237,13 @@ def _denoise_inpaint(
     task: DenoiseTask, conditioning: TextConditioning, hooks: Sequence[ModelHook], canvas: InpaintCanvas
 ) -> torch.Tensor:
     assert task.recipe.input is not None
-    rng = seeded_generator(task.recipe.seed)
-    source = task.model.encode_image(canvas.image, rng)
-    draw = partial(draw_noise, task.model, *canvas.image.size, rng, task.recipe.variation)
+    numbers = task.noise_source()
+    source = task.model.encode_image(canvas.image, numbers.encoding_rng)
+    draw = partial(draw_noise, task.model, *canvas.image.size, numbers, task.recipe.variation)
     mask = canvas.latent_mask(task)
-    noise, source = prepare_masked_latents(task, source, mask, rng, draw)
+    noise, source = prepare_masked_latents(task, source, mask, numbers, draw)
     denoise_share, counting = task.recipe.input.denoise, task.recipe.step_counting
-    start = denoise.DenoiseStart(noise, rng, source, denoise_share, mask, counting)
+    start = denoise.DenoiseStart(noise, numbers, source, denoise_share, mask, counting)
     return denoise.denoise(task, conditioning, start, hooks=hooks)
 
 

@@ -26,6 +26,7 @@ from indexd_schemas.limits import (
     Steps,
 )
 from indexd_schemas.lora_blocks import block_factors
+from indexd_schemas.noise import RecipeNoise, TimestepRounding
 from indexd_schemas.recipe_part import AnyStageRecipe, FileKey, ModelRef, RecipePart, StageRecipe
 from indexd_schemas.samplers import StepCounting
 
@@ -160,6 +161,7 @@ class Recipe(RecipePart):
     negative_prompt: str = ""
     seed: Seed
     variation: RecipeVariation | None = None
+    noise: RecipeNoise | None = None  # None = indexd's own
     width: int = Field(ge=1)
     height: int = Field(ge=1)
     steps: Steps
@@ -168,6 +170,7 @@ class Recipe(RecipePart):
     cfg_rescale: Share = 0.0
     sampler: str
     schedule: str | None = None
+    timesteps: TimestepRounding = "interpolated"
     clip_skip: ClipSkip | None = None
     model: ModelRef | None = None
     vae: ModelRef | None = None

@@ -9,3 +9,4 @@ REPOSITORY = TESTS.parent
 DOCS = REPOSITORY / "docs"
 SHARED_CORPUS = REPOSITORY.parent / "shared" / "corpus"
 SHARED_CASES = REPOSITORY.parent / "shared" / "cases"
+COMFYUI_NUMBERS = TESTS / "models" / "generate" / "comfyui_numbers.json"

@@ -18,6 +18,7 @@ from indexd.generate.diffusion.conditioning import TextConditioning
 from indexd.generate.diffusion.guidance import GuidedModel, ModelHook, TileableModel
 from indexd.generate.diffusion.tiling import Tiling
 from indexd.generate.sampling.inpaint_mask import InpaintMask
+from indexd.generate.sampling.noise_source import NoiseSource
 from indexd.generate.sampling.sampler_functions import SAMPLER_FUNCTIONS
 from indexd.generate.sampling.sampling_run import SamplingRun
 from indexd.generate.sampling.sigma_schedules import build_pass_sigmas
@@ -32,14 +33,14 @@ _DEFAULT_SCHEDULE = "exponential"
 class DenoiseStart:
     """Where a run starts.
 
-    `noise` (1, c, h, w) has unit variance; `rng` is the source of all further noise of the sampler. Without `latents` the run
+    `noise` (1, c, h, w) has unit variance; `source` gives all further noise of the sampler. Without `latents` the run
     starts from noise alone. With them (clean, the same shape) it starts at the share `strength` of the schedule;
     `step_counting` says what the recipe's steps mean then (see `build_pass_sigmas`). Strength 0 takes no step.
     `mask` (1, 1, h, w): 1 = denoised, 0 = `latents` stay exactly as they are.
     """
 
     noise: torch.Tensor
-    rng: torch.Generator
+    source: NoiseSource
     latents: torch.Tensor | None = None
     strength: float = 1.0
     mask: torch.Tensor | None = None
@@ -78,12 +79,13 @@ def denoise(
 def _start_run(task: DenoiseTask, guided: GuidedModel, start: DenoiseStart) -> tuple[int, Iterator[torch.Tensor]]:
     mask = None if start.mask is None or start.latents is None else InpaintMask(start.mask, start.latents)
     run = _build_run(task, start)
-    return len(run), run.run(guided, run.initial_latents(start.latents, start.noise), start.noise, start.rng, mask)
+    first = run.initial_latents(start.latents, start.noise, start.source)
+    return len(run), run.run(guided, first, start.noise, start.source, mask)
 
 
 def _build_run(task: DenoiseTask, start: DenoiseStart) -> SamplingRun:
     entry, levels = SAMPLER_FUNCTIONS[task.choice.sampler], task.model.levels
-    sigmas = build_pass_sigmas(
+    built = build_pass_sigmas(
         effective_schedule(task.choice) or _DEFAULT_SCHEDULE,
         levels,
         task.recipe.steps,
@@ -91,7 +93,7 @@ def _build_run(task: DenoiseTask, start: DenoiseStart) -> SamplingRun:
         discard_penultimate=entry.discard_penultimate,
         counting=start.step_counting,
     )
-    return SamplingRun(entry, sigmas, levels)
+    return SamplingRun(task.choice.sampler, built.sigmas, levels, built.schedule_highest, task.recipe.timesteps)
 
 
 def _build_denoiser(

@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageOps
 from indexd.errors import RenderFailed
 from indexd.generate.context import DenoiseTask, file_path
 from indexd.generate.diffusion.latents import draw_noise, load_source, load_verified_image
+from indexd.generate.sampling.noise_source import NoiseSource
 from indexd.models.serve_faces import find_faces
 from indexd.worker.calls import FindFaces, Render
 from indexd.worker.session import RenderSession
@@ -105,7 +106,7 @@ def prepare_masked_latents(
     task: DenoiseTask,
     latents: torch.Tensor,
     mask: torch.Tensor,
-    rng: torch.Generator,
+    numbers: NoiseSource,
     draw_unit_noise: Callable[[], torch.Tensor],
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Unit noise, and the latents to start from: with `masked_content: noise`, noise replaces the latents under the mask."""
@@ -113,7 +114,7 @@ def prepare_masked_latents(
     if task.recipe.mask is None or task.recipe.mask.content != "noise":
         return drawn, latents
     scale = task.model.pixels_per_latent
-    other = draw_noise(task.model, latents.shape[-1] * scale, latents.shape[-2] * scale, rng)
+    other = draw_noise(task.model, latents.shape[-1] * scale, latents.shape[-2] * scale, numbers)
     return drawn, torch.where(mask.to(latents) > 0, other.to(latents), latents)
 
 

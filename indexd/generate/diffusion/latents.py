@@ -1,4 +1,4 @@
-"""Where a render starts: noise, and source images. All randomness comes from one CPU generator."""
+"""Where a render starts: noise, and source images."""
 
 from __future__ import annotations
 
@@ -10,48 +10,18 @@ from PIL import Image, ImageOps
 
 from indexd.errors import NotAnImage, RenderFailed
 from indexd.generate.family import RenderModel
+from indexd.generate.sampling.noise_source import NoiseSource
 from indexd.images.decode import decode_bytes, flatten_on_white
 from indexd_schemas.recipe import InputRef, RecipeVariation
 
-_NEARLY_EQUAL = 0.9995
-
-
-def seeded_generator(seed: int) -> torch.Generator:
-    """The source of all randomness of one image, for seeds 0 .. 2**64 - 1.
-
-    On the CPU, so that a seed means the same on every GPU.
-    """
-    return torch.Generator("cpu").manual_seed(seed)
-
 
 def draw_noise(
-    model: RenderModel, width: int, height: int, rng: torch.Generator, variation: RecipeVariation | None = None
+    model: RenderModel, width: int, height: int, source: NoiseSource, variation: RecipeVariation | None = None
 ) -> torch.Tensor:
-    """Unit noise for latents of an image of this size, drawn in float32 whatever the model computes in.
-
-    A variation rotates it towards a second noise of its own seed.
-    """
+    """Unit noise for latents of an image of this size, drawn in float32 whatever the model computes in."""
     scale = model.pixels_per_latent
-    shape = (1, model.latent_channels, height // scale, width // scale)
-    drawn = torch.randn(shape, generator=rng, dtype=torch.float32)
-    if variation is not None:
-        second = torch.randn(shape, generator=seeded_generator(variation.seed), dtype=torch.float32)
-        drawn = slerp_noise(drawn, second, variation.strength)
+    drawn = source.draw((1, model.latent_channels, height // scale, width // scale), variation)
     return drawn.to(model.device, model.latent_dtype)
-
-
-def slerp_noise(first: torch.Tensor, second: torch.Tensor, share: float) -> torch.Tensor:
-    """From `first` (share 0) to `second` (1) along an arc, column by column, so that the noise keeps its strength.
-
-    Columns as A1111 does it (modules/rng.py: the arc is taken along the height); nearly equal ones are mixed straight.
-    """
-    norms = [one.norm(dim=2, keepdim=True) for one in (first, second)]
-    cosine = ((first / norms[0]) * (second / norms[1])).sum(dim=2, keepdim=True)
-    if float(cosine.mean()) > _NEARLY_EQUAL:
-        return torch.lerp(first, second, share)
-    angle = torch.acos(cosine.clamp(-1, 1))
-    sine = torch.sin(angle).clamp(min=1e-6)
-    return torch.sin((1 - share) * angle) / sine * first + torch.sin(share * angle) / sine * second
 
 
 def load_fitted_source(path: Path, source_ref: InputRef, width: int, height: int) -> Image.Image:

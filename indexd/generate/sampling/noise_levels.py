@@ -46,6 +46,10 @@ class NoiseLevels(Protocol):
         """The time step that the model is given for a level; levels outside the trained ones get the nearest."""
         ...
 
+    def trained_timestep(self, sigma: float) -> float:
+        """The time step of the trained level that is nearest by logarithm, as ComfyUI rounds."""
+        ...
+
     def sigma_at_share(self, share: float) -> float:
         """The level after `share` (0..1) of the time steps, counted from the noisiest."""
         ...
@@ -131,6 +135,22 @@ class DiscreteLevels(_LevelTable):
 
     prediction_type: str = "epsilon"
 
+    # Time steps halfway between two are common (sgm_uniform at 4 steps), and the last digit of float32 decides which is the
+    # nearer. So both directions are computed as ComfyUI computes them.
+    def trained_timestep(self, sigma: float) -> float:
+        """Its index, because all time steps are whole ones."""
+        return float((torch.tensor(sigma, dtype=torch.float32).log() - self._logs()).abs().argmin())
+
+    def sigma_at_share(self, share: float) -> float:
+        """Between two trained levels on a straight line of their logarithms, in float32."""
+        logs = self._logs()
+        place = torch.tensor((1 - share) * (len(logs) - 1), dtype=torch.float32)
+        weight = place.frac()
+        return float(((1 - weight) * logs[place.floor().long()] + weight * logs[place.ceil().long()]).exp())
+
+    def _logs(self) -> torch.Tensor:
+        return torch.from_numpy(np.log(self.sigmas)).float()
+
     def scale_input(self, latents: torch.Tensor, sigma: float) -> torch.Tensor:
         """Divided by their spread, which is sqrt(sigma^2 + 1)."""
         return latents / (sigma**2 + 1) ** 0.5
@@ -150,6 +170,10 @@ class EdmLevels(_LevelTable):
 
     prediction_type: str = "epsilon"
     sigma_data: float = 0.5
+
+    def trained_timestep(self, sigma: float) -> float:
+        """Every level is a trained one."""
+        return math.log(sigma) / 4
 
     def scale_input(self, latents: torch.Tensor, sigma: float) -> torch.Tensor:
         """Divided by their spread, which is sqrt(sigma^2 + sigma_data^2)."""

@@ -1,4 +1,4 @@
-"""The noise of one image while it is sampled: all of it comes from the image's own generator.
+"""The noise of the steps of one image: independent from step to step, or increments of one Brownian path.
 
 Drawn on the CPU in float32 and then moved, so that a seed means the same on every GPU and an image never depends on
 what else is being made.
@@ -7,8 +7,12 @@ what else is being made.
 from __future__ import annotations
 
 import math
+import warnings
 from collections import OrderedDict
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 
@@ -25,17 +29,122 @@ class SamplerNoise(Protocol):
         ...
 
 
-class IndependentNoise:
-    """New noise for every step, drawn one after the other from the image's generator."""
+class NormalNumbers(Protocol):
+    """A generator of unit normal numbers."""
 
-    def __init__(self, rng: torch.Generator, like: torch.Tensor) -> None:
-        self._rng = rng
+    def randn(self, shape: Sequence[int]) -> torch.Tensor:
+        """The next tensor, float32, on the CPU."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TorchNormals:
+    """The numbers of a torch generator on the CPU."""
+
+    rng: torch.Generator
+
+    def randn(self, shape: Sequence[int]) -> torch.Tensor:
+        """`torch.randn`."""
+        return torch.randn(tuple(shape), generator=self.rng, dtype=torch.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPlace:
+    """The place of an image in a batch whose noise is drawn at once; alone by default."""
+
+    size: int = 1
+    index: int = 0
+
+    def whole_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """The shape of the batch for the shape (1, ...) of an image."""
+        return (self.size, *shape[1:])
+
+    def own_part(self, drawn: torch.Tensor) -> torch.Tensor:
+        """The image's part (1, ...) of what was drawn for the batch."""
+        return drawn[self.index : self.index + 1]
+
+    def draw(self, normals: NormalNumbers, shape: Sequence[int]) -> torch.Tensor:
+        """Draw for the batch, and answer the image's part."""
+        return self.own_part(normals.randn(self.whole_shape(shape)))
+
+
+_ALONE = BatchPlace()
+
+
+class IndependentNoise:
+    """New noise for every step, drawn one after the other from one generator."""
+
+    def __init__(self, normals: NormalNumbers, like: torch.Tensor, batch: BatchPlace = _ALONE) -> None:
+        self._normals = normals
         self._like = like
+        self._batch = batch
 
     def __call__(self, sigma: float, target: float) -> torch.Tensor:
         """The next of the sequence; the levels do not matter."""
         del sigma, target
-        return torch.randn(self._like.shape, generator=self._rng, dtype=torch.float32).to(self._like)
+        return self._batch.draw(self._normals, self._like.shape).to(self._like)
+
+
+class TorchsdeNoise:
+    """The noise of SDE samplers in ComfyUI and A1111: k-diffusion's BrownianTreeNoiseSampler over torchsde's tree.
+
+    The seed is the tree's entropy, `ends` its lowest and highest level. `normals_of_seed` replaces torchsde's draws, for the
+    numbers of a GPU. Raises ImportError without torchsde.
+    """
+
+    def __init__(
+        self,
+        like: torch.Tensor,
+        ends: tuple[float, float],
+        seed: int,
+        normals_of_seed: Callable[[int], NormalNumbers] | None,
+        batch: BatchPlace = _ALONE,
+    ) -> None:
+        import torchsde  # type: ignore[import-untyped]
+
+        self._like = like
+        self._batch = batch
+        self._normals_of_seed = normals_of_seed
+        low, high = (torch.tensor(end, dtype=torch.float32) for end in ends)
+        with self._own_draws():
+            self._tree = torchsde.BrownianTree(low, torch.zeros(batch.whole_shape(like.shape)), high, entropy=seed)
+
+    def __call__(self, sigma: float, target: float) -> torch.Tensor:
+        """The increment between the two levels in units of its spread; its sign is that of the direction."""
+        low, high = (torch.tensor(level, dtype=torch.float32) for level in sorted((sigma, target)))
+        with self._own_draws():
+            step = self._batch.own_part(self._tree(low, high))
+        sign = 1 if sigma < target else -1
+        return (step * sign / (high - low).sqrt()).to(self._like)
+
+    @contextmanager
+    def _own_draws(self) -> Iterator[None]:
+        """torchsde has no argument for its generator, so its function is replaced while the tree is built or asked.
+
+        Its warnings about a level that is a rounding error outside the tree are of no use.
+        """
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Should have t", UserWarning)
+            with self._replaced_generator():
+                yield
+
+    @contextmanager
+    def _replaced_generator(self) -> Iterator[None]:
+        if self._normals_of_seed is None:
+            yield
+            return
+        from torchsde._brownian import brownian_interval  # type: ignore[import-untyped]
+
+        draws, normals_of_seed = brownian_interval._randn, self._normals_of_seed
+
+        def replacement(size: Sequence[int], dtype: torch.dtype, device: Any, seed: Any) -> torch.Tensor:
+            return normals_of_seed(int(seed)).randn(size).to(device=device, dtype=dtype)
+
+        brownian_interval._randn = replacement
+        try:
+            yield
+        finally:
+            brownian_interval._randn = draws
 
 
 class BrownianNoise:

@@ -10,10 +10,11 @@ import torch
 from indexd.generate.diffusion.guidance import GuidedModel
 from indexd.generate.sampling.inpaint_mask import InpaintMask
 from indexd.generate.sampling.noise_levels import NoiseLevels
-from indexd.generate.sampling.sampler_functions import SamplerEntry
-from indexd.generate.sampling.sampling_noise import BrownianNoise, IndependentNoise
+from indexd.generate.sampling.noise_source import LevelRange, NoiseSource
+from indexd.generate.sampling.sampler_functions import SAMPLER_FUNCTIONS
 from indexd.generate.sampling.solver_run import SolverRun
 from indexd.generate.sampling.step_position import StepPosition
+from indexd_schemas.noise import TimestepRounding
 
 # ComfyUI takes a first level this near to the highest one for the highest.
 _HIGHEST_LEVEL_TOLERANCE = 1e-5
@@ -21,24 +22,30 @@ _HIGHEST_LEVEL_TOLERANCE = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class SamplingRun:
-    """A sampler over `sigmas`, which fall from the first level to the last, usually 0."""
+    """The sampler of a name over `sigmas`, which fall from the first level to the last, usually 0.
 
-    entry: SamplerEntry
+    `schedule_highest` is the first level of the schedule whose last part the run takes (None = it takes the whole); for
+    `timesteps` see `Denoiser`.
+    """
+
+    sampler: str
     sigmas: tuple[float, ...]
     levels: NoiseLevels
+    schedule_highest: float | None = None
+    timesteps: TimestepRounding = "interpolated"
 
     def __len__(self) -> int:
         """How many steps the levels make; samplers that choose their own make more or fewer."""
         return len(self.sigmas) - 1
 
-    def initial_latents(self, latents: torch.Tensor | None, noise: torch.Tensor) -> torch.Tensor:
-        """Noisy latents at the first level, in float32: `latents` (None = zeros) and as much of the unit `noise`.
-
-        At the highest level the noise has the spread of noisy latents, sqrt(sigma^2 + 1), as in ComfyUI.
-        """
+    def initial_latents(self, latents: torch.Tensor | None, noise: torch.Tensor, source: NoiseSource) -> torch.Tensor:
+        """Noisy latents at the first level, in float32: `latents` (None = zeros) and as much of the unit `noise`."""
         sigma = self.sigmas[0]
         is_highest = sigma >= self.levels.sigma_max * (1 - _HIGHEST_LEVEL_TOLERANCE)
-        noisy = noise.float() * ((1 + sigma**2) ** 0.5 if is_highest else sigma)
+        at_unit_variance = source.starts_at_unit_variance(
+            self.sampler, is_highest=is_highest, has_latents=latents is not None
+        )
+        noisy = noise.float() * ((1 + sigma**2) ** 0.5 if at_unit_variance else sigma)
         return noisy if latents is None else latents.float() + noisy
 
     def run(
@@ -46,19 +53,22 @@ class SamplingRun:
         guided: GuidedModel,
         latents: torch.Tensor,
         noise: torch.Tensor,
-        rng: torch.Generator,
+        source: NoiseSource,
         inpaint_mask: InpaintMask | None,
     ) -> Iterator[torch.Tensor]:
         """The latents after each step, in the number format of `noise`, which is the model's."""
-        model = Denoiser(guided, self.levels, self.sigmas, noise, inpaint_mask)
+        entry = SAMPLER_FUNCTIONS[self.sampler]
+        model = Denoiser(guided, self.levels, self.sigmas, noise, inpaint_mask, self.timesteps)
         path = (
-            BrownianNoise(rng, latents, self.levels.sigma_min / 2, self.levels.sigma_max)
-            if self.entry.uses_brownian_noise
-            else IndependentNoise(rng, latents)
+            source.brownian(latents, self._level_range()) if entry.uses_brownian_noise else source.independent(latents)
         )
-        for reached in self.entry.sample(SolverRun(model, latents, self.sigmas, path, self.levels)):
+        for reached in entry.sample(SolverRun(model, latents, self.sigmas, path, self.levels)):
             kept = reached if inpaint_mask is None else inpaint_mask.restore_original(reached, inpaint_mask.original)
             yield kept.to(noise.dtype)
+
+    def _level_range(self) -> LevelRange:
+        highest = self.sigmas[0]
+        return LevelRange(min(level for level in self.sigmas if level > 0), highest, self.schedule_highest or highest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +76,7 @@ class Denoiser:
     """The guided model as samplers call it: noisy latents at a level -> clean ones, in float32.
 
     What a mask keeps is set to the original at that level before the evaluation, and is the original in the result.
+    `timesteps` says what the model is told of a level between two trained ones.
     """
 
     guided: GuidedModel
@@ -73,6 +84,7 @@ class Denoiser:
     sigmas: tuple[float, ...]
     noise: torch.Tensor
     inpaint_mask: InpaintMask | None
+    timesteps: TimestepRounding = "interpolated"
 
     def __call__(self, latents: torch.Tensor, sigma: float) -> torch.Tensor:
         """The guided clean latents."""
@@ -87,7 +99,8 @@ class Denoiser:
         if self.inpaint_mask is not None:
             original = self.inpaint_mask.original.float() + self.noise.float() * sigma
             latents = self.inpaint_mask.restore_original(latents, original)
-        timestep = torch.tensor(self.levels.timestep(sigma), device=latents.device, dtype=torch.float32)
+        step = self.levels.timestep(sigma) if self.timesteps == "interpolated" else self.levels.trained_timestep(sigma)
+        timestep = torch.tensor(step, device=latents.device, dtype=torch.float32)
         scaled = self.levels.scale_input(latents, sigma).to(self.noise.dtype)
         output, negative = self.guided.with_negative(scaled, timestep, self._step_position(sigma))
         return self._clean(output, latents, sigma), None if negative is None else self._clean(negative, latents, sigma)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import beta as beta_distribution  # type: ignore[import-untyped]
@@ -54,6 +55,14 @@ def build_sigmas(
     return tuple(dict.fromkeys(spread))
 
 
+@dataclass(frozen=True, slots=True)
+class PassSigmas:
+    """The levels of a pass, and the first of the schedule whose last part they are."""
+
+    sigmas: tuple[float, ...]
+    schedule_highest: float
+
+
 def build_pass_sigmas(
     schedule: str,
     levels: NoiseLevels,
@@ -62,22 +71,20 @@ def build_pass_sigmas(
     *,
     discard_penultimate: bool = False,
     counting: StepCounting = "taken",
-) -> tuple[float, ...]:
+) -> PassSigmas:
     """The levels of a pass that starts from latents: the last part of a longer schedule, from the share `denoise` of it on.
 
     `taken`: all `steps` are taken, over the end of a schedule of `steps / denoise` (ComfyUI's samplers, A1111's hires pass).
     `a1111_img2img`: the last `steps * denoise` and one more of a schedule of `steps`.
     """
+    taken, total = steps, steps
     if counting == "a1111_img2img":
         taken = min(int(min(denoise, _A1111_MAX_DENOISE) * steps) + 1, steps)
-        whole = build_sigmas(schedule, levels, steps, discard_penultimate=discard_penultimate)
-    else:
-        taken = steps
-        total = steps if denoise >= _WHOLE_DENOISE else int(steps / denoise)
-        whole = build_sigmas(schedule, levels, total, discard_penultimate=discard_penultimate)
-        if total == steps:
-            return whole
-    return whole[-(taken + 1) :]
+    elif denoise < _WHOLE_DENOISE:
+        total = int(steps / denoise)
+    whole = build_sigmas(schedule, levels, total, discard_penultimate=discard_penultimate)
+    is_whole = counting == "taken" and total == steps
+    return PassSigmas(whole if is_whole else whole[-(taken + 1) :], whole[0])
 
 
 def normal(levels: NoiseLevels, n: int) -> FloatArray:

@@ -108,12 +108,13 @@ class SdxlModel(RenderModel):
         """The guided UNet."""
         return GuidedUnet(self.pipeline.unet, conditioning, cfg, cfg_rescale, size, tuple(hooks))
 
-    def encode_image(self, image: Image.Image, rng: torch.Generator) -> torch.Tensor:
-        """A sample of the VAE's distribution, in the UNet's scale and number format."""
+    def encode_image(self, image: Image.Image, rng: torch.Generator | None) -> torch.Tensor:
+        """In the UNet's scale and number format."""
         vae = self._require_vae()
         pixels = self.pipeline.image_processor.preprocess(image).to(device=self.device, dtype=vae.dtype)
         with torch.no_grad():
-            latents: torch.Tensor = vae.encode(pixels).latent_dist.sample(rng)
+            distribution = vae.encode(pixels).latent_dist
+        latents: torch.Tensor = distribution.mode() if rng is None else distribution.sample(rng)
         latents = latents.to(self.latent_dtype)
         offset, spread = _latent_statistics(vae, latents)
         return (latents - offset) * (vae.config.scaling_factor / spread)

@@ -21,7 +21,7 @@ from indexd.generate.context import (
 from indexd.generate.diffusion import vae_decode
 from indexd.generate.diffusion.conditioning import TextConditioning
 from indexd.generate.diffusion.denoise import DenoiseStart, denoise
-from indexd.generate.diffusion.latents import draw_noise, seeded_generator
+from indexd.generate.diffusion.latents import draw_noise
 from indexd.generate.model_lease import generator_spec
 from indexd.generate.pass_hooks import hooks_for_pass, relative_box
 from indexd.images.face_crop import box_to_pixels
@@ -121,11 +121,11 @@ def _redraw(
     cut_out = image.crop(region.box)
     size = _working_size(cut_out.size, detail_recipe.size)
     larger = cut_out.resize(size, Image.Resampling.LANCZOS)
-    chance = seeded_generator(seed)
-    source = task.model.encode_image(larger, chance)
-    unit = draw_noise(task.model, *size, chance)
+    numbers = task.noise_source(seed)
+    source = task.model.encode_image(larger, numbers.encoding_rng)
+    unit = draw_noise(task.model, *size, numbers)
     mask = latent_mask(region.mask, size, task.model.pixels_per_latent)
-    start = DenoiseStart(unit, chance, source, detail_recipe.denoise, mask.to(source))
+    start = DenoiseStart(unit, numbers, source, detail_recipe.denoise, mask.to(source))
     influences = hooks_for_pass(task, size, relative_box(region.box, image.size))
     latents = denoise(task, conditioning, start, hooks=influences, stage=STAGE)
     made = vae_decode.decode_latents(task.model, latents, is_part=True)

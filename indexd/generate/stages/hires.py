@@ -18,7 +18,7 @@ from indexd.generate.context import (
 )
 from indexd.generate.diffusion import vae_decode
 from indexd.generate.diffusion.denoise import DenoiseStart, denoise
-from indexd.generate.diffusion.latents import draw_noise, seeded_generator
+from indexd.generate.diffusion.latents import draw_noise
 from indexd.generate.pass_hooks import hooks_for_pass
 from indexd.generate.stages.upscaler_model import TileSize, lease_upscaler, upscale_in_tiles
 from indexd_schemas.jobs.stages import HiresRecipe
@@ -47,15 +47,15 @@ def denoise_enlarged(
 ) -> tuple[torch.Tensor, HiresRecipe]:
     """The latents of the second pass. Its noise is that of the image's seed at the larger size, as A1111 draws it."""
     task = with_pass_settings(context.require_task(STAGE), recipe)
-    rng = seeded_generator(task.recipe.seed)
+    numbers = task.noise_source()
     if recipe.upscaler in LATENT_MODES:
         larger = upscale_latents(task, latents, recipe)
     else:
         image, recipe = _upscale_pixels(context, vae_decode.decode_latents(task.model, latents), recipe)
-        larger = task.model.encode_image(image, rng)
-    noise = draw_noise(task.model, recipe.width, recipe.height, rng, task.recipe.variation)
+        larger = task.model.encode_image(image, numbers.encoding_rng)
+    noise = draw_noise(task.model, recipe.width, recipe.height, numbers, task.recipe.variation)
     hooks = hooks_for_pass(task, (recipe.width, recipe.height))
-    start = DenoiseStart(noise, rng, larger, recipe.denoise)
+    start = DenoiseStart(noise, numbers, larger, recipe.denoise)
     return denoise(task, encode_pass_prompts(task, recipe), start, hooks=hooks, stage=STAGE), recipe
 
 

@@ -18,7 +18,7 @@ from indexd.generate.context import DenoiseTask, RenderContext, effective_steps,
 from indexd.generate.diffusion import vae_decode
 from indexd.generate.diffusion.conditioning import TextConditioning
 from indexd.generate.diffusion.denoise import DenoiseStart, denoise
-from indexd.generate.diffusion.latents import draw_noise, seeded_generator
+from indexd.generate.diffusion.latents import draw_noise
 from indexd.generate.diffusion.tiling import Tiling, blend_tiles
 from indexd.generate.pass_hooks import hooks_for_pass, relative_box
 from indexd.images.geometry import Tile, split_into_tiles
@@ -39,9 +39,9 @@ def denoise_in_tiles(recipe: RefineRecipe, context: RenderContext, image: Image.
     padded = _pad_to_step(image)
     tiles = split_into_tiles(padded.width, padded.height, recipe.tile, recipe.overlap, SIZE_STEP_PX)
     conditionings = _tile_conditionings(task, recipe, len(tiles), image)
-    rng = seeded_generator(task.recipe.seed)
-    latents = _encode_tiles(task, padded, tiles, recipe.overlap, rng)
-    noise = draw_noise(task.model, padded.width, padded.height, rng)
+    numbers = task.noise_source()
+    latents = _encode_tiles(task, padded, tiles, recipe.overlap, numbers.encoding_rng)
+    noise = draw_noise(task.model, padded.width, padded.height, numbers)
     hooks = [
         hooks_for_pass(task, (tile.right - tile.left, tile.bottom - tile.top), relative_box(tile.box, padded.size))
         for tile in tiles
@@ -49,7 +49,7 @@ def denoise_in_tiles(recipe: RefineRecipe, context: RenderContext, image: Image.
     scale = task.model.pixels_per_latent
     latent_tiles = tuple(_to_latent_tile(tile, scale) for tile in tiles)
     tiling = Tiling(latent_tiles, recipe.overlap // scale, tuple(conditionings), tuple(hooks))
-    start = DenoiseStart(noise, rng, latents, recipe.denoise)
+    start = DenoiseStart(noise, numbers, latents, recipe.denoise)
     made = denoise(task, conditionings[0], start, stage=STAGE, tiling=tiling)
     return _decode_tiles(task, made, tiles, recipe.overlap).crop((0, 0, *image.size))
 
@@ -83,7 +83,7 @@ def _to_latent_tile(tile: Tile, scale: int) -> Tile:
 
 
 def _encode_tiles(
-    task: DenoiseTask, image: Image.Image, grid: Sequence[Tile], overlap: int, rng: torch.Generator
+    task: DenoiseTask, image: Image.Image, grid: Sequence[Tile], overlap: int, rng: torch.Generator | None
 ) -> torch.Tensor:
     def part(tile: Tile) -> torch.Tensor:
         return task.model.encode_image(image.crop(tile.box), rng)

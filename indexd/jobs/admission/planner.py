@@ -25,6 +25,7 @@ from indexd_schemas.jobs.input_selection import InputSelection
 from indexd_schemas.jobs.job import Job
 from indexd_schemas.jobs.job_part import parse_sides
 from indexd_schemas.limits import MAX_SEED, MAX_SIDE_PX, MIN_SIDE_PX, SIZE_STEP_PX
+from indexd_schemas.noise import RecipeNoise
 from indexd_schemas.recipe import InputRef, Recipe, RecipeKind, RecipeVariation
 from indexd_schemas.recipe_part import ModelRef
 
@@ -105,6 +106,7 @@ class JobPlanner:
         mask_image = None if mask is None else mask.image
         images = {one.content_hash: one.path for one in (image, mask_image, *conditioning.images) if one is not None}
         seeds = self.resolve_seeds(job)
+        noise = RecipeNoise.model_validate(job.noise.model_dump()) if job.noise is not None else None
         return [
             planned_render(
                 Recipe(
@@ -114,6 +116,7 @@ class JobPlanner:
                     prompt_syntax=job.prompt_syntax,
                     seed=seed,
                     variation=variation,
+                    noise=noise,
                     width=width,
                     height=height,
                     steps=job.steps,
@@ -122,6 +125,7 @@ class JobPlanner:
                     cfg_rescale=job.cfg_rescale,
                     sampler=sampler.sampler,
                     schedule=sampler.schedule,
+                    timesteps=job.timesteps,
                     clip_skip=job.clip_skip,
                     model=model,
                     vae=vae,

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from indexd.errors import IndexdError
 from indexd.image_metadata.model import ControlUse, ImageMetadata, SamplerPass
 from indexd.jobs.export.job_file import JobFile, json_in_yaml, strip_invalid_characters
+from indexd.jobs.export.program_noise import noise_keys, noise_remarks
 from indexd_schemas.jobs.job import JOB_KINDS
 from indexd_schemas.limits import PROMPT_CHARACTERS, SIZE_STEP_PX
 from indexd_schemas.samplers import A1111_PROGRAMS, UnknownSampler, resolve_sampler, with_a1111_definitions
@@ -51,6 +52,8 @@ def job_from_metadata(
         job.keys["seed"] = int(made.seed) if made.seed.isascii() and made.seed.isdigit() else made.seed
     _set_size(job, made, size)
     _set_sampling(job, made)
+    job.keys |= noise_keys(made)
+    job.remarks += noise_remarks(made)
     if made.model_name:
         job.keys["model"] = strip_invalid_characters(made.model_name)
         job.remarks += _remark("model", missing_checkpoint(made.model_name))
@@ -113,7 +116,9 @@ def _set_sampling(job: JobFile, made: ImageMetadata) -> None:
         if made.clip_skip > _SDXL_CLIP_SKIP:
             job.remarks.append(f"clip_skip: {made.clip_skip}, which A1111 ignores for SDXL")
     elif made.clip_skip is not None:
-        job.keys["clip_skip"] = made.clip_skip
+        # Forge takes no later layer of SDXL's text encoders than the last but one.
+        lowest = _SDXL_CLIP_SKIP if made.generator in A1111_PROGRAMS else 1
+        job.keys["clip_skip"] = max(made.clip_skip, lowest)
 
 
 def _set_sampler(job: JobFile, made: ImageMetadata) -> None:

@@ -32,6 +32,7 @@ from indexd_schemas.limits import (
     Side,
     Steps,
 )
+from indexd_schemas.noise import MAX_BATCH, BrownianTreeName, NoiseSourceName, TimestepRounding, check_noise
 from indexd_schemas.recipe import PromptSyntax
 from indexd_schemas.samplers import StepCounting
 
@@ -184,6 +185,46 @@ class JobVariation(JobPart):
     )
 
 
+class JobNoise(JobPart):
+    """Draws the noise as ComfyUI or A1111 does, so that their seeds give their images. A bare text is the source."""
+
+    source: NoiseSourceName = Field(
+        description="Whose random numbers: indexd, comfyui and a1111 (as on an NVIDIA GPU), comfyui_cpu, a1111_cpu.",
+        examples=["a1111"],
+    )
+    seed_delta: int = Field(
+        0,
+        ge=-MAX_SEED,
+        le=MAX_SEED,
+        description="A1111's ENSD: added to the seed for the noise of ancestral samplers.",
+        examples=[31337],
+    )
+    resize_from: WorkSize | None = Field(
+        None,
+        description='A1111\'s "Seed resize from": width x height whose noise lies in the middle.',
+        examples=["512x512"],
+    )
+    batch_size: int = Field(
+        1, ge=1, le=MAX_BATCH, description="ComfyUI: how many images the seed made in one batch.", examples=[4]
+    )
+    batch_index: int = Field(0, ge=0, description="ComfyUI: place of the image in the batch, from 0.", examples=[2])
+    brownian: BrownianTreeName | None = Field(
+        None,
+        description="Noise of SDE samplers: torchsde's tree on a cpu or gpu, or indexd's path. Default: as in the program.",
+        examples=["gpu"],
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_source(cls, value: Any) -> Any:
+        return {"source": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> JobNoise:
+        check_noise(self.source, self.seed_delta, self.resize_from, (self.batch_size, self.batch_index), self.brownian)
+        return self
+
+
 class JobOutput(JobPart):
     """Where images are saved. A bare text is the folder."""
 
@@ -284,6 +325,11 @@ class RenderOptions(JobPart):
         description="Variations of one image: the seed stays, and a second noise is mixed in.",
         examples=[{"seed": 99, "strength": 0.2}],
     )
+    noise: JobNoise | None = Field(
+        None,
+        description="Draw the noise as another program does (docs/samplers.md). Default: indexd's own noise.",
+        examples=["comfyui", {"source": "a1111", "seed_delta": 31337}],
+    )
     count: int | None = Field(
         None, ge=1, le=MAX_IMAGES, description="Number of images. Default: 1, or one for each seed.", examples=[4]
     )
@@ -317,6 +363,11 @@ class RenderOptions(JobPart):
         max_length=100,
         description="Spacing of the noise levels. Default: the sampler's own, or karras if the job names no sampler either.",
         examples=["karras"],
+    )
+    timesteps: TimestepRounding = Field(
+        "interpolated",
+        description="Time steps between trained noise levels: interpolated (A1111, diffusers) or rounded (ComfyUI).",
+        examples=["rounded"],
     )
     clip_skip: ClipSkip | None = Field(
         None, description="Skipped layers of the text encoders, counted as in A1111.", examples=[2]

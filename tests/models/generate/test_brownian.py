@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from indexd.generate.diffusion.latents import seeded_generator
-from indexd.generate.sampling.sampling_noise import BrownianNoise, IndependentNoise
+from indexd.generate.sampling.noise_source import seeded_generator
+from indexd.generate.sampling.sampling_noise import BrownianNoise, IndependentNoise, TorchNormals
 
 LIKE = torch.zeros(1, 4, 50, 50)
 
@@ -54,7 +54,7 @@ def test_levels_outside_are_those_at_the_ends() -> None:
 
 
 def test_fresh_noise_follows_the_generator() -> None:
-    noise = IndependentNoise(seeded_generator(1), LIKE)
+    noise = IndependentNoise(TorchNormals(seeded_generator(1)), LIKE)
     expected = torch.randn(LIKE.shape, generator=seeded_generator(1))
     assert torch.equal(noise(5.0, 2.0), expected)
     assert not torch.equal(noise(5.0, 2.0), expected)

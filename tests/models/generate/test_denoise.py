@@ -15,9 +15,8 @@ from PIL import Image
 from indexd.generate.context import DenoiseTask
 from indexd.generate.diffusion.conditioning import StepConditioning, TextConditioning
 from indexd.generate.diffusion.denoise import DenoiseStart, denoise
-from indexd.generate.diffusion.latents import seeded_generator
 from indexd.generate.sampling.noise_levels import TrainedNoise, noise_levels_for
-from indexd.generate.sampling.sampler_functions import SAMPLER_FUNCTIONS
+from indexd.generate.sampling.noise_source import NoiseSource, noise_source, seeded_generator
 from indexd.generate.sampling.sampling_run import Denoiser, SamplingRun
 from indexd.generate.sampling.sigma_schedules import build_sigmas
 from indexd.generate.sampling.step_position import StepPosition
@@ -53,6 +52,10 @@ def unit(seed: int) -> torch.Tensor:
     return torch.randn((1, 4, 4, 8), generator=seeded_generator(seed))
 
 
+def numbers(seed: int) -> NoiseSource:
+    return noise_source(None, seed, noise_levels_for(TrainedNoise()))
+
+
 def bare(
     kind: Any, task: DenoiseTask, conditioning: TextConditioning, chance: torch.Generator, **more: Any
 ) -> torch.Tensor:
@@ -80,7 +83,7 @@ def bare(
 @pytest.mark.parametrize("sampler", AGAINST_DIFFUSERS)
 def test_txt2img_is_that_of_the_pipeline(prepared: Any, sampler: str, cfg: float) -> None:
     task, conditioning = prepared(sampler, "karras", cfg=cfg)
-    mine = denoise(task, conditioning, DenoiseStart(unit(3), seeded_generator(5)))
+    mine = denoise(task, conditioning, DenoiseStart(unit(3), numbers(5)))
     theirs = bare(
         StableDiffusionXLPipeline, task, conditioning, seeded_generator(5), latents=unit(3), width=64, height=32
     )
@@ -91,12 +94,12 @@ def test_txt2img_is_that_of_the_pipeline(prepared: Any, sampler: str, cfg: float
 def test_img2img_over_the_same_levels_is_that_of_the_pipeline(prepared: Any, sampler: str) -> None:
     """The pipeline takes the last int(steps * strength) levels of its schedule: here 3 of 4, which are not those of 3 / 0.75."""
     task, conditioning = prepared(sampler, "karras")
-    chance = seeded_generator(5)
-    noise = torch.randn((1, 4, 4, 8), generator=chance)
+    chance = numbers(5)
+    noise = chance.draw((1, 4, 4, 8))
     levels = noise_levels_for(task.model.trained_noise)
-    run = SamplingRun(SAMPLER_FUNCTIONS[sampler], build_sigmas("karras", levels, 4)[1:], levels)
+    run = SamplingRun(sampler, build_sigmas("karras", levels, 4)[1:], levels)
     guided = GuidedUnet(task.model.pipeline.unet, conditioning, task.recipe.cfg, 0.0, (32, 64))
-    mine = list(run.run(guided, run.initial_latents(unit(9), noise), noise, chance, None))[-1]
+    mine = list(run.run(guided, run.initial_latents(unit(9), noise, chance), noise, chance, None))[-1]
     theirs = bare(
         StableDiffusionXLImg2ImgPipeline, task, conditioning, seeded_generator(5), image=unit(9), strength=0.75
     )
@@ -109,10 +112,10 @@ def test_what_the_mask_covers_stays_exactly(prepared: Any, sampler: str) -> None
     mask = torch.zeros((1, 1, 4, 8))
     mask[..., 4:] = 1
     original = unit(9)
-    start = DenoiseStart(unit(3), seeded_generator(5), original, 0.75, mask)
+    start = DenoiseStart(unit(3), numbers(5), original, 0.75, mask)
     made = denoise(task, conditioning, start)
     assert torch.equal(made[..., :4], original[..., :4])
-    free = denoise(task, conditioning, replace(start, rng=seeded_generator(5), mask=None))
+    free = denoise(task, conditioning, replace(start, source=numbers(5), mask=None))
     assert not torch.equal(made[..., 4:], original[..., 4:])
     assert not torch.equal(free[..., :4], original[..., :4])
 
@@ -125,7 +128,7 @@ def test_a_pass_takes_all_its_steps_unless_a1111_counts(
 ) -> None:
     task, conditioning = prepared("euler", "karras")
     studio.session.seen.clear()
-    start = DenoiseStart(unit(3), seeded_generator(5), unit(9), strength, step_counting=counting)
+    start = DenoiseStart(unit(3), numbers(5), unit(9), strength, step_counting=counting)
     made = denoise(task, conditioning, start)
     assert studio.steps_seen() == [(done, taken) for done in range(1, taken + 1)]
     assert torch.equal(made, unit(9)) == (taken == 0)
@@ -133,11 +136,8 @@ def test_a_pass_takes_all_its_steps_unless_a1111_counts(
 
 def test_noise_at_the_highest_level_has_the_spread_of_noisy_latents() -> None:
     levels = noise_levels_for(TrainedNoise())
-    runs = [
-        SamplingRun(SAMPLER_FUNCTIONS["euler"], build_sigmas(name, levels, 8), levels)
-        for name in ("karras", "ddim_uniform")
-    ]
-    scales = [float(run.initial_latents(None, torch.ones(1))) for run in runs]
+    runs = [SamplingRun("euler", build_sigmas(name, levels, 8), levels) for name in ("karras", "ddim_uniform")]
+    scales = [float(run.initial_latents(None, torch.ones(1), numbers(5))) for run in runs]
     assert scales[0] == pytest.approx((1 + levels.sigma_max**2) ** 0.5)
     assert scales[1] == pytest.approx(runs[1].sigmas[0])
 
@@ -198,14 +198,14 @@ def test_rescale_and_cfg_pp_change_the_picture_and_are_written_down(studio: Any)
 
 def test_a_mask_of_ones_changes_nothing(prepared: Any) -> None:
     task, conditioning = prepared("dpmpp_2m")
-    start = DenoiseStart(unit(3), seeded_generator(5), unit(9), 0.75)
+    start = DenoiseStart(unit(3), numbers(5), unit(9), 0.75)
     with_mask = replace(start, mask=torch.ones((1, 1, 4, 8)))
     assert torch.equal(denoise(task, conditioning, with_mask), denoise(task, conditioning, start))
 
 
 def test_a_mask_without_a_picture_is_a_mistake_of_the_caller() -> None:
     with pytest.raises(ValueError, match="a mask needs the latents"):
-        DenoiseStart(unit(3), seeded_generator(5), mask=torch.ones((1, 1, 4, 8)))
+        DenoiseStart(unit(3), numbers(5), mask=torch.ones((1, 1, 4, 8)))
 
 
 class Nudge:
@@ -224,14 +224,12 @@ class Nudge:
 
 def test_an_influence_sees_every_evaluation_and_changes_the_picture(prepared: Any) -> None:
     task, conditioning = prepared("euler")
-    plain = denoise(task, conditioning, DenoiseStart(unit(3), seeded_generator(5)))
+    plain = denoise(task, conditioning, DenoiseStart(unit(3), numbers(5)))
     nudge = Nudge(1.0)
-    nudged = denoise(task, conditioning, DenoiseStart(unit(3), seeded_generator(5)), hooks=[nudge])
+    nudged = denoise(task, conditioning, DenoiseStart(unit(3), numbers(5)), hooks=[nudge])
     assert nudge.fractions == [0.0, 0.25, 0.5, 0.75]
     assert not torch.equal(nudged, plain)
-    assert torch.equal(
-        denoise(task, conditioning, DenoiseStart(unit(3), seeded_generator(5)), hooks=[Nudge(0.0)]), plain
-    )
+    assert torch.equal(denoise(task, conditioning, DenoiseStart(unit(3), numbers(5)), hooks=[Nudge(0.0)]), plain)
 
 
 def test_residuals_of_several_controls_add_up() -> None:

@@ -51,6 +51,9 @@ class FlowLevels:
     def timestep(self, sigma: float) -> float:
         return sigma / (1 + sigma)
 
+    def trained_timestep(self, sigma: float) -> float:
+        return self.timestep(sigma)
+
     def sigma_at_share(self, share: float) -> float:
         time = 0.98 - share * 0.96
         return time / (1 - time)

@@ -145,11 +145,13 @@ PASSES = {
 def test_a_pass_takes_the_steps_of_comfyui_or_of_a1111(steps: int, denoise: float) -> None:
     taken = build_pass_sigmas("karras", LEVELS, steps, denoise)
     a1111 = build_pass_sigmas("karras", LEVELS, steps, denoise, counting="a1111_img2img")
-    assert [(len(spread) - 1, round(spread[0], 3)) for spread in (taken, a1111)] == list(PASSES[steps, denoise])
+    assert [(len(spread) - 1, round(spread[0], 3)) for spread in (taken.sigmas, a1111.sigmas)] == list(
+        PASSES[steps, denoise]
+    )
 
 
 def test_a_pass_with_more_steps_than_trained_levels_takes_what_there_is() -> None:
-    spread = build_pass_sigmas("simple", LEVELS, 30, 0.01)
+    spread = build_pass_sigmas("simple", LEVELS, 30, 0.01).sigmas
     assert 1 < len(spread) <= 31
     assert all(later < earlier for earlier, later in pairwise(spread))
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from indexd.generate.diffusion.latents import seeded_generator, slerp_noise
+from indexd.generate.sampling.noise_source import seeded_generator, slerp_noise
 from tests.models.generate.conftest import recipe_data
 
 

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from indexd_schemas.jobs.job import JobNoise
 from indexd_schemas.jobs.stages import HiresRecipe, ResizeRecipe
+from indexd_schemas.noise import RecipeNoise
 from indexd_schemas.recipe import Recipe
 from tests.support.recipes import recipe
 
@@ -92,3 +94,23 @@ def test_it_names_every_file_that_a_render_reads() -> None:
         ("checkpoint", "m"), ("vae", "v"), ("lora", "l"), ("embedding", "e"), ("controlnet", "c"), ("ip_adapter", "r"),
         ("upscaler", "u"), ("image", "ab"), ("image", "cd"),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("noise", "words"),
+    [
+        ({"source": "indexd", "seed_delta": 5}, "belong to A1111's noise"),
+        ({"source": "comfyui", "resize_from": "512x512"}, "belong to A1111's noise"),
+        ({"source": "a1111", "batch_size": 2}, "belong to ComfyUI's noise"),
+        ({"source": "comfyui", "batch_size": 2, "batch_index": 2}, "must be below batch_size"),
+        ({"source": "indexd", "brownian": "cpu"}, "brownian needs the noise of ComfyUI or A1111"),
+    ],
+)
+def test_noise_refuses_options_of_another_program(noise: dict[str, Any], words: str) -> None:
+    for form in (RecipeNoise, JobNoise):
+        with pytest.raises(ValidationError, match=words):
+            form.model_validate(noise)
+
+
+def test_a_bare_text_is_the_source_of_the_noise() -> None:
+    assert JobNoise.model_validate("a1111_cpu") == JobNoise(source="a1111_cpu")

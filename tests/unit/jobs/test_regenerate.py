@@ -28,6 +28,8 @@ model: dream
 vae: sdxl_vae
 loras: [{name: film-grain, weight: 0.5}]
 variation: {seed: 3, strength: 0.25}
+noise: {source: comfyui, batch_size: 4, batch_index: 2, brownian: gpu}
+timesteps: rounded
 """
 
 

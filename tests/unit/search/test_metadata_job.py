@@ -82,6 +82,44 @@ def test_clip_skip_is_converted_by_program(program: str, kept: int | None, remar
     assert (loaded(file).clip_skip, file.remarks) == (kept, remarks)
 
 
+@pytest.mark.parametrize(("program", "kept"), [("a1111", None), ("forge", 2), ("comfyui", 1)])
+def test_clip_skip_1_is_2_where_the_program_takes_no_later_layer(program: str, kept: int | None) -> None:
+    file = made(ImageMetadata(**A1111 | {"generator": program, "clip_skip": 1}), (832, 1216))
+    assert (loaded(file).clip_skip, file.remarks) == (kept, [])
+
+
+@pytest.mark.parametrize(
+    ("fields", "noise", "timesteps"),
+    [
+        ({"generator": "a1111"}, {"source": "a1111"}, "interpolated"),
+        ({"generator": "forge", "extras": (("RNG", "NV"),)}, {"source": "a1111"}, "interpolated"),
+        (
+            {"extras": (("RNG", "CPU"), ("ENSD", "31337"), ("Seed resize from", "512x768"))},
+            {"source": "a1111_cpu", "seed_delta": 31337, "resize_from": "512x768"},
+            "interpolated",
+        ),
+        ({"extras": (("ENSD", "0"), ("Seed resize from", "-1x-1"))}, {"source": "a1111"}, "interpolated"),
+        ({"generator": "comfyui", "sampler": "euler"}, {"source": "comfyui"}, "rounded"),
+        ({"generator": "comfyui", "sampler": "dpmpp_sde_gpu"}, {"source": "comfyui", "brownian": "gpu"}, "rounded"),
+        ({"generator": "invokeai"}, None, "interpolated"),
+    ],
+)
+def test_the_noise_is_that_of_the_program(fields: dict[str, Any], noise: dict[str, Any] | None, timesteps: str) -> None:
+    file = made(ImageMetadata(**A1111 | {"generator": "a1111"} | fields), (832, 1216))
+    job = loaded(file)
+    found = None if job.noise is None else job.noise.model_dump(exclude_defaults=True)
+    assert (found, job.timesteps, file.remarks) == (noise, timesteps, [])
+
+
+def test_a_variation_of_a1111_stays_one_and_unsupported_settings_are_remarks() -> None:
+    fields = {"variation_seed": "99", "variation_strength": 0.25, "extras": (("Eta", "0.5"),)}
+    file = made(ImageMetadata(**A1111 | {"generator": "a1111"} | fields), (832, 1216))
+    variation = loaded(file).variation
+    assert variation is not None
+    assert (variation.seed, variation.strength) == (99, 0.25)
+    assert file.remarks == ["Eta: 0.5"]
+
+
 def test_an_img2img_recipe_of_indexd_finds_its_source() -> None:
     metadata = ImageMetadata(generator="indexd", prompt="x", seed="1", denoise=0.4, input_hash="ab" * 32)
     job = loaded(made(metadata, source="/pictures/source.png"))

@@ -135,8 +135,9 @@ class _StageNoise:
         self._unit: torch.Tensor | float = 0.0
 
     def up_to(self, share: float, level: float) -> torch.Tensor | float:
-        if self._eta == 0 or share == self._share:
+        if self._eta == 0:
             return self._unit * level
+        # Also for a stage at the same place, whose new noise weighs nothing: ComfyUI draws there too.
         step = (share - self._share) * self._h * self._eta
         fresh = self._run.noise(self._level, level) * math.sqrt(-math.expm1(-2 * step))
         self._unit = self._unit * math.exp(-step) + fresh

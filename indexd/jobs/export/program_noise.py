@@ -1,0 +1,61 @@
+"""The job keys that draw an image's noise as the program drew it that made the image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from indexd.image_metadata.model import ImageMetadata
+from indexd_schemas.samplers import A1111_PROGRAMS
+
+# SwarmUI runs ComfyUI's samplers.
+_COMFYUI_PROGRAMS = ("comfyui", "swarmui")
+_GPU_SAMPLER_ENDING = "_gpu"
+# A1111's settings that change its samplers, by their names in an infotext.
+_UNSUPPORTED_SETTINGS = (
+    "Eta",
+    "Eta DDIM",
+    "Sigma churn",
+    "Sigma tmin",
+    "Sigma tmax",
+    "Sigma noise",
+    "SGM noise multiplier",
+)
+
+
+def noise_keys(made: ImageMetadata) -> dict[str, Any]:
+    """`noise`, `timesteps` and `variation` of the job; nothing for programs whose noise is not known."""
+    if made.generator in _COMFYUI_PROGRAMS:
+        return {"noise": _comfyui_noise(made), "timesteps": "rounded"}
+    if made.generator not in A1111_PROGRAMS:
+        return {}
+    keys: dict[str, Any] = {"noise": _a1111_noise(dict(made.extras))}
+    seed, strength = made.variation_seed, made.variation_strength
+    if seed is not None and seed.isascii() and seed.isdigit() and strength:
+        keys["variation"] = {"seed": int(seed), "strength": strength}
+    return keys
+
+
+def noise_remarks(made: ImageMetadata) -> Iterator[str]:
+    """Settings of the noise for which job files have no key."""
+    if made.generator in A1111_PROGRAMS:
+        yield from (f"{key}: {value}" for key, value in made.extras if key in _UNSUPPORTED_SETTINGS)
+
+
+def _comfyui_noise(made: ImageMetadata) -> Any:
+    if (made.sampler or "").endswith(_GPU_SAMPLER_ENDING):
+        return {"source": "comfyui", "brownian": "gpu"}
+    return "comfyui"
+
+
+def _a1111_noise(settings: dict[str, str]) -> Any:
+    """By the infotext's "RNG" (stated where it is not GPU; NV is the same), "ENSD" and "Seed resize from"."""
+    source = "a1111_cpu" if settings.get("RNG", "").strip().upper() == "CPU" else "a1111"
+    options: dict[str, Any] = {}
+    delta = settings.get("ENSD", "").strip()
+    if delta.removeprefix("-").isdecimal() and int(delta):
+        options["seed_delta"] = int(delta)
+    size = settings.get("Seed resize from", "").strip()
+    if size and not size.startswith(("-", "0")):
+        options["resize_from"] = size
+    return {"source": source, **options} if options else source
