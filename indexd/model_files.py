@@ -292,6 +292,12 @@ class ModelCatalogue:
         if file.path.exists() and (reason := self.unusable_reason(kind, file)) is not None:
             raise UnusableModel(f"{self.folders(kind).noun} {file.name!r} {reason}")
 
+    def has_own_vae(self, checkpoint: str) -> bool:
+        """Whether a checkpoint brings a VAE, as far as its header tells. Raises UnknownModel."""
+        file = self.checkpoint(checkpoint)
+        found = self.describe(file) if file.path.exists() else None
+        return found is None or found.has_vae or found.kind != "checkpoint"
+
     def unusable_reason(self, kind: FileKind, file: ModelFile) -> str | None:
         """Why a file cannot be used as `kind`, as a predicate; None where its header tells nothing against it."""
         return self.verdicts(kind, [file])[0][1]

@@ -99,6 +99,14 @@ class RenderModel(ABC):
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """The pixels (1, 3, height, width) of clean latents, -1 to 1 and possibly beyond."""
 
+    def mask_hooks(self, image: Image.Image, mask: Image.Image, latent_mask: torch.Tensor) -> Sequence[ModelHook]:
+        """What shows the model the mask of an inpainting pass; none for a model that is not trained to see it.
+
+        `image` and `mask` (white = painted anew) have the size of the pass, `latent_mask` is (1, 1, h, w).
+        """
+        del image, mask, latent_mask
+        return ()
+
     def load_embeddings(
         self,
         references: Sequence[EmbeddingRef],

@@ -12,13 +12,13 @@ import torch
 
 from indexd.errors import IndexdError, ModelUnavailable, RenderFailed
 from indexd.generate.family import ModelFamily, RenderModel, detect_family
-from indexd.models.device import is_out_of_memory, resolve_device, resolve_dtype
+from indexd.models.device import FP8, is_out_of_memory, resolve_device, resolve_dtype
 from indexd.worker.calls import GENERATOR, ModelSpec, WorkerSettings
 from indexd.worker.session import RenderSession
 
 log = logging.getLogger(__name__)
 
-DTYPES = ("float32", "float16", "bfloat16")
+DTYPES = ("float32", "float16", "bfloat16", FP8)
 
 
 @contextmanager

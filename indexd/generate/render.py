@@ -242,6 +242,7 @@ def _denoise_inpaint(
     draw = partial(draw_noise, task.model, *canvas.image.size, numbers, task.recipe.variation)
     mask = canvas.latent_mask(task)
     noise, source = prepare_masked_latents(task, source, mask, numbers, draw)
+    hooks = [*hooks, *task.model.mask_hooks(canvas.image, canvas.mask, mask)]
     denoise_share, counting = task.recipe.input.denoise, task.recipe.step_counting
     start = denoise.DenoiseStart(noise, numbers, source, denoise_share, mask, counting)
     return denoise.denoise(task, conditioning, start, hooks=hooks)

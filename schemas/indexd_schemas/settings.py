@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from ipaddress import ip_address
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -124,8 +124,13 @@ class ModelSettings(SettingsSection):
         description="Device that embeds query texts. `cpu` keeps searches off the GPU. Empty = same as `device`.",
         examples=["cpu"],
     )
-    dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
-        "auto", description="Number format. auto = half precision on a GPU, float32 on the CPU.", examples=["auto"]
+    dtype: Literal["auto", "float32", "float16", "bfloat16", "fp8"] = Field(
+        "auto",
+        description=(
+            "Number format. auto = half precision on a GPU, float32 on the CPU. "
+            "fp8 (generator only) = UNet weights in 8 bits, computed in bfloat16."
+        ),
+        examples=["auto"],
     )
     keep_alive: Duration = Field(
         "5m",
@@ -159,6 +164,13 @@ class ModelRoleSettings(SettingsSection):
     clip_h: ModelSettings = Field(
         ModelSettings(), description="Embeds images, and texts for comparison with images (OpenCLIP ViT-H/14)."
     )
+
+    @model_validator(mode="after")
+    def _fp8_is_for_the_generator(self) -> Self:
+        for name in type(self).model_fields:
+            if name != "generator" and self.role(name).dtype == "fp8":
+                raise ValueError(f"{name}.dtype: only the generator has fp8; choose float16 or bfloat16")
+        return self
 
     def role(self, name: str) -> ModelSettings:
         model: ModelSettings = getattr(self, name)

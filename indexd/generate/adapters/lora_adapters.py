@@ -226,8 +226,8 @@ def _set_layer_weights(layer: Any, active: ActiveWeights, block: str) -> None:
             layer.scaling[adapter] = active[adapter][block]
 
 
-def _inject(model: torch.nn.Module, adapter: str, pairs: Mapping[LoraTarget, LoraMatrices]) -> int:
-    """Put the matrices beside the layers of `model`; returns how many bytes they take."""
+def _inject(model: Any, adapter: str, pairs: Mapping[LoraTarget, LoraMatrices]) -> int:
+    """Put the matrices beside the layers of `model`, in the format that it computes in; returns how many bytes they take."""
     # One rank for all, the matrices' own do not matter to it: a pattern of ranks costs peft a search over all modules for
     # each module.
     config = LoraConfig(r=1, lora_alpha=1, target_modules=[target.module for target in pairs], bias="none")
@@ -237,7 +237,7 @@ def _inject(model: torch.nn.Module, adapter: str, pairs: Mapping[LoraTarget, Lor
         layer: Any = model.get_submodule(target.module)
         base: torch.Tensor = layer.get_base_layer().weight
         for holder, matrix in ((layer.lora_A, pair.down), (layer.lora_B, pair.up)):
-            weight = matrix.to(device=base.device, dtype=base.dtype)
+            weight = matrix.to(device=base.device, dtype=model.dtype)
             holder[adapter].weight = torch.nn.Parameter(weight, requires_grad=False)
             byte_count += weight.numel() * weight.element_size()
         layer.enable_adapters(False)

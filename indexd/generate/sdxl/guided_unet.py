@@ -18,7 +18,8 @@ class UnetCall:
     """One evaluation of the UNet before it is made. With `guided`, row 0 is the negative one.
 
     `latents` (rows, 4, h, w) as the UNet takes them; `hidden` (rows, tokens, width), `pooled` (rows, width) and `time_ids`
-    (rows, 6) are its texts and SDXL's micro-conditioning. Hooks add residuals and `image_embeds`.
+    (rows, 6) are its texts and SDXL's micro-conditioning. Hooks add residuals and `image_embeds`, and for an inpainting model
+    `inpaint_channels` (1, 5, h, w): the mask and the latents of the image without what is under it.
     """
 
     latents: torch.Tensor
@@ -31,6 +32,7 @@ class UnetCall:
     down_residuals: list[torch.Tensor] | None = None
     mid_residual: torch.Tensor | None = None
     image_embeds: list[torch.Tensor] = field(default_factory=list)
+    inpaint_channels: torch.Tensor | None = None
 
     def add_residuals(self, down: Sequence[torch.Tensor], middle: torch.Tensor) -> None:
         """Adds to the UNet's down blocks and its middle; several ControlNets add up."""
@@ -55,7 +57,8 @@ class GuidedUnet:
     """The guided UNet of one run.
 
     `cfg` is the weight of classifier-free guidance, `rescale` (0..1) how much of its gain in contrast is taken back, `size`
-    (height, width) in pixels the size in SDXL's micro-conditioning.
+    (height, width) in pixels the size in SDXL's micro-conditioning. `blank_channels` (1, 5, 1, 1) is what an inpainting model gets
+    where nothing is kept; None = the UNet is none.
     """
 
     unet: Any
@@ -64,6 +67,7 @@ class GuidedUnet:
     rescale: float
     size: tuple[int, int]
     hooks: tuple[UnetHook, ...] = ()
+    blank_channels: torch.Tensor | None = None
 
     def with_negative(
         self, latents: torch.Tensor, timestep: torch.Tensor, position: StepPosition
@@ -109,7 +113,7 @@ class GuidedUnet:
             added["image_embeds"] = call.image_embeds
         with torch.no_grad():
             output: torch.Tensor = self.unet(
-                call.latents,
+                self._with_inpaint_channels(call),
                 call.timestep,
                 encoder_hidden_states=call.hidden,
                 timestep_cond=self._cfg_embedding(call),
@@ -119,6 +123,14 @@ class GuidedUnet:
                 return_dict=False,
             )[0]
         return output
+
+    def _with_inpaint_channels(self, call: UnetCall) -> torch.Tensor:
+        """The latents, for an inpainting model with mask and masked image behind them (rows, 9, h, w)."""
+        if self.blank_channels is None:
+            return call.latents
+        beside = self.blank_channels if call.inpaint_channels is None else call.inpaint_channels
+        rows, _, height, width = call.latents.shape
+        return torch.cat([call.latents, beside.to(call.latents).expand(rows, -1, height, width)], dim=1)
 
     def _cfg_embedding(self, call: UnetCall) -> torch.Tensor | None:
         """cfg as sines and cosines for a UNet that was distilled with it (section 4 of arXiv 2210.03142)."""

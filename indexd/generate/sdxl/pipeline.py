@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import torch
-from diffusers import StableDiffusionXLPipeline
+from diffusers import AutoencoderKL, StableDiffusionXLPipeline, UNet2DConditionModel
 from diffusers.utils import logging as diffusers_logging
 from PIL import Image
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
 from transformers.utils import logging as transformers_logging
 
 from indexd.errors import RenderFailed
@@ -20,7 +24,14 @@ from indexd.generate.diffusion.guidance import ModelHook
 from indexd.generate.family import PromptEmbeddings, RenderModel
 from indexd.generate.sampling.noise_levels import TrainedNoise, noise_levels_for
 from indexd.generate.sdxl.guided_unet import GuidedUnet
-from indexd.generate.sdxl.single_file import LoadedCheckpoint, load_single_file
+from indexd.generate.sdxl.inpaint_channels import (
+    GREY_SIDE_PX,
+    INPAINT_CHANNELS,
+    InpaintChannels,
+    blank_channels,
+    hide_masked,
+)
+from indexd.generate.sdxl.single_file import LoadedCheckpoint, check_channels, load_single_file
 from indexd.generate.sdxl.text_encoding import TextEncoders
 from indexd.generate.sdxl.textual_inversion import (
     NO_TEXTUAL_INVERSIONS,
@@ -28,7 +39,7 @@ from indexd.generate.sdxl.textual_inversion import (
     bundled_inversions,
     load_verified_embeddings,
 )
-from indexd.models.device import torch_dtype
+from indexd.models.device import FP8, torch_dtype
 from indexd.models.model_identity import model_identity, short_hash
 from indexd.worker.calls import GENERATOR, Render, WorkerSettings
 from indexd.worker.session import RenderSession
@@ -38,7 +49,16 @@ if TYPE_CHECKING:
     from indexd.generate.context import DenoiseTask
 
 FAMILY_NAME = "sdxl"
-_MODULE_NAMES = ("unet", "vae", "text_encoder", "text_encoder_2")
+_MODULE_CLASSES: Mapping[str, Any] = {
+    "unet": UNet2DConditionModel,
+    "vae": AutoencoderKL,
+    "text_encoder": CLIPTextModel,
+    "text_encoder_2": CLIPTextModelWithProjection,
+}
+_MODULE_NAMES = tuple(_MODULE_CLASSES)
+# `model.fp16.safetensors`, `diffusion_pytorch_model.fp16-00001-of-00002.safetensors`, `model-00001-of-00002.fp16.safetensors`.
+_WEIGHTS_NAME = re.compile(r"(?:diffusion_pytorch_)?model(?:\.(\w+))?(?:-\d+-of-\d+)?(?:\.(\w+))?\.safetensors")
+_VARIANTS = ("fp16", "bf16", "fp32")
 
 
 class SdxlModel(RenderModel):
@@ -60,8 +80,10 @@ class SdxlModel(RenderModel):
         self.loras = LoraAdapters(pipeline)
         self.trained_noise = loaded.noise
         self.levels = noise_levels_for(loaded.noise)
+        self._blank_by_vae: WeakKeyDictionary[Any, torch.Tensor] = WeakKeyDictionary()
         self.latent_channels = pipeline.vae.config.latent_channels
         self.pixels_per_latent = pipeline.vae_scale_factor
+        self.is_inpainting_model = pipeline.unet.config.in_channels == INPAINT_CHANNELS
 
     @property
     def networks(self) -> tuple[torch.nn.Module, ...]:
@@ -106,12 +128,35 @@ class SdxlModel(RenderModel):
         hooks: Sequence[ModelHook],
     ) -> GuidedUnet:
         """The guided UNet."""
-        return GuidedUnet(self.pipeline.unet, conditioning, cfg, cfg_rescale, size, tuple(hooks))
+        blank = self._blank_channels() if self.is_inpainting_model else None
+        return GuidedUnet(self.pipeline.unet, conditioning, cfg, cfg_rescale, size, tuple(hooks), blank)
 
     def encode_image(self, image: Image.Image, rng: torch.Generator | None) -> torch.Tensor:
         """In the UNet's scale and number format."""
+        return self._encode(self._to_pixels(image), rng)
+
+    def mask_hooks(self, image: Image.Image, mask: Image.Image, latent_mask: torch.Tensor) -> Sequence[ModelHook]:
+        """For an inpainting model the mask and the masked image, the mean of the VAE's distribution."""
+        if not self.is_inpainting_model:
+            return ()
+        masked = self._encode(hide_masked(self._to_pixels(image), mask), None)
+        return (InpaintChannels(torch.cat([latent_mask.to(masked), masked], dim=1)),)
+
+    def _blank_channels(self) -> torch.Tensor:
         vae = self._require_vae()
-        pixels = self.pipeline.image_processor.preprocess(image).to(device=self.device, dtype=vae.dtype)
+        known = self._blank_by_vae.get(vae)
+        if known is None:
+            grey = torch.zeros(1, 3, GREY_SIDE_PX, GREY_SIDE_PX, device=self.device, dtype=vae.dtype)
+            known = self._blank_by_vae[vae] = blank_channels(self._encode(grey, None))
+        return known
+
+    def _to_pixels(self, image: Image.Image) -> torch.Tensor:
+        pixels: torch.Tensor = self.pipeline.image_processor.preprocess(image)
+        return pixels.to(device=self.device, dtype=self._require_vae().dtype)
+
+    def _encode(self, pixels: torch.Tensor, rng: torch.Generator | None) -> torch.Tensor:
+        """Latents of pixels (1, 3, height, width): a sample of the VAE's distribution, its mean without `rng`."""
+        vae = self._require_vae()
         with torch.no_grad():
             distribution = vae.encode(pixels).latent_dist
         latents: torch.Tensor = distribution.mode() if rng is None else distribution.sample(rng)
@@ -189,6 +234,9 @@ def load_model(path: Path, device: torch.device, dtype_name: str, settings: Work
         # torch chooses between mm and bmm by requires_grad, and peft turns it off for the layers that it wraps:
         # without this, a render after the first LoRA would run other kernels than the one before it.
         module.requires_grad_(False)
+    if dtype_name == FP8:
+        # Norms stay in the computing format. Casting back is exact: what was stored in eight bits fits there again.
+        pipeline.unet.enable_layerwise_casting(torch.float8_e4m3fn, compute_dtype=dtype)
     return SdxlModel(loaded, device, dtype_name, _model_hash(path, settings.cache_folder), path.name)
 
 
@@ -200,17 +248,35 @@ def build_pipeline(components: Mapping[str, Any], config: Any) -> Any:
 
 
 def _load_folder(path: Path, dtype: torch.dtype) -> LoadedCheckpoint:
-    whole, half = path / "unet" / "diffusion_pytorch_model.safetensors", "fp16"
-    variant = half if not whole.is_file() and any((path / "unet").glob(f"*.{half}*.safetensors")) else None
+    """Each module in the variant that the folder has of it: published folders mix them."""
+    listed = json.loads((path / "model_index.json").read_text("utf-8"))
+    modules = {
+        name: _MODULE_CLASSES[name].from_pretrained(
+            str(path / name),
+            variant=_find_variant(path / name),
+            dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+        )
+        for name in _MODULE_NAMES
+        if (listed.get(name) or [None])[0] is not None
+    }
     pipeline = StableDiffusionXLPipeline.from_pretrained(
-        str(path),
-        dtype=dtype,
-        variant=variant,
-        use_safetensors=True,
-        local_files_only=True,
-        add_watermarker=False,
+        str(path), dtype=dtype, use_safetensors=True, local_files_only=True, add_watermarker=False, **modules
     )
     return LoadedCheckpoint(pipeline, TrainedNoise.from_config(pipeline.scheduler.config), has_vae=True)
+
+
+def _find_variant(folder: Path) -> str | None:
+    """The variant in the names of a module's weights; None = the plain ones, which come first, then fp16."""
+    found = {
+        match[1] or match[2] for file in folder.glob("*.safetensors") if (match := _WEIGHTS_NAME.fullmatch(file.name))
+    }
+    if not found or None in found:
+        return None
+    return min(
+        found, key=lambda variant: (_VARIANTS.index(variant) if variant in _VARIANTS else len(_VARIANTS), variant)
+    )
 
 
 def _modules(pipeline: Any) -> dict[str, torch.nn.Module]:
@@ -229,10 +295,7 @@ def _check_complete(pipeline: Any, path: Path) -> None:
                 f"checkpoint {path.name} is incomplete: {name} has no {missing[0]}"
                 f"{f' and {len(missing) - 1} other tensors' if len(missing) > 1 else ''}; copy the file again"
             )
-    if pipeline.unet.config.in_channels != 4:
-        raise RenderFailed(
-            f"checkpoint {path.name} takes {pipeline.unet.config.in_channels} latent channels (an inpainting or edit model), not 4"
-        )
+    check_channels(path.name, pipeline.unet.config.in_channels)
 
 
 def _check_finite(pipeline: Any, path: Path) -> None:

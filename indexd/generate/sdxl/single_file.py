@@ -7,6 +7,9 @@ the built-in one of SDXL base. Tokenizers come from that folder, else from open_
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +27,7 @@ from indexd.errors import RenderFailed
 from indexd.generate.sampling.noise_levels import TrainedNoise
 from indexd.generate.sdxl.clip_tokenizers import build_clip_tokenizers
 from indexd.generate.sdxl.family import REQUIRED_KEYS
+from indexd.model_headers.verdict import UNET_CHANNELS
 
 SHIPPED_CONFIG = Path(__file__).parent / "config"
 _VAE_PREFIX = "first_stage_model."
@@ -75,10 +79,14 @@ def load_single_file(path: Path, dtype: torch.dtype, *, pickle_allowed: bool, sc
         tokenizers = build_clip_tokenizers()
     has_vae = any(name.startswith(_VAE_PREFIX) for name in contents.names)
     given = {} if has_vae else {"vae": _vae_without_weights(config, dtype)}
-    with _plain_weights(path, contents, dtype, scratch_folder) as file, _naming_missing_tensors(path):
+    with (
+        _plain_weights(path, contents, dtype, scratch_folder) as file,
+        _config_for_channels(config, contents.channels) as fitting,
+        _naming_missing_tensors(path),
+    ):
         pipeline = StableDiffusionXLPipeline.from_single_file(
             str(file),
-            config=str(config),
+            config=str(fitting),
             local_files_only=True,
             dtype=dtype,
             tokenizer=tokenizers[0],
@@ -96,16 +104,43 @@ def load_single_file(path: Path, dtype: torch.dtype, *, pickle_allowed: bool, sc
 
 
 @contextmanager
+def _config_for_channels(config: Path, channels: int) -> Iterator[Path]:
+    """The configuration, or a temporary copy of it whose UNet takes the channels of the checkpoint."""
+    stated = json.loads((config / "unet" / "config.json").read_text("utf-8"))
+    if stated.get("in_channels") == channels:
+        yield config
+        return
+    with TemporaryDirectory() as folder:
+        copy = Path(folder) / "config"
+        shutil.copytree(config, copy, ignore=shutil.ignore_patterns("*.safetensors", "*.bin"))
+        (copy / "unet" / "config.json").write_text(json.dumps(stated | {"in_channels": channels}), "utf-8")
+        yield copy
+
+
+@contextmanager
 def _naming_missing_tensors(path: Path) -> Iterator[None]:
-    """diffusers leaves a tensor that the file lacks on the device `meta`, and torch then fails to copy it."""
+    """Says which tensor the file lacks: diffusers leaves it on the device `meta`, and torch then fails to copy it.
+
+    The module is a local variable where that happened.
+    """
     try:
         yield
     except NotImplementedError as error:
         if "meta tensor" not in str(error):
             raise
         raise RenderFailed(
-            f"checkpoint {path.name} is incomplete: a tensor of its UNet, VAE or text encoders is missing; copy the file again"
+            f"checkpoint {path.name} is incomplete: it has no tensor {_first_missing_parameter(error)}; copy the file again"
         ) from error
+
+
+def _first_missing_parameter(error: BaseException) -> str:
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        for value in frame.f_locals.values():
+            if isinstance(value, torch.nn.Module):
+                missing = next((name for name, weight in value.state_dict().items() if weight.is_meta), None)
+                if missing is not None:
+                    return f"{missing} of its {type(value).__name__}"
+    return "of its UNet, VAE or text encoders"
 
 
 def _vae_without_weights(config: Path, dtype: torch.dtype) -> Any:
@@ -148,11 +183,17 @@ def _read_contents(path: Path, *, pickle_allowed: bool) -> _Contents:
             f"checkpoint {path.name} is no SDXL checkpoint: it has no {missing}; "
             "name a full SDXL base model (UNet and both text encoders)"
         )
-    if contents.channels != 4:
-        raise RenderFailed(
-            f"checkpoint {path.name} takes {contents.channels} latent channels (an inpainting or edit model), not 4"
-        )
+    check_channels(path.name, contents.channels)
     return contents
+
+
+def check_channels(name: str, channels: int) -> None:
+    """Raises RenderFailed for a UNet that is neither a base model nor one for inpainting."""
+    if channels not in UNET_CHANNELS:
+        raise RenderFailed(
+            f"checkpoint {name} takes {channels} input channels (an edit or depth model); "
+            f"indexd renders with those of {' or '.join(map(str, UNET_CHANNELS))}"
+        )
 
 
 def _is_mark(name: str) -> bool:

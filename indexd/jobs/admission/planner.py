@@ -102,7 +102,7 @@ class JobPlanner:
         if not denoises:
             conditioning = ConditioningRequest()
         scores = self._score_validator.requested_scores(job, prompt.prompt)
-        model, vae = (self.resolve_model(job), self.resolve_vae(job)) if denoises else (None, None)
+        model, vae = self.resolve_model_and_vae(job) if denoises else (None, None)
         mask_image = None if mask is None else mask.image
         images = {one.content_hash: one.path for one in (image, mask_image, *conditioning.images) if one is not None}
         seeds = self.resolve_seeds(job)
@@ -240,6 +240,13 @@ class JobPlanner:
         except samplers.UnknownSampler as error:
             key = "schedule" if "sampler" not in job.model_fields_set or "no schedule" in str(error) else "sampler"
             raise FieldError((key,), f"{key}: {error}") from None
+
+    def resolve_model_and_vae(self, job: Job) -> tuple[ModelRef, ModelRef | None]:
+        """The checkpoint's name, and the VAE's (None = the checkpoint's own). Raises FieldError where there is no VAE."""
+        model, vae = self.resolve_model(job), self.resolve_vae(job)
+        if vae is None and not self._catalogue.has_own_vae(model.name):
+            raise FieldError(("model",), f"model: checkpoint {model.name!r} has no VAE; name one with `vae:`")
+        return model, vae
 
     def resolve_model(self, job: Job) -> ModelRef:
         """The checkpoint's name; its file is found again when the render starts."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from blake3 import blake3
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from indexd.errors import RenderFailed
 from indexd.generate.diffusion.inpaint_canvas import fill_masked
@@ -45,7 +48,13 @@ class Easel:
         self.pixels = np.asarray(Image.open(self.source).convert("RGB")).astype(int)
         self.size = size
 
-    def __call__(self, mask: Path | None = None, work: tuple[int, int] | None = None, **fields: Any) -> Rendered:
+    def __call__(
+        self,
+        mask: Path | None = None,
+        work: tuple[int, int] | None = None,
+        checkpoint: Path | None = None,
+        **fields: Any,
+    ) -> Rendered:
         name = {"hash": blake3(mask.read_bytes()).hexdigest(), "name": mask.name} if mask else {}
         name |= {"hash": fields.pop("hash")} if "hash" in fields else {}
         width, height = work or self.size
@@ -60,7 +69,7 @@ class Easel:
         files = {FileKey("image", source): self.source}
         if mask is not None:
             files[FileKey("image", name["hash"])] = mask
-        return self.studio.render(recipe, files)
+        return self.studio.render(recipe, files, checkpoint)
 
 
 @pytest.fixture
@@ -190,3 +199,71 @@ def test_a_fill_takes_its_colours_from_around() -> None:
     assert values[32, 8, 0] > values[32, 8, 2]
     assert values[32, 56, 2] > values[32, 56, 0]
     assert np.array_equal(values[:20], np.asarray(half).astype(int)[:20])
+
+
+CONVOLUTION = "model.diffusion_model.input_blocks.0.0.weight"
+
+
+def inpainting_model(models: Any, path: Path, fill: Callable[[torch.Tensor], torch.Tensor]) -> Path:
+    """The tiny model with nine input channels; `fill` gives the weights of the five new ones from the four."""
+    weights = load_file(models.single_file)
+    weights[CONVOLUTION] = torch.cat([weights[CONVOLUTION], fill(weights[CONVOLUTION])], dim=1).contiguous()
+    save_file(weights, path)
+    shutil.copytree(models.single_file_config, path.with_suffix(".config"))
+    return path
+
+
+def test_an_inpainting_model_sees_latents_mask_and_masked_image(easel: Easel, tmp_path: Path) -> None:
+    """What the UNet gets in every step: nine channels, of which the last five do not change."""
+    studio = easel.studio
+    model = inpainting_model(studio.models, tmp_path / "inpaint.safetensors", lambda four: four[:, [0, 0, 1, 2, 3]])
+    mask, box = masked(tmp_path / "m.png", easel.size, (24, 16, 56, 48)), (slice(2, 6), slice(3, 7))
+    studio(checkpoint=model, steps=1)
+    loaded = studio.resident(len(studio.session.pool._residents) - 1)
+    seen: list[torch.Tensor] = []
+    hook = loaded.pipeline.unet.register_forward_pre_hook(lambda _unet, given: seen.append(given[0].clone()))
+    try:
+        easel(mask, checkpoint=model)
+    finally:
+        hook.remove()
+    assert {tuple(one.shape[1:]) for one in seen} == {(9, 10, 12)}
+    expected = torch.zeros(10, 12)
+    expected[box] = 1
+    pixels = torch.from_numpy(easel.pixels).permute(2, 0, 1)[None].float() / 127.5 - 1
+    pixels[..., 16:48, 24:56] = 0
+    vae = loaded.pipeline.vae
+    with torch.no_grad():
+        masked_image = vae.encode(pixels).latent_dist.mode() * vae.config.scaling_factor
+    for one in seen:
+        assert all(torch.equal(row[4], expected) for row in one)
+        assert torch.allclose(one[:, 5:], masked_image.expand(len(one), -1, -1, -1), atol=1e-4)
+    assert not torch.equal(seen[0][:, :4], seen[-1][:, :4])
+
+
+def test_an_inpainting_model_that_ignores_its_mask_is_the_base_model(easel: Easel, look: Look, tmp_path: Path) -> None:
+    model = inpainting_model(
+        easel.studio.models,
+        tmp_path / "deaf.safetensors",
+        lambda four: torch.zeros_like(four).repeat(1, 2, 1, 1)[:, :5],
+    )
+    mask = masked(tmp_path / "m.png", easel.size, (24, 16, 56, 48))
+    # A convolution with more channels adds its products in another order.
+    assert np.abs(look(easel(mask, checkpoint=model)).astype(int) - look(easel(mask))).max() <= 1
+
+
+def test_an_inpainting_model_makes_images_without_a_mask(studio: Studio, tmp_path: Path) -> None:
+    """Text alone and a second pass: the model sees a whole mask and a grey image, tiles included."""
+    model = inpainting_model(studio.models, tmp_path / "inpaint.safetensors", lambda four: four[:, [0, 0, 1, 2, 3]])
+    studio(checkpoint=model, steps=1)
+    unet = studio.resident(len(studio.session.pool._residents) - 1).pipeline.unet
+    seen: list[torch.Tensor] = []
+    hook = unet.register_forward_pre_hook(lambda _unet, given: seen.append(given[0].clone()))
+    try:
+        studio(checkpoint=model, width=320, height=256, steps=2, refine={"denoise": 0.5, "tile": 256, "overlap": 64})
+    finally:
+        hook.remove()
+    assert len({tuple(one.shape[2:]) for one in seen}) >= 1
+    for one in seen:
+        assert one.shape[1] == 9
+        assert (one[:, 4] == 1).all()
+        assert (one[:, 5:].std(dim=(2, 3)) < 1e-6).all()

@@ -19,6 +19,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from indexd.errors import ModelUnavailable, RenderFailed
 from indexd.generate.sdxl.clip_tokenizers import build_clip_tokenizers
 from indexd.generate.sdxl.single_file import SHIPPED_CONFIG, load_single_file
+from indexd_schemas.recipe import Recipe
 from indexd_schemas.recipe_part import FileKey
 from tests.models.generate.conftest import recipe_data
 
@@ -183,12 +184,18 @@ def test_a_file_without_vae_needs_one_by_name(fresh_studio: Any, look: Any, tmp_
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
+        ("model.diffusion_model.out.2.bias", None, "is incomplete: it has no tensor conv_out.bias of its UNet2D"),
         (
-            "model.diffusion_model.out.2.bias",
+            "model.diffusion_model.time_embed.0.weight",
             None,
-            "is incomplete: a tensor of its UNet, VAE or text encoders is missing; copy",
+            "is incomplete: it has no tensor time_embedding.linear_1.weight of its UNet2D",
         ),
-        ("first_stage_model.decoder.conv_out.bias", None, "is incomplete: a tensor of its UNet, VAE"),
+        ("first_stage_model.decoder.conv_out.bias", None, "has no tensor decoder.conv_out.bias of its AutoencoderKL"),
+        (
+            "conditioner.embedders.0.transformer.text_model.final_layer_norm.bias",
+            None,
+            "is incomplete: text_encoder has no final_layer_norm.bias; copy the file again",
+        ),
         ("model.diffusion_model.out.2.bias", float("nan"), "is damaged: unet has values that are no numbers"),
     ],
 )
@@ -230,6 +237,19 @@ def test_a_folder_in_half_precision_only_is_loaded(fresh_studio: Any, tmp_path: 
     assert (look(fresh_studio(checkpoint=folder)) == look(fresh_studio())).all()
 
 
+def _rename(file: Path, name: str) -> None:
+    file.rename(file.with_name(name))
+
+
+def test_a_folder_whose_modules_have_different_variants_is_loaded(fresh_studio: Any, tmp_path: Path, look: Any) -> None:
+    folder = tmp_path / "mixed"
+    shutil.copytree(fresh_studio.models.sdxl, folder)
+    _rename(folder / "unet" / "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bf16.safetensors")
+    _rename(folder / "text_encoder" / "model.safetensors", "model.fp16.safetensors")
+    _rename(folder / "vae" / "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.own.safetensors")
+    assert (look(fresh_studio(checkpoint=folder)) == look(fresh_studio())).all()
+
+
 def test_a_replaced_file_is_loaded_again(fresh_studio: Any, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     shutil.copy(fresh_studio.models.single_file, path)
@@ -258,9 +278,9 @@ def _a_lora(path: Path, models: Any) -> None:
     shutil.copy(models.lora, path)
 
 
-def _an_inpainting_model(path: Path, models: Any) -> None:
+def _an_edit_model(path: Path, models: Any) -> None:
     weights = load_file(models.single_file)
-    weights["model.diffusion_model.input_blocks.0.0.weight"] = torch.zeros(16, 9, 3, 3)
+    weights["model.diffusion_model.input_blocks.0.0.weight"] = torch.zeros(16, 8, 3, 3)
     save_file(weights, path)
 
 
@@ -273,7 +293,7 @@ def _another_size(path: Path, models: Any) -> None:
     [
         (_half_a_file, "cannot be read"),
         (_a_lora, "is no SDXL checkpoint"),
-        (_an_inpainting_model, "takes 9 latent channels"),
+        (_an_edit_model, "takes 8 input channels"),
         (_another_size, "cannot be loaded"),
     ],
 )
@@ -295,3 +315,21 @@ def test_a_folder_that_is_no_pipeline_is_refused(studio: Any, tmp_path: Path) ->
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionXLPipeline"}), "utf-8")
     with pytest.raises(RenderFailed, match="cannot be loaded"):
         studio(checkpoint=tmp_path)
+
+
+def test_fp8_stores_eight_bits_and_is_part_of_the_recipe(fresh_studio: Any, look: Any) -> None:
+    """The layers in eight bits and the norms in bfloat16; the same image again, LoRAs in between included."""
+    fresh_studio.session.dtype = "fp8"
+    first = fresh_studio(files={"tiny": str(fresh_studio.models.lora)}, loras=[{"name": "tiny", "weight": 0.5}])
+    assert recipe_data(first)["dtype"] == "fp8"
+    unet = fresh_studio.resident().pipeline.unet
+    linear = unet.get_submodule("down_blocks.1.attentions.0.transformer_blocks.0.ff.net.2").weight
+    assert (linear.dtype, unet.dtype) == (torch.float8_e4m3fn, torch.bfloat16)
+    assert unet.get_submodule("conv_norm_out").weight.dtype == torch.bfloat16
+    plain = fresh_studio()
+    again = fresh_studio(files={"tiny": str(fresh_studio.models.lora)}, loras=[{"name": "tiny", "weight": 0.5}])
+    assert again.png == first.png
+    assert plain.png != first.png
+    assert fresh_studio().png == plain.png
+    replayed = fresh_studio.render(Recipe.model_validate(recipe_data(plain)))
+    assert (look(replayed) == look(plain)).all()

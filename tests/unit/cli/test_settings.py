@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from indexd.config import read_config
+from indexd.errors import SettingsError
 from indexd_schemas.settings import RootSettings, Settings, SettingsSection
 from indexd_schemas.settings_sample import sample_toml, to_toml
 from tests.unit.cli.conftest import Indexd
@@ -208,3 +209,9 @@ def test_variables_that_others_set_are_left_alone(indexd: Indexd, monkeypatch: p
 def test_every_wrong_setting_has_a_line_of_its_own(indexd: Indexd, home: Path) -> None:
     (home / "indexd.toml").write_text("[watch]\nsettle_seconds = -1\nreconcile = 'soon'\n", "utf-8")
     assert len(indexd("config", "validate").err.splitlines()) == 2
+
+
+def test_only_the_generator_takes_fp8(home: Path) -> None:
+    assert read_config(home, {"models": {"generator": {"dtype": "fp8"}}}).settings.models.generator.dtype == "fp8"
+    with pytest.raises(SettingsError, match=r"clip_h\.dtype: only the generator has fp8"):
+        read_config(home, {"models": {"clip_h": {"dtype": "fp8"}}})

@@ -19,7 +19,7 @@ from indexd.jobs.admission.admission import Admitted, Declined, Ignored
 from indexd.jobs.files import folders
 from indexd.jobs.files.atomic import move_no_replace
 from indexd.worker.calls import Render
-from tests.support.model_files import SD1_LORA, write_model
+from tests.support.model_files import SD1_LORA, SDXL_CHECKPOINT, write_model
 from tests.support.recipes import file_names
 from tests.unit.jobs.conftest import JobSetup, OpenSetup
 
@@ -47,9 +47,13 @@ def test_model_files_are_looked_into_before_anything_is_queued(setup: JobSetup, 
     assert "prompt: LoRA 'old' was made for" in _refusal(setup, "kind: txt2img\nprompt: a <lora:old:1>")
     assert "line 4, column 6: vae: VAE 'flux' has latents of 16 channels" in _refusal(setup, SMALL + "vae: flux")
     assert "model: checkpoint 'page' is a web page, not a model" in _refusal(setup, SMALL + "model: page")
+    bare = {name: shape for name, shape in SDXL_CHECKPOINT.items() if not name.startswith("first_stage_model.")}
+    write_model(models / "checkpoints" / "bare.safetensors", bare)
+    assert "model: checkpoint 'bare' has no VAE; name one with `vae:`" in _refusal(setup, SMALL + "model: bare")
+    assert setup.jobs.submit((SMALL + "model: bare\nvae: sdxl_vae").encode(), "x.yaml").id
     (models / "base.safetensors").write_bytes(b"")
     assert "model: checkpoint 'base' is empty (0 bytes)" in _refusal(setup, SMALL)
-    assert list(setup.store.jobs.unfinished()) == []
+    assert len(list(setup.store.jobs.unfinished())) == 1
 
 
 def test_names_as_a1111_writes_them_are_understood(setup: JobSetup) -> None:
