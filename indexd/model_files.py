@@ -255,7 +255,7 @@ class ModelCatalogue:
         """The checkpoint of the `generator` role, there or not. Raises UnknownModel when the role has none."""
         if self._default is None:
             raise UnknownModel(
-                "no model: set [models.generator] path in the settings, or name a checkpoint with `model:`"
+                "no checkpoint is named; name one with `model:`, or set [models.generator] path in the settings"
             )
         return model_file_at(self._default)
 

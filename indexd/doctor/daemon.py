@@ -64,9 +64,9 @@ def check_api_access(config: Config) -> Iterator[DoctorFinding]:
         text = f"{path} has mode {stat.S_IMODE(info.st_mode):04o}: other users can open it"
         yield failed("api access", text, f"chmod 600 {path}", partial(_restrict_to_owner, path))
     elif may_be_changed_by_others(path.parent.stat()):
-        cure = f"chmod go-w {path.parent}"
+        advice = f"chmod go-w {path.parent}"
         yield failed(
-            "api access", f"other users can write to {path.parent}", cure, partial(_remove_others_write, path.parent)
+            "api access", f"other users can write to {path.parent}", advice, partial(_remove_others_write, path.parent)
         )
     else:
         yield ok("api access", f"only this user can open {path}")

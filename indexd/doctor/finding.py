@@ -23,11 +23,11 @@ def ok(name: str, detail: str) -> DoctorFinding:
     return DoctorFinding(DoctorCheck(name=name, state="ok", detail=detail))
 
 
-def warning(name: str, detail: str, cure: str, fix: Fix | None = None) -> DoctorFinding:
+def warning(name: str, detail: str, advice: str, fix: Fix | None = None) -> DoctorFinding:
     """A part of indexd does not work."""
-    return DoctorFinding(DoctorCheck(name=name, state="warning", detail=detail, cure=cure), fix)
+    return DoctorFinding(DoctorCheck(name=name, state="warning", detail=detail, advice=advice), fix)
 
 
-def failed(name: str, detail: str, cure: str, fix: Fix | None = None) -> DoctorFinding:
+def failed(name: str, detail: str, advice: str, fix: Fix | None = None) -> DoctorFinding:
     """indexd does not work."""
-    return DoctorFinding(DoctorCheck(name=name, state="failed", detail=detail, cure=cure), fix)
+    return DoctorFinding(DoctorCheck(name=name, state="failed", detail=detail, advice=advice), fix)

@@ -16,6 +16,6 @@ def check_inbox(config: Config) -> Iterator[DoctorFinding]:
         return
     unread = find_unread_job_files(inbox)
     for one in unread:
-        yield warning("job files", one.text, one.cure)
+        yield warning("job files", one.text, one.advice)
     if not unread:
         yield ok("job files", f"every entry of {inbox} that is named like a job file is read")

@@ -40,7 +40,7 @@ def check_index_health(config: Config) -> Iterator[DoctorFinding]:
     finally:
         store.close()
     for found in check_index(path, full=False):
-        check = DoctorCheck(name=f"index {found.name}", state=found.state, detail=found.detail, cure=found.cure)
+        check = DoctorCheck(name=f"index {found.name}", state=found.state, detail=found.detail, advice=found.advice)
         yield DoctorFinding(check)
 
 

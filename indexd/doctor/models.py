@@ -28,8 +28,8 @@ def check_models(config: Config) -> Iterator[DoctorFinding]:
     for state in states:
         name = f"model {state.role}"
         if not local_states[state.role].on:
-            reason, _, cure = local_states[state.role].detail.partition("; ")
-            yield warning(name, f"off, because {reason}", cure or "its index tasks stay pending")
+            reason, _, advice = local_states[state.role].detail.partition("; ")
+            yield warning(name, f"off, because {reason}", advice or "its index tasks stay pending")
         elif damage := _find_damage(_model_paths(config, local_states[state.role])):
             yield failed(name, damage, "copy or download it again")
         elif not state.on:

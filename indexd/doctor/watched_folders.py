@@ -51,13 +51,13 @@ def check_watch_limits(config: Config) -> Iterator[DoctorFinding]:
     counted = f"{count} folders are" if is_complete else f"more than {count} folders are"
     if count + RESERVED_WATCHES > watches:
         limit = max(524_288, 2 * (count + RESERVED_WATCHES))
-        cure = (
+        advice = (
             f"sudo sysctl fs.inotify.max_user_watches={limit} (permanently: in /etc/sysctl.d); else folders are polled"
         )
-        yield warning("watch limits", f"{counted} to be watched, and one user may watch {watches}", cure)
+        yield warning("watch limits", f"{counted} to be watched, and one user may watch {watches}", advice)
     elif instances < MIN_INSTANCES:
-        cure = "sudo sysctl fs.inotify.max_user_instances=512"
-        yield warning("watch limits", f"a user may open {instances} watchers, and a desktop needs many", cure)
+        advice = "sudo sysctl fs.inotify.max_user_instances=512"
+        yield warning("watch limits", f"a user may open {instances} watchers, and a desktop needs many", advice)
     else:
         yield ok("watch limits", f"{counted} to be watched, one user may watch {watches}")
 

@@ -384,7 +384,7 @@ class TemplateCompiler:
         if variable is None:
             if part.default is None:
                 hint = nearest_name(part.name, scope.variables)
-                raise self._error(f"the variable {part.name!r} has no value{hint}; write ${{{part.name}:default}}")
+                raise self._error(f"the variable {part.name!r} has no value; write ${{{part.name}:default}}{hint}")
             return self._parts(part.default, source, scope, sampling)
         if variable.fixed is not None:
             return FixedText(variable.fixed)

@@ -47,4 +47,4 @@ def nearest_name(name: str, known: Iterable[str]) -> str:
     """The known name most like `name` as the end of a sentence; "" where none is like it."""
     folded = {one.casefold(): one for one in known}
     close = difflib.get_close_matches(name.casefold()[:100], folded, n=1, cutoff=0.55)
-    return f"; did you mean {folded[close[0]]!r}" if close else ""
+    return f"; did you mean {folded[close[0]]!r}?" if close else ""

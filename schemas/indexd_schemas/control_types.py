@@ -60,7 +60,7 @@ def find_control_type(name: str) -> ControlType:
     if folded in known:
         return known[folded]
     near = list(dict.fromkeys(known[word].name for word in difflib.get_close_matches(folded[:100], known, n=3)))
-    hint = f"did you mean {' or '.join(near)}" if near else f"there are {', '.join(CONTROL_TYPES)}"
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(CONTROL_TYPES)}"
     raise UnknownControlType(f"there is no control type {name[:60]!r}; {hint}")
 
 

@@ -238,7 +238,7 @@ def _split_schedule(text: str) -> tuple[str, str | None]:
     close = difflib.get_close_matches(plain, _SAMPLER_NAMES, n=3, cutoff=0.5)
     names = list(dict.fromkeys(_SAMPLER_NAMES[match] for match in close)) or list(SAMPLERS)
     known = _join_names([SAMPLERS[name].label for name in names])
-    raise UnknownSampler(f"there is no sampler {text!r}; {'did you mean' if close else 'there are'} {known}")
+    raise UnknownSampler(f"there is no sampler {text!r}; {f'did you mean {known}?' if close else f'there are {known}'}")
 
 
 def _find_schedule(text: str) -> str:
@@ -247,8 +247,8 @@ def _find_schedule(text: str) -> str:
         return _SCHEDULE_NAMES[plain]
     close = difflib.get_close_matches(plain, _SCHEDULE_NAMES, n=3, cutoff=0.5)
     names = list(dict.fromkeys(_SCHEDULE_NAMES[match] for match in close))
-    offer = f"did you mean {_join_names(names)}; " if close else ""
-    raise UnknownSampler(f"there is no schedule {text!r}; {offer}there are {_join_names(list(SCHEDULES))}, automatic")
+    offer = f"did you mean {_join_names(names)}? There are" if close else "there are"
+    raise UnknownSampler(f"there is no schedule {text!r}; {offer} {_join_names(list(SCHEDULES))}, automatic")
 
 
 def _join_names(names: list[str] | tuple[str, ...]) -> str:

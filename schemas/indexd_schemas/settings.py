@@ -480,7 +480,7 @@ class NotifySettings(SettingsSection):
             for word in re.findall(r"\{(\w+)\}", part):
                 if word not in NOTIFY_PLACEHOLDERS:
                     near = difflib.get_close_matches(word, NOTIFY_PLACEHOLDERS, 1)
-                    hint = f"did you mean {{{near[0]}}}" if near else f"known are {', '.join(NOTIFY_PLACEHOLDERS)}"
+                    hint = f"did you mean {{{near[0]}}}?" if near else f"known are {', '.join(NOTIFY_PLACEHOLDERS)}"
                     raise ValueError(f"unknown placeholder {{{word}}}; {hint}")
         if command and re.search(r"\{\w+\}", command[0]):
             raise ValueError("the program name cannot contain a placeholder")

@@ -39,7 +39,7 @@ _MESSAGES: Mapping[str, str] = {
     "multiple_of": "must be a multiple of {multiple_of}",
     "literal_error": "must be {expected}",
     "string_too_long": "must have at most {max_length} characters",
-    "too_short": "must have at least {min_length} entries",
+    "too_short": "must have at least {min_length} {noun}",
     "tuple_type": "must be a list",
     "int_parsing": "must be a whole number",
     "int_parsing_size": "must be a smaller whole number",
@@ -49,7 +49,7 @@ _MESSAGES: Mapping[str, str] = {
     "dict_type": "must be a mapping",
     "string_pattern_mismatch": "does not have the expected form",
     "string_unicode": "must be valid Unicode",
-    "too_long": "must have at most {max_length} entries",
+    "too_long": "must have at most {max_length} {noun}",
 }
 
 
@@ -65,9 +65,9 @@ def describe_error(error: Any) -> str:
         return f"must be text (got {quote_value(value)}){quotes}"
     if kind == "value_error":
         return f"{error['msg'].removeprefix('Value error, ')} (got {quote_value(value)})"
-    sentence = _MESSAGES.get(kind, error["msg"]).format_map(
-        {key: _whole_as_int(limit) for key, limit in error.get("ctx", {}).items()}
-    )
+    limits = {key: _whole_as_int(limit) for key, limit in error.get("ctx", {}).items()}
+    count = limits.get("min_length", limits.get("max_length"))
+    sentence = _MESSAGES.get(kind, error["msg"]).format_map({**limits, "noun": "entry" if count == 1 else "entries"})
     return f"{sentence} (got {quote_value(value)})"
 
 

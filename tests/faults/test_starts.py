@@ -76,19 +76,19 @@ def test_an_index_of_a_newer_program(home: Path, launch: Launch) -> None:
     pictures(home, 1)
     until_idle(daemon, images=1)
     daemon.stop(60.0)
-    form = _set_form(home, 99)
+    version = _set_schema_version(home, 99)
     before = (home / "index.db").read_bytes()
     daemon.launch()
     assert "newer indexd" in refused(daemon)
     assert (home / "index.db").read_bytes() == before
-    _set_form(home, form)
+    _set_schema_version(home, version)
     daemon.start(START_SECONDS)
     until_idle(daemon, images=1)
     agree(daemon)
 
 
-def _set_form(home: Path, number: int) -> int:
-    """Write the number of the index's form; the one before."""
+def _set_schema_version(home: Path, number: int) -> int:
+    """Write the schema version of the index; return the one before."""
     connection = apsw.Connection(str(home / "index.db"))
     [(before,)] = connection.execute("PRAGMA user_version").fetchall()
     assert isinstance(before, int)

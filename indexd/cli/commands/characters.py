@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from indexd.cli.commands.characters_edit import EDIT_COMMANDS, apply_correction, character_argument
+from indexd.cli.support.number_types import WholeNumber
 from indexd.cli.support.printing import json_option, print_json, print_notice, print_text
 from indexd.cli.support.request_validation import validated
 from indexd.cli.support.session import load_config, open_operations
@@ -73,7 +74,7 @@ def list_(hidden: bool, as_json: bool) -> int:
 
 @characters.command()
 @character_argument
-@click.option("-n", "limit", type=click.IntRange(0, 100_000), default=24, show_default=True, help="Number of faces.")
+@click.option("-n", "limit", type=WholeNumber(0, 100_000), default=24, show_default=True, help="Number of faces.")
 @click.option(
     "--strategy", type=click.Choice(STRATEGIES), default="typical", show_default=True, help="Which faces to show."
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from indexd.cli.support.number_types import Number, WholeNumber
 from indexd.cli.support.printing import format_time, json_option, print_json, print_text
 from indexd.cli.support.request_validation import validated
 from indexd.cli.support.session import open_operations
@@ -52,7 +53,7 @@ def merge(character: str, others: tuple[str, ...], as_json: bool) -> int:
 @click.option(
     "--min-similarity",
     "at",
-    type=click.FloatRange(0, 1),
+    type=Number(0, 1),
     help="Keep faces of at least this cosine together, split the rest.",
 )
 @json_option
@@ -90,7 +91,7 @@ def hide(character: str, off: bool, as_json: bool) -> int:
 
 @click.command()
 @character_argument
-@click.argument("threshold", type=click.FloatRange(0, 1), required=False)
+@click.argument("threshold", type=Number(0, 1), required=False)
 @json_option
 def threshold(character: str, threshold: float | None, as_json: bool) -> int:
     """Set the minimum cosine for assigning new faces to this character; without a number, that of the settings."""
@@ -98,10 +99,10 @@ def threshold(character: str, threshold: float | None, as_json: bool) -> int:
 
 
 @click.command()
-@click.argument("number", type=click.IntRange(1), required=False)
+@click.argument("number", type=WholeNumber(1), required=False)
 @click.option("--list", "listed", is_flag=True, help="List the corrections instead.")
 @click.option(
-    "-n", "limit", type=click.IntRange(1, 100_000), default=20, show_default=True, help="Number of corrections to list."
+    "-n", "limit", type=WholeNumber(1, 100_000), default=20, show_default=True, help="Number of corrections to list."
 )
 @json_option
 def undo(number: int | None, listed: bool, limit: int, as_json: bool) -> int:

@@ -30,11 +30,11 @@ def check(full: bool, as_json: bool) -> int:
         task = bar.add_task("looking", total=None)
         found.extend(check_index(index, full=full, on_step=lambda text: bar.update(task, description=text)))
     if as_json:
-        checks = [DoctorCheck(name=one.name, state=one.state, detail=one.detail, cure=one.cure) for one in found]
+        checks = [DoctorCheck(name=one.name, state=one.state, detail=one.detail, advice=one.advice) for one in found]
         print_json(DoctorReport(checks=checks))
     else:
         for one in found:
             click.echo(f"{click.style(STATE_LABELS[one.state], fg=STATE_COLOURS[one.state])}  {one.name}: {one.detail}")
-            if one.cure:
-                click.echo(f"         → {one.cure}")
+            if one.advice:
+                click.echo(f"         → {one.advice}")
     return EXIT_ERROR if any(one.state == "failed" for one in found) else EXIT_OK

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from indexd.cli.support.number_types import WholeNumber
 from indexd.cli.support.printing import json_option, print_json, print_text
 from indexd.cli.support.session import open_operations
 from indexd.errors import EXIT_OK, IndexdError, UsageError
@@ -25,8 +26,8 @@ from indexd.errors import EXIT_OK, IndexdError, UsageError
     help="Write the map to this file.",
 )
 @click.option("--size", metavar="WxH", help="Scale the image to cover this size first. Default: its own size.")
-@click.option("--low", type=click.IntRange(0, 1000), default=100, show_default=True, help="Lower threshold of canny.")
-@click.option("--high", type=click.IntRange(0, 1000), default=200, show_default=True, help="Upper threshold of canny.")
+@click.option("--low", type=WholeNumber(0, 1000), default=100, show_default=True, help="Lower threshold of canny.")
+@click.option("--high", type=WholeNumber(0, 1000), default=200, show_default=True, help="Upper threshold of canny.")
 @json_option
 def control(picture: Path, kind: str, out: Path | None, size: str | None, low: int, high: int, as_json: bool) -> int:
     """Make a control map of an image: TYPE is canny, depth, pose, lineart, softedge or scribble.

@@ -35,7 +35,7 @@ def doctor(fix: bool, as_json: bool) -> int:
         for check in found:
             sign = click.style(STATE_LABELS[check.state], fg=STATE_COLOURS[check.state])
             click.echo(f"{sign}  {sanitize_text(f'{check.name}: {check.detail}')}")
-            if check.cure:
-                click.echo(f"         → {sanitize_text(check.cure)}")
+            if check.advice:
+                click.echo(f"         → {sanitize_text(check.advice)}")
     states = {check.state for check in found}
     return EXIT_FAILED if "failed" in states else EXIT_WARNINGS if "warning" in states else 0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from indexd.cli.support.dash_arguments import dash_argument_command
+from indexd.cli.support.number_types import Number, WholeNumber
 from indexd.cli.support.printing import format_bytes, format_time, json_option, print_json, print_notice, print_text
 from indexd.cli.support.request_validation import validated
 from indexd.cli.support.session import call_with_progress, load_config
@@ -50,13 +51,13 @@ the suggestion.
 @click.option("--similar", "similar", is_flag=True, help="Similar images.")
 @click.option(
     "--threshold",
-    type=click.FloatRange(0.5, 1.0),
+    type=Number(0.5, 1.0),
     help="For --similar: minimum cosine with the group's centre. Default: 0.93.",
 )
 @click.option(
     "-n",
     "limit",
-    type=click.IntRange(1, 1_000_000),
+    type=WholeNumber(1, 1_000_000),
     default=20,
     show_default=True,
     help="Maximum number of groups of each kind.",

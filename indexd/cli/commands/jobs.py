@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from indexd.cli.support.number_types import WholeNumber
 from indexd.cli.support.printing import (
     console,
     format_time,
@@ -38,7 +39,7 @@ def jobs() -> None:
     type=click.Choice([state.value for state in JobState]),
     help="Only jobs in this state (repeatable).",
 )
-@click.option("-n", "limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Maximum number.")
+@click.option("-n", "limit", type=WholeNumber(1, 100_000), default=50, show_default=True, help="Maximum number.")
 @json_option
 def list_(states: tuple[str, ...], limit: int, as_json: bool) -> int:
     """List the newest jobs."""

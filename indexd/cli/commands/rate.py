@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from indexd.cli.support.annotation_commands import annotate_matching, bulk_query_options, run_annotation, target_texts
+from indexd.cli.support.number_types import WholeNumber
 from indexd.cli.support.printing import json_option
 from indexd.cli.support.request_validation import validated
 from indexd.errors import UsageError
@@ -12,7 +13,7 @@ from indexd.errors import UsageError
 
 @click.command(short_help="Rate images from 1 to 5 (0 removes a rating).")
 @click.argument("images", nargs=-1, metavar="[FILE|ID...]")
-@click.argument("rating", type=click.IntRange(0, 5))
+@click.argument("rating", type=WholeNumber(0, 5))
 @bulk_query_options
 @json_option
 def rate(images: tuple[str, ...], rating: int, query: tuple[str, ...], yes: bool, dry_run: bool, as_json: bool) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from indexd.cli.support.dash_arguments import dash_argument_command
+from indexd.cli.support.number_types import WholeNumber
 from indexd.cli.support.printing import json_option, print_json
 from indexd.cli.support.request_validation import validated
 from indexd.cli.support.session import open_operations
@@ -39,8 +40,8 @@ Filters are those of `indexd query`.
     show_default=True,
     help="Sampling strategy.",
 )
-@click.option("-n", "count", type=click.IntRange(1, 100_000), default=20, show_default=True, help="Number of images.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the random strategy.")
+@click.option("-n", "count", type=WholeNumber(1, 100_000), default=20, show_default=True, help="Number of images.")
+@click.option("--seed", type=WholeNumber(0), default=0, show_default=True, help="Seed of the random strategy.")
 @json_option
 @click.argument("filters", nargs=-1, metavar="[FILTER]...")
 def sample(character: str | None, strategy: str, count: int, seed: int, as_json: bool, filters: tuple[str, ...]) -> int:

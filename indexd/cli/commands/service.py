@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from indexd.cli.support.number_types import WholeNumber
 from indexd.cli.support.printing import json_option, print_json, print_notice, print_text
 from indexd.cli.support.session import home_folder
 from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK
@@ -121,9 +122,7 @@ def status(scope: str, user: str | None, as_json: bool) -> int:
 
 @service.command(short_help="Show the log.")
 @scope_options
-@click.option(
-    "-n", "--lines", type=click.IntRange(1, 1_000_000), default=50, show_default=True, help="Number of lines."
-)
+@click.option("-n", "--lines", type=WholeNumber(1, 1_000_000), default=50, show_default=True, help="Number of lines.")
 @click.option("-f", "--follow", is_flag=True, help="Follow the log.")
 def logs(scope: str, user: str | None, lines: int, follow: bool) -> int:
     """Show the end of the log, from the journal or the log file."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from indexd.cli.support.dash_arguments import dash_argument_command
+from indexd.cli.support.number_types import WholeNumber
 from indexd.cli.support.printing import console, format_time, json_option, print_json, print_notice, sanitize_text
 from indexd.cli.support.request_validation import validated
 from indexd.cli.support.session import call_with_progress
@@ -50,7 +51,7 @@ Filters are those of `indexd query`. Formulas and their sources: docs/stats.md.
     show_default=True,
     help="Compare five-star images with the other rated ones, or with all others.",
 )
-@click.option("-n", "limit", type=click.IntRange(1, 10_000), default=15, show_default=True, help="Rows per table.")
+@click.option("-n", "limit", type=WholeNumber(1, 10_000), default=15, show_default=True, help="Rows per table.")
 @json_option
 @click.option("--plot", type=click.Path(dir_okay=False), metavar="OUT.png", help="Also draw the tables as bars.")
 @click.argument("filters", nargs=-1, metavar="[FILTER]...")

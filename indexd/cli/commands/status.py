@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from indexd.cli.support.number_types import Number
 from indexd.cli.support.printing import (
     console,
     format_bytes,
@@ -43,7 +44,7 @@ EVENTS_SHOWN = 8
 @click.option(
     "--every",
     "seconds",
-    type=click.FloatRange(0.2, 3600),
+    type=Number(0.2, 3600),
     default=2.0,
     show_default=True,
     help="Seconds between updates with --watch.",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from indexd.cli.support.number_types import WholeNumber
 from indexd.cli.support.request_validation import validated
 from indexd.errors import UsageError
 
@@ -107,7 +108,7 @@ def search_options(command: _Command) -> _Command:
         click.option(
             "-n",
             "limit",
-            type=click.IntRange(1, 1_000_000),
+            type=WholeNumber(1, 1_000_000),
             default=20,
             show_default=True,
             help="Maximum number of hits.",
@@ -165,5 +166,5 @@ def _cutoff_fields(min_score: float | None, *, everything: bool, scored: bool) -
     if not scored:
         raise UsageError("--min-score needs something to score by, such as --text or --similar")
     if math.isnan(min_score) or min_score == math.inf:
-        raise UsageError(f"--min-score is a number, such as 3 or -inf (got {min_score})")
+        raise UsageError(f"--min-score must be finite, such as 3, or -inf for no cut-off (got {min_score})")
     return {"everything": True} if min_score == -math.inf else {"min_score": min_score}

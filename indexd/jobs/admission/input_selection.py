@@ -44,13 +44,13 @@ class InputSelector:
         assert selection.method is not None  # the schema holds it
         paths = _METHODS[selection.method](self, selection)
         if not paths:
-            raise FieldError(INPUT_PATH, f"input: {_describe(selection)} selects no image")
+            raise FieldError(INPUT_PATH, f"input: {_describe(selection, 'no image')}")
         if selection.count is not None:
             paths = paths[: selection.count]
         if len(paths) > self._limit:
             raise FieldError(
                 INPUT_PATH,
-                f"input: {_describe(selection)} is more than {self._limit} images ([generate] max_images_per_job); "
+                f"input: {_describe(selection, f'more than {self._limit} images')} ([generate] max_images_per_job); "
                 "take fewer with `count`",
             )
         return [read_input_image(path, INPUT_PATH) for path in paths]
@@ -160,15 +160,15 @@ def _to_paths(places: Iterable[bytes]) -> list[Path]:
     return [Path(os.fsdecode(place)) for place in places]
 
 
-def _describe(selection: InputSelection) -> str:
-    """The selection as it is quoted in a sentence."""
+def _describe(selection: InputSelection, count: str) -> str:
+    """How many images the selection finds, as a sentence; `count` is the number with its noun."""
     if selection.method == "files":
-        return "the list"
+        return f"the list names {count}"
     value = quote_value(getattr(selection, selection.method or ""))
-    phrases = {
-        "folder": f"the folder {value}",
-        "query": f"what the query {value} finds",
-        "similar": f"what is similar to {value}",
-        "character": f"what shows the character {value}",
+    sentences = {
+        "folder": f"the folder {value} has {count}",
+        "query": f"the query {value} finds {count}",
+        "similar": f"the search for images like {value} finds {count}",
+        "character": f"the character {value} appears in {count}",
     }
-    return phrases[selection.method or ""]
+    return sentences[selection.method or ""]

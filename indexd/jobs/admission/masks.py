@@ -61,8 +61,8 @@ class MaskResolver:
         if abs(across - down) > SHAPE_TOLERANCE * max(across, down):
             raise FieldError(
                 MASK_PATH,
-                f"mask: {mask.name} has {mask.width}x{mask.height}, which is another shape than "
-                f"{image.width}x{image.height} of {image.name}",
+                f"mask: {mask.name} is {mask.width}x{mask.height} and {image.name} is {image.width}x{image.height}; "
+                "a mask needs the aspect ratio of its image",
             )
         return mask
 

@@ -50,7 +50,7 @@ def check_pattern(pattern: str) -> None:
     for word in _PLACEHOLDER.findall(pattern):
         if word not in PLACEHOLDERS:
             close = closest_names(word, PLACEHOLDERS, 1)
-            hint = f"did you mean {{{close[0]}}}" if close else f"there are {', '.join(PLACEHOLDERS)}"
+            hint = f"did you mean {{{close[0]}}}?" if close else f"there are {', '.join(PLACEHOLDERS)}"
             raise FieldError(_NAME_FIELD, f"output.name: there is no {{{word[:40]}}}; {hint}")
     if "{" in (rest := _PLACEHOLDER.sub("", pattern)) or "}" in rest:
         raise FieldError(_NAME_FIELD, "output.name: contains a single { or }; write a placeholder as {seed}")

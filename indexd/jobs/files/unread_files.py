@@ -19,15 +19,15 @@ MAX_NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class UnreadJobFiles:
-    """Files that are not read for one reason. `text` names them and the reason, `cure` what a person does about it."""
+    """Files that are not read for one reason. `text` names them and the reason, `advice` what a person does about it."""
 
     text: str
-    cure: str
+    advice: str
 
     @property
     def sentence(self) -> str:
-        """Text and cure in one line."""
-        return f"{self.text}; {self.cure}"
+        """Text and advice in one line."""
+        return f"{self.text}; {self.advice}"
 
 
 def find_unread_job_files(inbox: Path) -> list[UnreadJobFiles]:

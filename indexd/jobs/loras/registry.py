@@ -79,7 +79,7 @@ def _error_message(document: yaml_guard.YamlDocument, name: str, error: Any) -> 
     if error["type"] == "extra_forbidden":
         key, fields = str(path[-1]), list(RegisteredLora.model_fields)
         close = closest_names(key, fields, 1)
-        hint = f"did you mean `{close[0]}`" if close else f"there are {', '.join(fields)}"
+        hint = f"did you mean `{close[0]}`?" if close else f"there are {', '.join(fields)}"
         return f"{document.key_position(path)}: {name}: there is no key {quote_value(key)}; {hint}"
     where = ".".join(str(part) for part in error["loc"])
     return f"{document.value_position(path)}: {name}: {where}{' ' if where else ''}{describe_error(error)}"

@@ -39,10 +39,8 @@ def parse_job(document: YamlDocument, kinds: Mapping[str, JobKind[Any]]) -> JobB
     kind = document.data.get("kind")
     if "kind" not in document.data:
         close = difflib.get_close_matches("kind", document.data, n=1) or [key for key in document.data if key == "type"]
-        hint = f"; did you mean it by {close[0]!r}" if close else ""
-        raise JobRefused(
-            f"{document.key_position(())}: `kind` is missing{hint}; write one of {', '.join(sorted(kinds))}"
-        )
+        hint = f"did you mean `kind` by {close[0]!r}? Write" if close else "write"
+        raise JobRefused(f"{document.key_position(())}: `kind` is missing; {hint} one of {', '.join(sorted(kinds))}")
     if not isinstance(kind, str) or kind not in kinds:
         raise build_refusal(
             document, [FieldError(("kind",), f"there is no kind {quote_value(kind)}; {_suggestion(str(kind), kinds)}")]
@@ -92,7 +90,7 @@ def closest_names(name: str, known: Iterable[str], count: int = 3) -> list[str]:
 def did_you_mean(name: str, error: UnknownModel) -> str:
     """The nearest names as the end of a sentence; "" where there are none."""
     close = closest_names(name, error.known)
-    return f"; did you mean {' or '.join(map(repr, close))}" if close and name not in close else ""
+    return f"; did you mean {' or '.join(map(repr, close))}?" if close and name not in close else ""
 
 
 def _folded(name: str) -> str:
@@ -102,7 +100,7 @@ def _folded(name: str) -> str:
 def _suggestion(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     close = closest_names(name[:100], known, 1)
-    return f"did you mean {close[0]!r}" if close else f"there are {', '.join(known)}"
+    return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
 
 
 def _position(document: YamlDocument, problem: FieldError) -> Any:
@@ -134,7 +132,7 @@ def _unknown_key(model: type[JobBase], path: FieldPath) -> str:
     if synonym in fields:
         return f"there is no key {quote_value(key)}{place}; here it is called `{synonym}`"
     close = closest_names(key, fields, 1)
-    hint = f"did you mean `{close[0]}`" if close else f"there are {', '.join(fields)}"
+    hint = f"did you mean `{close[0]}`?" if close else f"there are {', '.join(fields)}"
     return f"there is no key {quote_value(key)}{place}; {hint}"
 
 
@@ -145,7 +143,7 @@ def _similar_key_hint(model: type[JobBase], document: YamlDocument, path: FieldP
     unknown = [key for key in around if key not in _model_at(model, path[:-1]).model_fields]
     given = next((key for key in unknown if SYNONYMS.get(key.casefold()) == path[-1]), None)
     close = [given] if given else closest_names(str(path[-1]), unknown, 1)
-    return f"; did you mean it by {quote_value(close[0])}" if close else ""
+    return f"; did you mean it by {quote_value(close[0])}?" if close else ""
 
 
 def _model_at(model: type[BaseModel], path: FieldPath) -> type[BaseModel]:

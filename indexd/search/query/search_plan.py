@@ -173,7 +173,7 @@ class SearchPlanner:
         )
 
     def _note_left_out(self, term: SearchTerm, rule: TermRule, reason: str) -> None:
-        self.notes.append(f"{cli_option(term)} was left out of {rule.layer}: {reason}")
+        self.notes.append(f"{cli_option(term)} does not search {rule.layer}: {reason}")
 
     def _stored_vector_or_path(
         self, target: ImageTarget, layer: str

@@ -31,7 +31,7 @@ class ExportHeader(Contract):
 
     model_config = ConfigDict(extra="forbid")
 
-    kind: Literal["indexd-marks"] = "indexd-marks"
+    kind: Literal["indexd-annotations"] = "indexd-annotations"
     schema_version: Literal[1] = 1
 
 

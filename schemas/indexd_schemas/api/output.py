@@ -327,12 +327,12 @@ class AnnotateReport(OutputDocument):
 
 
 class DoctorCheck(Contract):
-    """One check of `doctor`; `cure` is the advice when the state is not ok."""
+    """One check of `doctor`; `advice` is the advice when the state is not ok."""
 
     name: str
     state: Literal["ok", "warning", "failed"]
     detail: str
-    cure: str | None = None
+    advice: str | None = None
     fixed: bool = Field(default=False, description="`--fix` corrected the problem.")
 
 

@@ -76,7 +76,7 @@ def test_kinds_from_dropped_files(home: Path) -> None:
         [recipe] = result(home, "again")["recipes"]
         assert (recipe["steps"], recipe["prompt"], recipe["seed"]) == (3, "a (red:1.2) cat", ranked[0]["seed"])
         refusal = (home / "inbox" / "failed" / "none.yaml.error.txt").read_text("utf-8")
-        assert "what the query 'rating:5' finds selects no image" in refusal
+        assert "the query 'rating:5' finds no image" in refusal
         again = json.loads(indexd(home, "replay", part["path"], "--json").stdout)
         assert again["equal"] is True
         assert again["replayed"].startswith(str(home / "cache"))

@@ -21,7 +21,7 @@ from indexd_schemas.api.requests import ApiRequest, RateRequest, ScanRequest, Se
         (SearchRequest, {"terms": [{"kind": "text", "value": ""}]}, "terms.0.value: must not be empty (got '')"),
         (SearchRequest, {"terms": [[]]}, "terms.0: must be a name or a mapping of `key: value` (got a list)"),
         (RateRequest, {"targets": ["id:1"]}, "rating: is missing"),
-        (RateRequest, {"targets": [], "rating": 5}, "targets: must have at least 1 entries (got a list)"),
+        (RateRequest, {"targets": [], "rating": 5}, "targets: must have at least 1 entry (got a list)"),
         (RateRequest, {"targets": [7], "rating": 5}, "targets.0: must be text (got 7); put it in quotes"),
         (ScanRequest, {"wait": "maybe"}, "wait: must be true or false (got 'maybe')"),
         (ExportRequest, {"cursor": "x"}, "cursor: does not have the expected form (got 'x')"),

@@ -244,7 +244,7 @@ def test_weights_and_signs_on_the_command_line(indexd: Indexd, library: SampleLi
         (("--text", "0:cat"), "a weight must be above 0"),
         (("--not-similar", "-2:a.png"), "--not-similar '-2:a.png': a weight must be above 0"),
         (("--min-score", "3"), "--min-score needs something to score by"),
-        (("--text", "cat", "--min-score", "nan"), "--min-score is a number"),
+        (("--text", "cat", "--min-score", "nan"), "--min-score must be finite"),
         (("--text", "cat", "--min-score", "3", "--all"), "exclude each other"),
         (("--text", ""), "terms.0.value"),
         (("--emit-job", "job.txt"), "a job file ends in .yaml"),
@@ -417,3 +417,20 @@ def test_emit_job_of_an_inpainted_picture_has_its_mask_or_says_why_not(
         assert (data["kind"], data["input"], data["denoise"]) == ("inpaint", library.path("cats/cat-0.png"), 0.8)
         expected = {"box": [0.1, 0.2, 0.3, 0.4], "padding": 0.5} if name == "box" else {}
         assert data["mask"] == (expected or {"file": library.path("cats/cat-1.png")}) | {"invert": False}
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (("rate", "a.png", "five"), "write a whole number from 0 to 5 (got five)"),
+        (("rate", "a.png", "6"), "write a whole number from 0 to 5 (got 6)"),
+        (("sample", "--seed", "-1"), "write a whole number of at least 0 (got -1)"),
+        (("status", "--every", "often"), "write a number from 0.2 to 3600 (got often)"),
+    ],
+)
+def test_a_number_out_of_range_is_refused_with_its_limits(
+    indexd: Indexd, command: tuple[str, ...], message: str
+) -> None:
+    wrong = indexd(*command)
+    assert wrong.code == 2
+    assert message in wrong.err

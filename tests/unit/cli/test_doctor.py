@@ -1,4 +1,4 @@
-"""`doctor`: each finding with its cure, and none hides another."""
+"""`doctor`: each finding with its advice, and none hides another."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from tests.unit.cli.conftest import Indexd
 
 
 def found(indexd: Indexd, code: int) -> dict[str, DoctorCheck]:
-    """The checks by name; every one that is not well has a cure."""
+    """The checks by name; each that is not ok has advice."""
     ran = indexd("doctor", "--json")
     assert ran.code == code
     assert ran.json["schema_version"] == 1
     all_found = [DoctorCheck.model_validate(check) for check in ran.json["checks"]]
-    assert all((check.cure is None) == (check.state == "ok") for check in all_found)
+    assert all((check.advice is None) == (check.state == "ok") for check in all_found)
     return {check.name: check for check in all_found}
 
 
 def test_a_fresh_home_has_warnings_only(indexd: Indexd) -> None:
     by_name = found(indexd, 1)
-    assert by_name["settings"].cure == "run `indexd init`"
+    assert by_name["settings"].advice == "run `indexd init`"
     assert by_name["daemon"].state == "warning"
     assert by_name["model bge"].state == "warning"
     assert by_name["index"].state == by_name["daemon packages"].state == "ok"

@@ -91,7 +91,7 @@ def test_everything_goes_out_and_comes_in_elsewhere(indexd: Indexd, library: Sam
     file = home / "marks.jsonl"
     assert indexd("export", "-o", str(file)).err.startswith("3 images")
     lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
-    assert lines[0] == {"kind": "indexd-marks", "schema_version": 1}
+    assert lines[0] == {"kind": "indexd-annotations", "schema_version": 1}
     assert [line["name"] for line in lines[1:]] == ["cats/cat-0.png", "cats/cat-1.png", "dogs/dog-0.png"]
     assert indexd("export", "-o", str(file)).code == 2
     assert indexd("export", "-o", str(file), "--force", "--query", "rating:5").code == 0
@@ -129,7 +129,7 @@ def test_everything_goes_out_and_comes_in_elsewhere(indexd: Indexd, library: Sam
         (b'{"hash": "' + b"ab" * 32 + b'", "rating": 6}', "line 2: rating"),
         (b'{"hash": "' + b"ab" * 32 + b'", "rated_at": NaN}', "line 2: rated_at"),
         (b'{"hash": "' + b"ab" * 32 + b'", "stars": 4}', "line 2: stars"),
-        (b'{"kind": "indexd-marks", "schema_version": 2}', "line 2: schema_version"),
+        (b'{"kind": "indexd-annotations", "schema_version": 2}', "line 2: schema_version"),
         (b'{"hash": "' + b"ab" * 32 + b'", "note": "' + b"x" * (1 << 20) + b'"}', "longer than 1 MiB"),
     ],
 )

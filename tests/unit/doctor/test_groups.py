@@ -57,7 +57,7 @@ def test_an_open_socket_is_found_and_closed(home: Path, config: Config) -> None:
     assert checks(home)["api access"].state == "failed"
     assert config.paths.socket.stat().st_mode & 0o777 == 0o666, "nothing is changed without --fix"
     fixed = checks(home, fix=True)["api access"]
-    assert (fixed.state, fixed.fixed, fixed.cure) == ("ok", True, None)
+    assert (fixed.state, fixed.fixed, fixed.advice) == ("ok", True, None)
     assert config.paths.socket.stat().st_mode & 0o777 == 0o600
     assert checks(home)["api access"].state == "ok"
     listener.close()
@@ -86,7 +86,7 @@ def test_a_fix_that_fails_is_told_and_the_finding_stays(home: Path, monkeypatch:
         raise PermissionError(1, "not yours")
 
     def look(_config: Config) -> Iterator[DoctorFinding]:
-        yield DoctorFinding(DoctorCheck(name="x", state="failed", detail="bad", cure="do it"), cannot)
+        yield DoctorFinding(DoctorCheck(name="x", state="failed", detail="bad", advice="do it"), cannot)
 
     monkeypatch.setitem(GROUPS, "clock", look)
     found = checks(home, fix=True)["x"]
@@ -170,7 +170,7 @@ def test_room_on_the_disk(config: Config, monkeypatch: pytest.MonkeyPatch) -> No
 def test_an_index_on_a_network_is_refused(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data_folders, "network_filesystem", lambda _folder: "nfs4")
     found = by_name(data_folders.check_data_folders(config))["file system"].check
-    assert (found.state, found.cure) == ("failed", "set [paths] index to a local disk")
+    assert (found.state, found.advice) == ("failed", "set [paths] index to a local disk")
 
 
 def test_folders_are_counted_against_the_limit(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,7 +187,7 @@ def test_folders_are_counted_against_the_limit(config: Config, tmp_path: Path, m
         assert by_name(watched_folders.check_watch_limits(config))["watch limits"].check.state == state
     (tmp_path / "max_user_instances").write_text("8\n")
     assert "max_user_instances" in (
-        by_name(watched_folders.check_watch_limits(config))["watch limits"].check.cure or ""
+        by_name(watched_folders.check_watch_limits(config))["watch limits"].check.advice or ""
     )
 
 
@@ -335,7 +335,7 @@ def test_a_unit_that_is_old_is_found(config: Config, tmp_path: Path, monkeypatch
     manager.install(build_service_spec(config, tmp_path), Installer(lambda _line: None, run=Host()), now=False)
     monkeypatch.setattr(service, "available_managers", lambda _user: {"user": manager})
     found = by_name(service.check_service(config))["service"].check
-    assert (found.state, found.cure) == ("warning", "update it: indexd service install --user")
+    assert (found.state, found.advice) == ("warning", "update it: indexd service install --user")
     manager.install(order, Installer(lambda _line: None, run=Host()), now=False)
     assert by_name(service.check_service(config))["service"].check.state == "ok"
     monkeypatch.setattr(service, "available_managers", lambda _user: {"user": manager, "system": manager})
@@ -402,4 +402,4 @@ def test_job_files_below_the_inbox_are_reported_with_the_cure(tmp_path: Path) ->
     [finding] = check_inbox(config)
     assert finding.check.state == "warning"
     assert finding.check.detail == f"{inbox / 'june' / 'job.yaml'}: job files in folders below the inbox are not read"
-    assert finding.check.cure == f"move them into {inbox} itself"
+    assert finding.check.advice == f"move them into {inbox} itself"

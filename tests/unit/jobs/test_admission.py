@@ -70,14 +70,14 @@ def test_names_as_a1111_writes_them_are_understood(setup: JobSetup) -> None:
             "prompt: a",
             "line 1, column 1: `kind` is missing; write one of img2img, inpaint, refine, regenerate, txt2img, upscale",
         ),
-        ("kind: text2img\nprompt: a", "line 1, column 7: there is no kind 'text2img'; did you mean 'txt2img'"),
+        ("kind: text2img\nprompt: a", "line 1, column 7: there is no kind 'text2img'; did you mean 'txt2img'?"),
         (
             "kind: [1]\nprompt: a",
             "line 1, column 7: there is no kind a list; there are img2img, inpaint, refine, regenerate, txt2img, upscale",
         ),
         ("kind: txt2img", "line 1, column 1: `prompt` is missing"),
-        ("kind: txt2img\npromt: a", "`prompt` is missing; did you mean it by 'promt'"),
-        ("kind: txt2img\nprompt: a\nstpes: 3", "line 3, column 1: there is no key 'stpes'; did you mean `steps`"),
+        ("kind: txt2img\npromt: a", "`prompt` is missing; did you mean it by 'promt'?"),
+        ("kind: txt2img\nprompt: a\nstpes: 3", "line 3, column 1: there is no key 'stpes'; did you mean `steps`?"),
         ("kind: txt2img\nprompt: a\ncfg_scale: 3", "there is no key 'cfg_scale'; here it is called `cfg`"),
         ("kind: txt2img\nprompt: a\ndenoise: 0.3", "there is no key 'denoise'"),
         (
@@ -169,7 +169,7 @@ def test_names_as_a1111_writes_them_are_understood(setup: JobSetup) -> None:
         ),
         ("kind: txt2img\nprompt: a\noutput: x/con", "output.folder: 'con' is no good name for a folder; '_con' is"),
         ("kind: txt2img\nprompt: a\noutput: {name: a/b}", "line 3, column 16: output.name: a name holds no folder"),
-        ("kind: txt2img\nprompt: a\noutput: {name: '{sed}'}", "there is no {sed}; did you mean {seed}"),
+        ("kind: txt2img\nprompt: a\noutput: {name: '{sed}'}", "there is no {sed}; did you mean {seed}?"),
         ("kind: txt2img\nprompt: a\noutput: {name: '{seed.__class__}'}", "there is no {seed.__class__}"),
         ("kind: txt2img\nprompt: a\noutput: {name: 'a{'}", "contains a single { or }"),
         ("kind: img2img\nprompt: a", "`input` is missing"),
@@ -483,7 +483,7 @@ def test_without_any_model_a_job_is_refused(home: Path, open_setup: OpenSetup) -
 
     setup = open_setup()
     jobs = JobService(setup.store, read_config(home))
-    with pytest.raises(JobRefused, match=r"line 1, column 1: model: no model: set \[models.generator\] path"):
+    with pytest.raises(JobRefused, match=r"line 1, column 1: model: no checkpoint is named; name one with `model:`"):
         jobs.submit(SMALL.encode(), "x.yaml")
 
 

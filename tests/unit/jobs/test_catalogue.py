@@ -98,7 +98,7 @@ def test_a_default_that_is_not_there_is_named_all_the_same(models: Path) -> None
     assert catalogue.default_checkpoint().name == "later"
     with pytest.raises(UnknownModel, match=r"later.safetensors of \[models.generator\] is not there"):
         catalogue.checkpoint("later")
-    with pytest.raises(UnknownModel, match="no model: set"):
+    with pytest.raises(UnknownModel, match="no checkpoint is named"):
         ModelCatalogue().default_checkpoint()
 
 

@@ -94,7 +94,7 @@ def test_a_query_is_answered_once_and_for_all(setup: JobSetup, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("{query: 'rating:5'}", "line 5, column 8: input: what the query 'rating:5' finds selects no image"),
+        ("{query: 'rating:5'}", "line 5, column 8: input: the query 'rating:5' finds no image"),
         ("{query: 'stars:5'}", "there is no key 'stars'"),
         ("{folder: nowhere}", "there is no folder"),
         ("{folder: a, query: b}", "`folder` and `query` cannot be combined"),
@@ -132,7 +132,7 @@ def test_a_mask_must_be_of_the_shape_of_its_picture(setup: JobSetup) -> None:
     paint(setup.inbox / "wide.png", "white", (96, 64))
     paint(setup.inbox / "half.png", "white", (32, 48))
     job = "kind: inpaint\nprompt: a\ninput: a.png\nmask: "
-    with pytest.raises(JobRefused, match=r"mask: wide.png has 96x64, which is another shape than 64x96 of a.png"):
+    with pytest.raises(JobRefused, match=r"mask: wide.png is 96x64 and a.png is 64x96; a mask needs the aspect ratio"):
         setup.jobs.submit(f"{job}wide.png".encode(), "x.yaml")
     with pytest.raises(JobRefused, match=r"mask.region: no 'face' is known of a.png, and there are no detectors"):
         setup.jobs.submit(f"{job}{{region: face}}".encode(), "x.yaml")

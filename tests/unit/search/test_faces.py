@@ -146,7 +146,7 @@ def test_changed_models_and_models_that_are_off_become_notes(library: SampleLibr
         found = look(call)
         return FacesFound(found.regions, found.vectors, "another", found.detector_identity)
 
-    with pytest.raises(IndexdError, match="--face was left out of face: the face models were changed"):
+    with pytest.raises(IndexdError, match="--face does not search face: the face models were changed"):
         Search(library.store, FakeQueryEmbedder(toy, other)).query(SearchRequest(terms=(luna,)))
 
     def off(_call: FindFaces) -> FacesFound:

@@ -177,7 +177,7 @@ def test_a_disabled_model_is_a_note_when_another_layer_has_results(library: Samp
     answer = search.query(SearchRequest(terms=(term("prompt", "dog"),)))
     assert set(subjects(answer)) == {"dog"}
     assert set(answer.hits[0].scores) == {"fulltext"}
-    assert answer.notes == ["--prompt was left out of bge_prompt: bge is off, because no model is set"]
+    assert answer.notes == ["--prompt does not search bge_prompt: bge is off, because no model is set"]
     with pytest.raises(IndexdError, match="clip_h is off, because no model is set"):
         search.query(SearchRequest(terms=(term("text", "dog"),)))
 
@@ -298,7 +298,7 @@ def test_negative_prompts_are_searched_only_in_their_own_texts(search: Search, l
     answer = search.query(SearchRequest(terms=(term("negative_prompt", "extra fingers"),)))
     assert names(answer) == ["odd.png"]
     assert answer.hits[0].scores["fulltext_negative_prompt"] > 0
-    assert answer.notes[0].startswith("--negative-prompt was left out of bge_negative: ")
+    assert answer.notes[0].startswith("--negative-prompt does not search bge_negative: ")
     assert names(search.query(SearchRequest(terms=(term("prompt", "extra fingers"),))))[0] == "fingers.png"
 
 

@@ -68,7 +68,7 @@ def test_damage_is_found_and_its_cure_is_named(index: Path) -> None:
     index.write_bytes(content)
     found = findings(index)["pages"]
     assert found.state == "failed"
-    assert "restart the daemon" in (found.cure or "")
+    assert "restart the daemon" in (found.advice or "")
     assert "\n" not in found.detail
 
 
@@ -80,7 +80,7 @@ def test_a_lost_header_is_one_finding(index: Path) -> None:
 
 def test_the_damage_marker_of_an_earlier_process_is_reported(index: Path) -> None:
     suspect_marker(index).touch()
-    assert findings(index)["mark"].state == "warning"
+    assert findings(index)["damage"].state == "warning"
 
 
 def test_orphaned_rows_are_reported(index: Path) -> None:
@@ -91,7 +91,7 @@ def test_orphaned_rows_are_reported(index: Path) -> None:
 def test_images_without_full_text_are_reported(index: Path) -> None:
     change(index, "DELETE FROM prompt_fts WHERE rowid = 2")
     assert findings(index) == {}
-    assert "1 images are missing" in findings(index, full=True)["words"].detail
+    assert "1 images are missing" in findings(index, full=True)["full text"].detail
 
 
 def test_invalid_vectors_and_missing_codes_are_reported(index: Path) -> None:
@@ -133,6 +133,6 @@ def test_files_that_differ_from_the_index_are_reported(index: Path, monkeypatch:
 
 def test_metadata_of_older_parsers_is_reported(index: Path) -> None:
     change(index, "UPDATE image SET parser_version = 0 WHERE id < 3")
-    found = findings(index)["readers"]
-    assert found.cure == "`indexd reparse`"
+    found = findings(index)["metadata"]
+    assert found.advice == "`indexd reparse`"
     assert found.detail.startswith("2 images")

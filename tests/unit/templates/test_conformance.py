@@ -297,7 +297,7 @@ def test_syntax_of_other_programs(text: str, outcome: list[str]) -> None:
         ("__colors/cool__", "text, line 1, column 1: there is no wildcard 'colors/cool'; did you mean 'colors/cold'"),
         ("{pantri:x}", "did you mean 'pantry'"),
         ("{pantry:pantry.friut}", "the file 'pantry' has no list 'pantry.friut'; did you mean 'pantry.fruit'"),
-        ("${seeson=w}${season}", "the variable 'season' has no value; did you mean 'seeson'; write ${season:default}"),
+        ("${seeson=w}${season}", "the variable 'season' has no value; write ${season:default}; did you mean 'seeson'?"),
         ("{0::a|0::b}", "every option has weight 0"),
         ("{" * 40 + "a" + "}" * 40, "nested more than 30 deep"),
     ],

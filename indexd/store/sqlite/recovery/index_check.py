@@ -34,18 +34,18 @@ SAMPLE_FILES = 50
 SAMPLE_FILES_FULL = 500
 SAMPLE_VECTORS = 200
 NAMED_FILES = 3
-_REBUILD_CURE = "restart the daemon: it renames a damaged index and rebuilds it with all your annotations"
-_RESCAN_CURE = "restart the daemon; `indexd scan` brings the index up to date"
+_REBUILD_ADVICE = "restart the daemon: it renames a damaged index and rebuilds it with all your annotations"
+_RESCAN_ADVICE = "restart the daemon; `indexd scan` brings the index up to date"
 
 
 @dataclass(frozen=True, slots=True)
 class CheckFinding:
-    """One line of `check`: the checked part, its state, and the cure of a problem."""
+    """One line of `check`: the checked part, its state, and advice about a problem."""
 
     name: str
     state: CheckState
     detail: str
-    cure: str | None = None
+    advice: str | None = None
 
 
 def check_index(
@@ -57,13 +57,13 @@ def check_index(
     read, every vector is counted, and more files are compared, by content.
     """
     checks: tuple[tuple[str, Callable[[Connection, bool], Iterator[CheckFinding]]], ...] = (
-        ("form", _check_schema_version),
+        ("schema", _check_schema_version),
         ("pages", _check_pages),
         ("references", _check_references),
-        ("words", _check_fulltext),
+        ("full text", _check_fulltext),
         ("vectors", _check_vectors),
         ("ledger", _check_ledger),
-        ("readers", _check_parser_versions),
+        ("metadata", _check_parser_versions),
         ("files", _check_files),
     )
     if not index.exists():
@@ -71,15 +71,15 @@ def check_index(
     try:
         with translate_errors(index), closing(_open_read_only(index)) as connection:
             if suspect_marker(index).exists():
-                yield CheckFinding("mark", "warning", "an earlier process found damage here", _REBUILD_CURE)
+                yield CheckFinding("damage", "warning", "an earlier process found damage", _REBUILD_ADVICE)
             for name, check in checks:
                 on_step(name)
                 found = list(_run_check(name, check, connection, full, index))
                 yield from found
-                if name == "form" and found[0].state == "failed":
+                if name == "schema" and found[0].state == "failed":
                     return
     except IndexDamaged as error:
-        yield CheckFinding("index", "failed", str(error.__cause__ or error), _REBUILD_CURE)
+        yield CheckFinding("index", "failed", str(error.__cause__ or error), _REBUILD_ADVICE)
 
 
 def _open_read_only(index: Path) -> apsw.Connection:
@@ -102,7 +102,7 @@ def _run_check(
         with translate_errors(index):
             yield from check(cast("Connection", connection), full)
     except IndexDamaged as error:
-        yield CheckFinding(name, "failed", str(error.__cause__ or error), _REBUILD_CURE)
+        yield CheckFinding(name, "failed", str(error.__cause__ or error), _REBUILD_ADVICE)
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK").fetchall()
@@ -111,15 +111,22 @@ def _run_check(
 def _check_schema_version(connection: Connection, _full: bool) -> Iterator[CheckFinding]:
     version, newest = int(connection.pragma("user_version")), len(migrations())
     if connection.pragma("application_id") != APPLICATION_ID:
-        yield CheckFinding("form", "failed", "the header does not say that this is an index of indexd", _REBUILD_CURE)
+        yield CheckFinding(
+            "schema", "failed", "the header does not say that this is an index of indexd", _REBUILD_ADVICE
+        )
     elif version > newest:
-        yield CheckFinding("form", "failed", f"made by a newer indexd (form {version} of {newest})", "update indexd")
+        yield CheckFinding(
+            "schema", "failed", f"made by a newer indexd (schema version {version} of {newest})", "update indexd"
+        )
     elif version < newest:
         yield CheckFinding(
-            "form", "warning", f"form {version} of {newest}", "start the daemon once: it brings it up to date"
+            "schema",
+            "warning",
+            f"schema version {version} of {newest}",
+            "start the daemon once: it brings it up to date",
         )
     else:
-        yield CheckFinding("form", "ok", f"form {version}")
+        yield CheckFinding("schema", "ok", f"schema version {version}")
 
 
 def _check_pages(connection: Connection, full: bool) -> Iterator[CheckFinding]:
@@ -147,7 +154,7 @@ def _integrity_errors(connection: Connection, table: str) -> list[str]:
 def _finding(name: str, found: list[str], well: str) -> CheckFinding:
     if not found:
         return CheckFinding(name, "ok", well)
-    return CheckFinding(name, "failed", " ".join("; ".join(found).split())[:300], _REBUILD_CURE)
+    return CheckFinding(name, "failed", " ".join("; ".join(found).split())[:300], _REBUILD_ADVICE)
 
 
 def _check_references(connection: Connection, full: bool) -> Iterator[CheckFinding]:
@@ -157,7 +164,7 @@ def _check_references(connection: Connection, full: bool) -> Iterator[CheckFindi
         orphans = connection.execute(what).fetchall()
         if orphans:
             detail = f"{len(orphans)} rows of {orphans[0][0]} reference missing rows"
-            yield CheckFinding("references", "failed", detail, _REBUILD_CURE)
+            yield CheckFinding("references", "failed", detail, _REBUILD_ADVICE)
             return
     yield CheckFinding("references", "ok", "all references are valid")
 
@@ -165,13 +172,13 @@ def _check_references(connection: Connection, full: bool) -> Iterator[CheckFindi
 def _check_fulltext(connection: Connection, full: bool) -> Iterator[CheckFinding]:
     connection.execute(f"SELECT rowid FROM {FULLTEXT_TABLE} WHERE {FULLTEXT_TABLE} MATCH 'a' LIMIT 1").fetchall()
     if not full:
-        yield CheckFinding("words", "ok", "the full text can be searched (--full compares it with the images)")
+        yield CheckFinding("full text", "ok", "the full text can be searched (--full compares it with the images)")
         return
     found = _integrity_errors(connection, FULLTEXT_TABLE)
     missing = _count(connection, f"image_text WHERE image_id NOT IN (SELECT id FROM {FULLTEXT_TABLE}_docsize)")
     if not found and missing:
         found = [f"{missing} images are missing in the full text"]
-    yield _finding("words", found, "every image is in the full text")
+    yield _finding("full text", found, "every image is in the full text")
 
 
 def _check_vectors(connection: Connection, full: bool) -> Iterator[CheckFinding]:
@@ -189,7 +196,7 @@ def _check_vectors(connection: Connection, full: bool) -> Iterator[CheckFinding]
             if without or lost:
                 wrong = f"{without} vectors have no code and {lost} codes no vector"
         if wrong:
-            yield CheckFinding("vectors", "failed", f"{layer}: {wrong}", _REBUILD_CURE)
+            yield CheckFinding("vectors", "failed", f"{layer}: {wrong}", _REBUILD_ADVICE)
         else:
             yield CheckFinding("vectors", "ok", well)
     if not rows:
@@ -241,10 +248,10 @@ def _check_parser_versions(connection: Connection, _full: bool) -> Iterator[Chec
     old = _count(connection, f"image WHERE parser_version BETWEEN 0 AND {PARSER_VERSION - 1}")
     if old:
         yield CheckFinding(
-            "readers", "warning", f"{old} images were read by an older metadata parser", "`indexd reparse`"
+            "metadata", "warning", f"{old} images were read by an older metadata parser", "`indexd reparse`"
         )
     else:
-        yield CheckFinding("readers", "ok", "all metadata was read by the current version")
+        yield CheckFinding("metadata", "ok", "all metadata was read by the current version")
 
 
 def _check_files(connection: Connection, full: bool) -> Iterator[CheckFinding]:
@@ -270,7 +277,7 @@ def _check_files(connection: Connection, full: bool) -> Iterator[CheckFinding]:
         named = "; ".join(differing[:NAMED_FILES])
         more = f" and {len(differing) - NAMED_FILES} more" if len(differing) > NAMED_FILES else ""
         yield CheckFinding(
-            "files", "warning", f"{len(differing)} of {checked} checked files differ: {named}{more}", _RESCAN_CURE
+            "files", "warning", f"{len(differing)} of {checked} checked files differ: {named}{more}", _RESCAN_ADVICE
         )
     else:
         by = "by their content" if full else "by size and time"
