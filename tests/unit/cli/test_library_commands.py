@@ -78,11 +78,11 @@ def test_asking_for_duplicates_changes_nothing(indexd: Indexd, copied: SampleLib
     ("words", "said"),
     [
         (("duplicates", "--threshold", "0.9"), "belongs to --similar"),
-        (("duplicates", "--similar", "--threshold", "2"), "0.5<=x<=1.0"),
+        (("duplicates", "--similar", "--threshold", "2"), "write a number from 0.5 to 1.0 (got 2)"),
         (("duplicates", "colour:red"), "there is no key 'colour'"),
         (("stats", "--by", "colour"), "is not one of"),
         (("stats", "steps:40..20"), "is reversed"),
-        (("stats", "-n", "0"), "1<=x<=10000"),
+        (("stats", "-n", "0"), "write a whole number from 1 to 10000 (got 0)"),
     ],
 )
 def test_wrong_words_are_refused_with_a_sentence(
