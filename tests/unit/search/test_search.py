@@ -304,7 +304,7 @@ def test_negative_prompts_are_searched_only_in_their_own_texts(search: Search, l
 
 def test_notes_name_the_given_option(search: Search) -> None:
     answer = search.query(SearchRequest(terms=(term("text", "cat"), term("style", "cat"), term("style", "dog", -1.0))))
-    assert [note.partition(" was")[0] for note in answer.notes] == ["--style", "--not-style"]
+    assert [note.partition(" does")[0] for note in answer.notes] == ["--style", "--not-style"]
     unlike = search.query(SearchRequest(terms=(term("prompt", "cat"), term("prompt", "dog", -1.0)), explain=True))
     assert {part.term for part in unlike.hits[0].parts or ()} == {"--prompt cat", "--unlike-prompt dog"}
 
