@@ -19,10 +19,11 @@ from indexd.search.ranking.layer_correlation import fused_deviations
 from indexd.search.ranking.layer_similarity import exact_cosines, farthest_images, nearest_images
 from indexd.search.ranking.ranking import Ranking, ScoreColumn
 from indexd.search.serialization import find_present_file, serialize_image
+from indexd.search.text_matches import find_text_matches
 from indexd.store.protocols import IndexStore
 from indexd.store.records import ImageRow
 from indexd.vector_index.parallel import run_parallel
-from indexd_schemas.api.output import ScoreContribution, SearchHit, SearchResults
+from indexd_schemas.api.output import ScoreContribution, SearchHit, SearchResults, TextMatch
 from indexd_schemas.api.requests import SearchRequest, SortOrder
 
 # The number of candidates of each layer, unless twice the limit is more. Measured with a million images, three layers and
@@ -84,7 +85,11 @@ class Search:
             ids = self._store.filters.sorted_ids(order, plan.allowed_ids, count)
             rows = self._visible_rows(ids, plan, limit)
             if len(rows) >= limit or len(ids) < count:
-                return [SearchHit(rank=rank, image=serialize_image(row)) for rank, row in enumerate(rows, 1)]
+                matches = self._text_matches(plan, rows)
+                return [
+                    SearchHit(rank=rank, matches=matches[row.id], image=serialize_image(row))
+                    for rank, row in enumerate(rows, 1)
+                ]
             count *= 4
 
     def _ranked_hits(self, plan: SearchPlan, request: SearchRequest, candidate_count: int) -> _RankedHits:
@@ -99,12 +104,14 @@ class Search:
         rows = self._visible_rows(matching, plan, limit)
         if plan.sort != "score":
             rows = sorted(rows, key=_SORT_KEYS[plan.sort])
+        matches = self._text_matches(plan, rows)
         hits = [
             SearchHit(
                 rank=rank,
                 score=round(ranked.score_of(row.id).score, 4),
                 scores={label: round(score, 4) for label, score in ranked.raw_scores_of(row.id).items()},
                 parts=_score_parts(plan, ranked, row.id) if request.explain else None,
+                matches=matches[row.id],
                 image=serialize_image(row),
             )
             for rank, row in enumerate(rows, 1)
@@ -112,6 +119,9 @@ class Search:
         top = [ranked.score_of(image_id) for image_id in ranked.ranked_ids[:limit]]
         shown = min(len(matching), len(top))
         return _RankedHits(hits, cutoff.threshold, len(top) - shown, tuple(cutoff.notes(top, shown)))
+
+    def _text_matches(self, plan: SearchPlan, rows: Sequence[ImageRow]) -> dict[int, list[TextMatch]]:
+        return find_text_matches(self._store, [row.id for row in rows], plan.sought_words)
 
     def _visible_rows(self, ids: Sequence[int], plan: SearchPlan, limit: int) -> list[ImageRow]:
         """The first `limit` rows in the order of `ids`, without images that have no present file unless the plan includes them."""

@@ -33,11 +33,14 @@ def find_present_file(row: ImageRow) -> FileRow | None:
 def serialize_image(row: ImageRow) -> ImageSummary:
     """Convert an image. Fields of the same name are copied."""
     file = find_present_file(row)
+    lost = max(row.files, key=lambda one: one.missing_since or 0.0, default=None) if file is None else None
     return ImageSummary(
         **{name: getattr(row, name) for name in _COPIED_FIELDS},
         hash=row.content_hash.hex(),
         path=display(file.path) if file else None,
         path_quoted=quoted_if_not_utf8(file.path) if file else None,
+        last_path=display(lost.path) if lost else None,
+        missing_since=lost.missing_since if lost else None,
         model=row.model_name,
         loras=list(row.loras),
         scores={one.name: one.value for one in row.scores},

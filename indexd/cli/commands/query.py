@@ -57,7 +57,7 @@ left out. When nothing fits, the exit code is 3 (docs/search.md).
     metavar="CHARACTER",
     help="Only images with this character (name or number).",
 )
-@click.option("--explain", is_flag=True, help="Also show the parts of each score.")
+@click.option("--explain", is_flag=True, help="Also show the parts of each score, and the words that match.")
 @json_option
 @click.option("--jsonl", is_flag=True, help="Print one JSON object a line, one for each hit.")
 @click.option("--paths", is_flag=True, help="Print only paths, one a line.")
@@ -103,7 +103,7 @@ def query(
     results = call_with_progress(description, images.query, request)
     for line in results.notes:
         print_notice(f"note: {line}")
-    _print(results, as_json=as_json, jsonl=jsonl, paths=paths, null=null)
+    _print(results, as_json=as_json, jsonl=jsonl, paths=paths, null=null, explain=explain)
     if not results.hits:
         if not as_json and not results.cut_off_count:
             print_notice("nothing found")
@@ -115,7 +115,7 @@ def query(
     return EXIT_OK if not open_them or open_hits(results.hits) else EXIT_ERROR
 
 
-def _print(results: SearchResults, *, as_json: bool, jsonl: bool, paths: bool, null: bool) -> None:
+def _print(results: SearchResults, *, as_json: bool, jsonl: bool, paths: bool, null: bool, explain: bool) -> None:
     from indexd.cli.support.search_results import print_hit_paths, print_hit_table
 
     if as_json:
@@ -126,7 +126,7 @@ def _print(results: SearchResults, *, as_json: bool, jsonl: bool, paths: bool, n
     elif paths or null:
         print_hit_paths(results, "\0" if null else "\n")
     else:
-        print_hit_table(results)
+        print_hit_table(results, explain=explain)
 
 
 def _character_filter(name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +13,18 @@ from indexd.errors import IndexdError, NothingFound, UsageError
 if TYPE_CHECKING:
     from indexd.image_metadata.model import ImageMetadata
     from indexd.jobs.export.job_file import JobFile
-    from indexd_schemas.api.output import ImageSummary
+    from indexd_schemas.api.output import ImageSummary, ShownImage
     from indexd_schemas.recipe import Recipe
 
 JOB_SUFFIXES = (".yaml", ".yml")
+_KEYS_OF_FILES = {
+    "checkpoint": "model",
+    "lora": "loras",
+    "embedding": "prompt",
+    "controlnet": "control",
+    "ip_adapter": "reference",
+}
+"""The key of a job that names a file of this kind, where it has another name."""
 
 
 def check_job_target(target: Path) -> None:
@@ -70,15 +77,12 @@ def _note_missing_models(job: JobFile, recipe: Recipe) -> None:
     from indexd.jobs.admission.regenerate import lookup_problem
     from indexd.model_files import ModelCatalogue
 
-    shelves = ModelCatalogue.from_config(load_config())
-    named = (
-        [("model", partial(shelves.find_usable, "checkpoint"), recipe.model.name)] if recipe.model is not None else []
-    )
-    named += [(f"loras: {lora.name}", partial(shelves.find_usable, "lora"), lora.name) for lora in recipe.loras]
-    for what, find, name in named:
-        problem = lookup_problem(find)(name)
-        if problem is not None:
-            job.remarks.append(f"{what}: {problem}")
+    problem = lookup_problem(ModelCatalogue.from_config(load_config()))
+    for kind, name in recipe.file_keys():
+        if kind != "image":
+            missing = problem(kind, name)
+            if missing is not None:
+                job.remarks.append(f"{_KEYS_OF_FILES.get(kind, kind)}: {name}: {missing}")
 
 
 def _job_from_metadata(metadata: ImageMetadata, image: ImageSummary) -> JobFile:
@@ -86,20 +90,17 @@ def _job_from_metadata(metadata: ImageMetadata, image: ImageSummary) -> JobFile:
     from indexd.jobs.export.from_metadata import job_from_metadata
     from indexd.model_files import ModelCatalogue
 
-    shelves = ModelCatalogue.from_config(load_config())
     return job_from_metadata(
         metadata,
         (image.width, image.height),
         None if metadata.input_hash is None else _find_path_by_hash(metadata.input_hash),
-        lookup_problem(partial(shelves.find_usable, "checkpoint")),
-        lookup_problem(partial(shelves.find_usable, "lora")),
+        lookup_problem(ModelCatalogue.from_config(load_config())),
     )
 
 
 def _read_metadata(image: ImageSummary) -> ImageMetadata:
     """The metadata of the file, or of the index when the file is missing, changed or without metadata."""
     from indexd.fs.safe_open import open_regular
-    from indexd.image_metadata.model import ImageMetadata, MetadataLora
     from indexd.images.image_reader import read_image
     from indexd.images.sidecar_texts import read_sidecars
 
@@ -114,20 +115,39 @@ def _read_metadata(image: ImageSummary) -> ImageMetadata:
                 return made
         except (OSError, IndexdError):
             pass
+    return _parse_stored_texts(image)
+
+
+def _parse_stored_texts(image: ImageSummary) -> ImageMetadata:
+    """The metadata by the columns of the index, and by the texts that it keeps where the columns state nothing."""
+    from dataclasses import fields, replace
+
+    from indexd.api.operations.images import show
+    from indexd.image_metadata.model import RawChunk
+    from indexd.images.image_reader import parse_metadata
+    from indexd_schemas.api.requests import ImageSelector
+
+    with open_operations() as operations:
+        shown = operations.call(show, ImageSelector(target=f"id:{image.id}"))
+    # A second text of one key has a number behind it.
+    chunks = [RawChunk(key.partition("#")[0], "utf-8", text) for key, text in shown.raw.items()]
+    columns = _metadata_of_columns(shown)
+    stated = {one.name: value for one in fields(columns) if (value := getattr(columns, one.name)) not in (None, ())}
+    return replace(parse_metadata(chunks, (), (image.width, image.height)), **stated)
+
+
+def _metadata_of_columns(shown: ShownImage) -> ImageMetadata:
+    from dataclasses import fields
+
+    from indexd.image_metadata.model import GenerationDetails, ImageMetadata
+
+    summary = shown.image.model_dump(include={one.name for one in fields(ImageMetadata)} - {"scores", "loras"})
     return ImageMetadata(
-        generator=image.generator,
-        generator_version=image.generator_version,
-        prompt=image.prompt,
-        negative_prompt=image.negative_prompt,
-        seed=image.seed,
-        steps=image.steps,
-        cfg=image.cfg,
-        sampler=image.sampler,
-        schedule=image.schedule,
-        denoise=image.denoise,
-        model_name=image.model,
-        model_hash=image.model_hash,
-        loras=tuple(MetadataLora(use.name, use.weight, use.text_weight, use.hash) for use in image.loras),
+        **summary,
+        **{one.name: getattr(shown.generation, one.name) for one in fields(GenerationDetails)},
+        model_name=shown.image.model,
+        loras=tuple(shown.image.loras),
+        extras=tuple(shown.extras.items()),
     )
 
 

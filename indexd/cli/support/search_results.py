@@ -11,18 +11,19 @@ from urllib.parse import unquote_to_bytes
 
 import click
 
-from indexd.cli.support.printing import one_line, print_notice, print_text
+from indexd.cli.support.printing import format_time, one_line, print_notice, print_text
 from indexd.cli.support.session import load_config
 
 if TYPE_CHECKING:
-    from indexd_schemas.api.output import ImageSummary, ScoreContribution, SearchHit, SearchResults
+    from indexd_schemas.api.output import ImageSummary, ScoreContribution, SearchHit, SearchResults, TextMatch
 
 # More windows at once are useless.
 MAX_OPENED = 20
+MAX_MATCH_CHARACTERS = 200
 
 
-def print_hit_table(answer: SearchResults) -> None:
-    """Print three lines a hit, and one more for each part of an explained score."""
+def print_hit_table(answer: SearchResults, *, explain: bool = False) -> None:
+    """Print three lines a hit. With `explain`, print one more for each part of its score, and for each text with a match."""
     for hit in answer.hits:
         image = hit.image
         score = f"{hit.score:+6.2f}  " if hit.score is not None else ""
@@ -32,12 +33,32 @@ def print_hit_table(answer: SearchResults) -> None:
             f"seed {image.seed}" if image.seed else None,
             "★" * (image.rating or 0),
         )
-        print_text(f"{hit.rank:3}  {score}{image.path or f'(missing) #{image.id}'}")
+        print_text(f"{hit.rank:3}  {score}{image.path or describe_missing(image)}")
         print_text(f"     {'  '.join(part for part in made if part)}")
         if image.prompt:
             print_text(f"     {one_line(image.prompt)}")
         for part in hit.parts or ():
             print_text(f"     {_score_part_line(part)}")
+        for match in hit.matches if explain else ():
+            print_text(
+                f"     {match.column}: {one_line(_marked(match), MAX_MATCH_CHARACTERS)}  {one_line(match.term, 60)}"
+            )
+
+
+def _marked(match: TextMatch) -> str:
+    """The excerpt with every match between « and »."""
+    parts, end = ["…" if match.start else ""], 0
+    for first, last in match.spans:
+        parts += [match.text[end:first], "«", match.text[first:last], "»"]
+        end = last
+    return "".join((*parts, match.text[end:]))
+
+
+def describe_missing(image: ImageSummary) -> str:
+    """What stands in the place of the path where the image has no file: where its last one lay, and since when it is gone."""
+    if image.last_path is None or image.missing_since is None:
+        return f"#{image.id} (missing)"
+    return f"{image.last_path} (missing since {format_time(image.missing_since)}, #{image.id})"
 
 
 def _score_part_line(part: ScoreContribution) -> str:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from functools import partial
-from typing import Any
 
 from indexd.errors import IndexdError
 from indexd.image_metadata.model import ImageFacts
 from indexd.images.reader_client import read_image_file
 from indexd.jobs.admission.inputs import InputImage
-from indexd.jobs.export.from_metadata import job_from_metadata
+from indexd.jobs.export.from_metadata import FileProblem, job_from_metadata
 from indexd.jobs.export.from_recipe import job_keys
 from indexd.jobs.export.job_file import JobFile
 from indexd.jobs.export.replay import parse_recipe
@@ -19,6 +16,7 @@ from indexd.jobs.parsing.validation import FieldError
 from indexd.model_files import ModelCatalogue, UnknownModel
 from indexd.store.protocols import IndexStore
 from indexd_schemas.recipe import Recipe
+from indexd_schemas.recipe_part import FileKind
 
 INPUT_PATH = ("input",)
 
@@ -41,8 +39,7 @@ class ImageRecipeReader:
                 facts.metadata,
                 (facts.width, facts.height),
                 self._path_of(facts.metadata.input_hash),
-                lookup_problem(partial(self._catalogue.find_usable, "checkpoint")),
-                lookup_problem(partial(self._catalogue.find_usable, "lora")),
+                lookup_problem(self._catalogue),
             )
         except (OSError, IndexdError) as error:
             raise FieldError(INPUT_PATH, f"input: {image.name} cannot be made again: {error}") from None
@@ -66,12 +63,12 @@ class ImageRecipeReader:
         return None if place is None else os.fsdecode(place)
 
 
-def lookup_problem(find: Callable[[str], Any]) -> Callable[[str], str | None]:
-    """A function that returns why a name is unknown to `find`, None where it is known."""
+def lookup_problem(catalogue: ModelCatalogue) -> FileProblem:
+    """A function that returns why a model file of a kind and name is unknown to the catalogue, None where it is known."""
 
-    def problem(name: str) -> str | None:
+    def problem(kind: FileKind, name: str) -> str | None:
         try:
-            find(name)
+            catalogue.find_usable(kind, name)
         except UnknownModel as error:
             return str(error)
         return None

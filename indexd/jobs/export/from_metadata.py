@@ -5,6 +5,7 @@ Samplers are found by every known name, model and LoRAs by their name. The job i
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -18,6 +19,7 @@ from indexd.jobs.export.job_file import JobFile, json_in_yaml, strip_invalid_cha
 from indexd.jobs.export.program_noise import noise_keys, noise_remarks
 from indexd_schemas.jobs.job import JOB_KINDS
 from indexd_schemas.limits import PROMPT_CHARACTERS, SIZE_STEP_PX
+from indexd_schemas.recipe_part import FileKind
 from indexd_schemas.samplers import A1111_PROGRAMS, UnknownSampler, resolve_sampler, with_a1111_definitions
 
 # The layer of SDXL's own text encoders, which is the default.
@@ -26,20 +28,28 @@ _LORA_TAG = re.compile(r"<(lora|lyco|loha|hypernet):[^<>]*>?", re.IGNORECASE)
 # A line of a job file has at most 32 768 characters, and JSON writes a sign with up to six.
 _MAX_QUOTED_CHARACTERS, _TRUNCATED_CHARACTERS = 30_000, 5_000
 
-ModelProblem = Callable[[str], str | None]
+_MAX_OTHER_SETTINGS = 30
+
+FileProblem = Callable[[FileKind, str], str | None]
+"""Why the model file of this kind and name cannot be used here; None where it can."""
+
+NOT_SETTINGS = frozenset(
+    (
+        *("generator", "generator_version", "source", "is_ai", "created_at", "created_until", "created_from", "job"),
+        *("scores", "raw", "problem", "parser_version"),
+        # The same models by their numbers on a model site.
+        "resources",
+    )
+)
+"""The fields of ImageMetadata that decide no pixel. Every other one becomes a key of the job or a remark."""
 
 
 def job_from_metadata(
-    made: ImageMetadata,
-    size: tuple[int, int],
-    source: str | None,
-    missing_checkpoint: ModelProblem,
-    missing_lora: ModelProblem,
+    made: ImageMetadata, size: tuple[int, int], source: str | None, file_problem: FileProblem
 ) -> JobFile:
     """The job that makes an image of `size` pixels like the one with this metadata.
 
-    `source` is the path of its img2img input, if known. The functions `missing_*` say why a model
-    file of a name cannot be used here, or None. Raises IndexdError when the image does not say how it was made.
+    `source` is the path of its img2img input, if known. Raises IndexdError when the image does not say how it was made.
     """
     if made.prompt is None and made.seed is None:
         raise IndexdError("it does not say with which prompt or seed it was made")
@@ -56,9 +66,11 @@ def job_from_metadata(
     job.remarks += noise_remarks(made)
     if made.model_name:
         job.keys["model"] = strip_invalid_characters(made.model_name)
-        job.remarks += _remark("model", missing_checkpoint(made.model_name))
-    _set_loras(job, made, missing_lora)
-    job.remarks += _remarks_on_dropped(made)
+        job.remarks += _remark("model", file_problem("checkpoint", made.model_name))
+    _set_vae(job, made, file_problem)
+    _set_variation(job, made)
+    _set_loras(job, made, file_problem)
+    job.remarks += _remarks_on_dropped(made, file_problem)
     _drop_invalid_keys(job)
     return job
 
@@ -138,7 +150,26 @@ def _set_sampler(job: JobFile, made: ImageMetadata) -> None:
         job.keys["schedule"] = choice.schedule
 
 
-def _set_loras(job: JobFile, made: ImageMetadata, missing: ModelProblem) -> None:
+def _set_vae(job: JobFile, made: ImageMetadata, file_problem: FileProblem) -> None:
+    """A VAE that is here. A missing one is left out, because it would cost the whole job."""
+    if not made.vae:
+        return
+    problem = file_problem("vae", made.vae)
+    if problem is None:
+        job.keys["vae"] = strip_invalid_characters(made.vae)
+    job.remarks += _remark("vae", problem)
+
+
+def _set_variation(job: JobFile, made: ImageMetadata) -> None:
+    stated = {"seed": made.variation_seed, "strength": made.variation_strength}
+    seed = made.variation_seed or ""
+    if seed.isascii() and seed.isdigit() and made.variation_strength is not None:
+        job.keys["variation"] = stated | {"seed": int(seed)}
+    else:
+        job.remarks += _remark("variation", _describe(stated) or None)
+
+
+def _set_loras(job: JobFile, made: ImageMetadata, file_problem: FileProblem) -> None:
     loras = []
     for use in made.loras:
         weights = {"weight": use.weight, "text_weight": use.text_weight}
@@ -146,34 +177,76 @@ def _set_loras(job: JobFile, made: ImageMetadata, missing: ModelProblem) -> None
             {"name": strip_invalid_characters(use.name)}
             | {key: value for key, value in weights.items() if value is not None}
         )
-        job.remarks += _remark(f"loras: {use.name}", missing(use.name))
+        job.remarks += _remark(f"loras: {use.name}", file_problem("lora", use.name))
     if loras:
         job.keys["loras"] = loras
 
 
-def _remarks_on_dropped(made: ImageMetadata) -> Iterable[str]:
-    """What is not taken over: job files have no words for it, or (a VAE) a missing one would cost the whole job."""
-    yield from (f"pass {number}: {_describe_pass(one)}" for number, one in enumerate(made.passes[1:], 2))
+def _remarks_on_dropped(made: ImageMetadata, file_problem: FileProblem) -> Iterable[str]:
+    """What is not taken over, because job files have no key for it or mean something else by it."""
+    if made.raw_prompt and made.raw_prompt != made.prompt:
+        yield f"raw_prompt: the prompt stands as it was given to the model, not as it was written: {made.raw_prompt}"
+    for number, one in enumerate(made.passes, 1):
+        described = _describe_pass(one) if number > 1 else _describe({"steps": _step_range(one)})
+        yield from _remark(f"pass {number}", described or None)
+    hires = {
+        "scale": made.hires_scale,
+        "steps": made.hires_steps,
+        "upscaler": made.hires_upscaler,
+        "denoise": made.hires_denoise,
+    }
+    yield from _remark("hires", _describe(hires) or None)
+    yield from _remark("refiner", made.refiner)
+    yield from _remark("upscaler", made.upscaler)
+    yield from _remark("guidance", None if made.guidance is None else f"{made.guidance:g}")
     yield from (f"control: {_describe_control(one)}" for one in made.controls)
-    if made.vae:
-        yield f"vae: {made.vae}"
+    for detailer in made.detailers:
+        yield f"detailer: {_describe(dataclasses.asdict(detailer)) or 'not described'}"
+    for character in made.characters:
+        yield f"character: {_describe(dataclasses.asdict(character))}"
+    for embedding in made.embeddings:
+        yield from _remark(f"embeddings: {embedding.name}", file_problem("embedding", embedding.name))
+    hashes = {
+        (made.model_name or "model"): made.model_hash,
+        **{lora.name: lora.hash for lora in made.loras},
+        **{embedding.name: embedding.hash for embedding in made.embeddings},
+    }
+    yield from _remark("hashes", _describe(hashes, "files are found by their names alone: ") or None)
+    yield from (f"{key}: {value}" for key, value in made.extras[:_MAX_OTHER_SETTINGS])
+    if len(made.extras) > _MAX_OTHER_SETTINGS:
+        yield f"{len(made.extras) - _MAX_OTHER_SETTINGS} further settings, which indexd show lists"
+
+
+def _describe(stated: Mapping[str, object], heading: str = "") -> str:
+    """What is stated, as text; empty where nothing is."""
+    text = ", ".join(f"{key} {value}" for key, value in stated.items() if value is not None)
+    return heading + text if text else ""
 
 
 def _describe_pass(one: SamplerPass) -> str:
     stated: Mapping[str, object] = {
+        "seed": one.seed,
         "sampler": one.sampler,
         "schedule": one.schedule,
         "steps": one.steps,
         "cfg": one.cfg,
         "denoise": one.denoise,
         "model": one.model,
+        "range of steps": _step_range(one),
     }
-    return ", ".join(f"{key} {value}" for key, value in stated.items() if value is not None) or "not described"
+    return _describe(stated) or "not described"
+
+
+def _step_range(one: SamplerPass) -> str | None:
+    if one.start_step is None and one.end_step is None:
+        return None
+    return f"{one.start_step or 0} to {'the last' if one.end_step is None else one.end_step}"
 
 
 def _describe_control(one: ControlUse) -> str:
     weight = f" with weight {one.weight:g}" if one.weight is not None else ""
-    return f"{one.model or one.module or 'not described'}{weight}"
+    rest = _describe({"module": one.module if one.model else None, "start": one.start, "end": one.end}, ", ")
+    return f"{one.model or one.module or 'not described'}{weight}{rest}"
 
 
 def _remark(what: str, problem: str | None) -> list[str]:

@@ -15,9 +15,11 @@ from indexd.search.query.image_lookup import find_image_id
 from indexd.search.query.image_target import ImageTarget, parse_target
 from indexd.search.query.query_embedder import QueryEmbedder
 from indexd.search.query.term_rules import TERM_RULES, TermRule, cli_option
+from indexd.search.text_matches import SoughtWords, words_of_filters
 from indexd.store.id_set import IdSet
 from indexd.store.protocols import IndexStore
 from indexd.store.records import SEARCHED_COLUMNS, Filter, TextColumn
+from indexd.text_tokens import parse_query
 from indexd.worker.calls import EmbedImages, EmbedText, FindFaces
 from indexd_schemas.api.requests import SearchRequest, SearchTerm, SortOrder
 
@@ -49,6 +51,7 @@ class SearchPlan:
     """The plan that `Search` runs. `allowed_ids` None = all images. `notes` name the terms that could not be used.
 
     `text_terms_only`: every positive term also searches the full text, so an image that has all texts matches.
+    `sought_words`: the words that hits show.
     """
 
     vector_terms: tuple[VectorTerm, ...]
@@ -58,6 +61,7 @@ class SearchPlan:
     sort: SortOrder
     notes: tuple[str, ...]
     text_terms_only: bool = False
+    sought_words: tuple[SoughtWords, ...] = ()
 
     @property
     def has_positive_terms(self) -> bool:
@@ -103,6 +107,14 @@ class SearchPlanner:
             "newest" if sort == "score" and not request.terms else sort,
             tuple(self.notes),
             all(TERM_RULES[term.kind].fulltext_columns is not None for term in request.terms if term.weight > 0),
+            (
+                *(
+                    SoughtWords(one.cli_text, tuple(parse_query(one.text)), one.columns)
+                    for one in text_terms
+                    if one.weight > 0
+                ),
+                *words_of_filters(filters),
+            ),
         )
 
     def _unique_label(self, layer: str) -> str:

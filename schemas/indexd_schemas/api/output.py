@@ -45,12 +45,17 @@ class PendingTask(Contract):
 
 
 class ImageSummary(Contract):
-    """An image with its annotations and the most important generation settings."""
+    """An image with its annotations and the most important generation settings.
+
+    `path` is null when the image has no file any more; `last_path` then says where one lay until `missing_since`.
+    """
 
     id: int
     hash: str
     path: str | None
     path_quoted: str | None = None
+    last_path: str | None = None
+    missing_since: float | None = None
     format: str
     width: int
     height: int
@@ -125,17 +130,32 @@ class ScoreContribution(Contract):
     z: float
 
 
+class TextMatch(Contract):
+    """Where the words of a term or filter stand in a text of the image.
+
+    `text` is an excerpt of the column, which begins there at the character `start`. `spans` are the start and the end of
+    each match within `text`. All of them count Unicode code points.
+    """
+
+    term: str
+    column: Literal["prompt", "negative", "raw_prompt", "tags", "captions", "file_name"]
+    text: str
+    start: int
+    spans: list[tuple[int, int]]
+
+
 class SearchHit(Contract):
     """One image that was found.
 
     `score` is the fused score that ranks the hits. `scores` has the raw score (cosine or bm25) of each layer compared.
-    `parts` lists the contribution of each term when the request has `explain`.
+    `parts` lists the contribution of each term when the request has `explain`. `matches` has the words that were found.
     """
 
     rank: int
     score: float | None = None
     scores: dict[str, float] = Field(default_factory=dict)
     parts: list[ScoreContribution] | None = None
+    matches: list[TextMatch] = Field(default_factory=list)
     image: ImageSummary
 
 

@@ -107,6 +107,40 @@ def test_query_put_wrongly(indexd: Indexd, word: str) -> None:
     assert wrong.out == ""
 
 
+def test_explain_marks_the_words_that_match(indexd: Indexd, library: SampleLibrary) -> None:
+    explained = indexd("query", "prompt:oil*", "-n", "1", "--explain").out
+    assert "«oil» painting  prompt:oil*" in explained
+    assert "«" not in indexd("query", "prompt:oil*", "-n", "1").out
+
+
+def test_a_missing_image_is_shown_where_its_file_lay(indexd: Indexd, home: Path, library: SampleLibrary) -> None:
+    with SqliteStore.open(read_config(home).paths.index) as store:
+        store.files.mark_missing(library.root_id, [b"cats/cat-0.png"], 1_770_000_000.0)
+    shown = indexd("query", "missing:yes")
+    assert f"{library.path('cats/cat-0.png')} (missing since 2026-02-0" in shown.out
+    assert indexd("query", "missing:yes", "--paths").out == ""
+
+
+def test_a_job_of_a_missing_image_has_what_the_index_keeps_of_it(
+    indexd: Indexd, home: Path, library: SampleLibrary
+) -> None:
+    from indexd.image_metadata.model import RawChunk
+    from indexd.jobs.parsing.yaml_guard import parse_yaml
+    from indexd.store.records import RootRow
+    from tests.unit.store.sample_rows import Library
+
+    text = "a heron\nSteps: 20, Sampler: Heun, CFG scale: 5, Seed: 7, Size: 512x512, Clip skip: 3, Version: f2.0.1v1.10.1, Eta: 0.4"
+    with SqliteStore.open(read_config(home).paths.index) as store:
+        lost = Library(store, RootRow(library.root_id, b"", "images"))
+        lost.add("heron.png", prompt="a heron", generator="forge", raw=(RawChunk("png:parameters", "utf-8", text),))
+        store.files.mark_missing(lost.root.id, [b"heron.png"], 1.0)
+    written = indexd("query", "missing:yes", "--emit-job", str(home / "heron.yaml"))
+    assert written.code == 0, written.err
+    data = parse_yaml((home / "heron.yaml").read_bytes()).data
+    assert (data["sampler"], data["clip_skip"], data["steps"]) == ("heun", 3, 20)
+    assert "not taken over as it was: Eta: 0.4" in written.err
+
+
 def test_query_writes_a_sheet(indexd: Indexd, library: SampleLibrary, home: Path) -> None:
     sheet = home / "sheet.png"
     shown = indexd("query", "model:pony*", "--sheet", str(sheet), "--paths")

@@ -112,10 +112,11 @@ def test_what_a_foreign_picture_does_not_allow_is_said(setup: JobSetup) -> None:
     job = again(setup, "a1111.png", "cfg: 3")
     found = recipe(setup, job)
     assert (found["prompt"], found["steps"], found["seed"], found["cfg"]) == ("a cat", 12, 5, 3.0)
-    assert setup.store.jobs.items(job)[0].settings["notes"] == ["vae: other"]
+    (note,) = setup.store.jobs.items(job)[0].settings["notes"]
+    assert note.startswith("vae: there is no VAE 'other' in ")
     setup.work()
     result = json.loads((setup.inbox / "done" / "again.result.json").read_text("utf-8"))
-    assert result["items"][0]["notes"] == ["vae: other"]
+    assert result["items"][0]["notes"] == [note]
 
 
 def test_a_model_that_is_not_here_can_be_replaced(setup: JobSetup) -> None:

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import pytest
 
 from indexd.errors import IndexdError
-from indexd.image_metadata.model import ControlUse, ImageMetadata, MetadataLora, SamplerPass
-from indexd.jobs.export.from_metadata import job_from_metadata
+from indexd.image_metadata.model import (
+    CharacterPrompt,
+    ControlUse,
+    DetailerUse,
+    EmbeddingUse,
+    ImageMetadata,
+    MetadataLora,
+    SamplerPass,
+)
+from indexd.jobs.export.from_metadata import NOT_SETTINGS, job_from_metadata
 from indexd.jobs.export.job_file import JobFile
 from indexd.jobs.parsing.yaml_guard import parse_yaml
 from indexd_schemas.jobs.job import JOB_KINDS, Job
+from indexd_schemas.recipe_part import FileKind
 
 
-def present(_name: str) -> None:
+def present(_kind: FileKind, _name: str) -> None:
     return None
 
 
+def missing(kind: FileKind, name: str) -> str:
+    return f"there is no {kind} {name!r}"
+
+
 def made(metadata: ImageMetadata, size: tuple[int, int] = (512, 768), source: str | None = None) -> JobFile:
-    return job_from_metadata(metadata, size, source, present, present)
+    return job_from_metadata(metadata, size, source, present)
 
 
 def loaded(job: JobFile) -> Job:
@@ -146,13 +160,12 @@ def test_unsupported_metadata_becomes_a_comment() -> None:
     job = loaded(file)
     text = file.render("From a test.")
     assert (job.width, job.height) == (496, 1216)
-    assert (job.sampler, job.schedule) == ("dpmpp_sde", "karras")
+    assert (job.sampler, job.schedule, job.vae) == ("dpmpp_sde", "karras", "sdxl-vae")
     for remark in (
         "width: 500 is no multiple of 8",
         "size: made at 500x1216, and the image has 1000x2432",
         "pass 2: sampler euler, steps 10, denoise 0.5",
         "control: openpose with weight 0.8",
-        "vae: sdxl-vae",
     ):
         assert f"#   {remark}" in text
     assert not any(remark.startswith("input") for remark in file.remarks)
@@ -216,19 +229,81 @@ def test_an_invalid_lora_does_not_drop_the_others() -> None:
 
 
 def test_missing_models_are_named_with_a_comment() -> None:
-    file = job_from_metadata(
-        ImageMetadata(**A1111),
-        (832, 1216),
-        None,
-        lambda name: f"there is no checkpoint {name!r}",
-        lambda _name: "none here",
-    )
-    assert loaded(file).model == "ponyXL"
+    metadata = ImageMetadata(**A1111, vae="sdxl-vae", embeddings=(EmbeddingUse("lowres"),))
+    file = job_from_metadata(metadata, (832, 1216), None, missing)
+    assert (loaded(file).model, loaded(file).vae) == ("ponyXL", None)
     assert file.remarks == [
         "model: there is no checkpoint 'ponyXL'",
-        "loras: film grain: none here",
-        "loras: detail: none here",
+        "vae: there is no vae 'sdxl-vae'",
+        "loras: film grain: there is no lora 'film grain'",
+        "loras: detail: there is no lora 'detail'",
+        "embeddings: lowres: there is no embedding 'lowres'",
     ]
+
+
+# A value of every field that decides pixels, and what must stand in the job or its remarks for it.
+STATED: dict[str, tuple[Any, str]] = {
+    "prompt": ("a heron", "a heron"),
+    "negative_prompt": ("fog", "fog"),
+    "raw_prompt": ("a {heron|crane}", "a {heron|crane}"),
+    "seed": ("4242", "4242"),
+    "steps": (37, "37"),
+    "cfg": (4.25, "4.25"),
+    "sampler": ("Heun", "heun"),
+    "schedule": ("Polyexponential", "Polyexponential"),
+    "denoise": (0.37, "0.37"),
+    "clip_skip": (3, "3"),
+    "model_name": ("heronXL", "heronXL"),
+    "model_hash": ("beef00beef", "beef00beef"),
+    "vae": ("heronvae", "heronvae"),
+    "variation_seed": ("777", "777"),
+    "variation_strength": (0.21, "0.21"),
+    "guidance": (3.25, "3.25"),
+    "refiner": ("heronrefiner", "heronrefiner"),
+    "hires_scale": (1.75, "1.75"),
+    "hires_steps": (11, "11"),
+    "hires_upscaler": ("Lanczos9", "Lanczos9"),
+    "hires_denoise": (0.43, "0.43"),
+    "upscaler": ("4x-heron", "4x-heron"),
+    "gen_width": (648, "648"),
+    "gen_height": (648, "648"),
+    "input_hash": ("cd" * 32, "cdcdcdcdcdcd"),
+    "loras": ((MetadataLora("plumage", 0.33, 0.22, "abad1dea"),), "plumage 0.33 0.22 abad1dea"),
+    "controls": ((ControlUse("reeds", "canny", 0.81, 0.12, 0.94),), "reeds canny 0.81 0.12 0.94"),
+    "passes": (
+        (SamplerPass(start_step=0, end_step=9), SamplerPass("31", 13, 2.5, "lms", "beta", 0.17, "second", 9, 22)),
+        "0 to 9,31,13,2.5,lms,beta,0.17,second,9 to 22".replace(",", " "),
+    ),
+    "embeddings": ((EmbeddingUse("lowres", "cafe0123"),), "cafe0123"),
+    "characters": ((CharacterPrompt("a frog", "a toad", 0.15, 0.85),), "a frog,a toad,0.15,0.85".replace(",", " ")),
+    "detailers": ((DetailerUse("beak.pt", "a beak", "no beak", 0.47),), "beak.pt beak 0.47"),
+    "extras": ((("Token merging ratio", "0.55"),), "Token merging ratio 0.55"),
+}
+
+
+@pytest.mark.parametrize("name", [one.name for one in fields(ImageMetadata) if one.name not in NOT_SETTINGS])
+def test_every_field_becomes_a_key_or_a_remark(name: str) -> None:
+    value, told = STATED[name]
+    base: dict[str, Any] = {"prompt": "x", "variation_strength": 0.1} | (
+        {"gen_height": 648} if name == "gen_width" else {}
+    )
+    base |= (
+        {"gen_width": 648} if name == "gen_height" else {"variation_seed": "1"} if name == "variation_strength" else {}
+    )
+    file = made(ImageMetadata(**base | {name: value}))
+    text = file.render("From a test.")
+    assert all(word in text for word in told.split()), text
+
+
+def test_what_decides_no_pixel_is_no_remark() -> None:
+    stated: dict[str, Any] = {
+        "generator": "comfyui",
+        "generator_version": "1",
+        "source": "png:prompt",
+        "is_ai": "metadata",
+        "problem": "odd",
+    }
+    assert made(ImageMetadata(prompt="x", job="3/1", created_at=5.0, parser_version=9, **stated)).remarks == []
 
 
 def test_an_image_without_metadata_gives_no_job() -> None:

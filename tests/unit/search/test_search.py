@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from indexd.errors import IndexdError, ModelUnavailable, UsageError
+from indexd.image_metadata.model import ImageMetadata
 from indexd.search.query.image_target import ImageTarget, format_target, target_of_path
 from indexd.search.query.query_embedder import FakeQueryEmbedder
 from indexd.search.ranking.background_samples import MIN_CACHED_SIZE
@@ -165,8 +166,42 @@ def test_missing_images_are_found_only_on_request(search: Search, library: Sampl
     gone = search.query(SearchRequest(filters=("missing:yes",)))
     assert [hit.image.id for hit in gone.hits] == [library.ids["cats/cat-0.png"]]
     assert gone.hits[0].image.path is None
+    assert gone.hits[0].image.last_path == library.path("cats/cat-0.png")
+    assert gone.hits[0].image.missing_since == 1.0
     library.store.files.mark_missing(library.root_id, [os.fsencode(f"cats/cat-{n}.png") for n in range(1, 5)], 1.0)
     assert len(search.query(SearchRequest(limit=15)).hits) == 15
+
+
+def test_hits_show_the_words_that_were_found(search: Search, library: SampleLibrary) -> None:
+    library.store.annotations.tag([library.ids["cats/cat-0.png"]], add=["night/白い猫"])
+    request = SearchRequest(
+        terms=(term("prompt", "cat"), term("prompt", '"白い猫"')), filters=("negative:blur*",), limit=1
+    )
+    (hit,) = search.query(request).hits
+    assert hit.image.id == library.ids["cats/cat-0.png"]
+    found = [(one.term, one.column, [one.text[start:end] for start, end in one.spans]) for one in hit.matches]
+    assert found == [
+        ("--prompt cat", "prompt", ["cat"]),
+        ("--prompt cat", "file_name", ["cat"]),
+        ('--prompt "白い猫"', "tags", ["白い猫"]),
+        ("negative:blur*", "negative", ["blur"]),
+    ]
+
+
+def test_a_match_far_inside_a_text_is_shown_in_an_excerpt(search: Search, library: SampleLibrary) -> None:
+    image_id = library.ids["cats/cat-0.png"]
+    library.store.images.update_metadata(
+        {image_id: ImageMetadata(prompt=f"{'fog, ' * 100}a wren and a wren{', fog' * 90}")}, {}
+    )
+    (hit,) = search.query(SearchRequest(filters=("prompt:wren",))).hits
+    (match,) = hit.matches
+    assert (match.start, match.text[:8], len(match.text)) == (462, "g, fog, ", 160)
+    assert [match.text[start:end] for start, end in match.spans] == ["wren", "wren"]
+
+
+def test_an_excluded_word_is_not_shown(search: Search) -> None:
+    answer = search.query(SearchRequest(terms=(term("prompt", "dog", -1.0),), filters=("-prompt:house",), limit=3))
+    assert [hit.matches for hit in answer.hits] == [[], [], []]
 
 
 def test_a_disabled_model_is_a_note_when_another_layer_has_results(library: SampleLibrary) -> None:
