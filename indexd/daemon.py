@@ -173,6 +173,7 @@ class Daemon:
             self.store.events.add("index damaged", recovered.summary())
         self.store.index_tasks.reset_running()
         self.store.perceptual_hashes.activate(perceptual_hash.HASH_VERSION, THUMBNAIL)
+        self.store.annotations.set_suggestion_mode(config.settings.watch.photo_annotations)
         self.store.faces.set_enabled(on=bool(config.settings.faces.detectors))
         for stage in attribute_stages():
             self.store.attributes.set_enabled(stage.name, on=stage.name in config.settings.stages)

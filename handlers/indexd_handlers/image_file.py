@@ -42,4 +42,5 @@ def _scanned(file: SettledFile, result: ReadResult, context: IngestContext) -> S
         result,
         stages=stages_for(result, enabled_stages(context.settings)),
         layers_by_input=text_layers_by_input() if is_from_sidecar(result.metadata) else {},
+        suggestions=context.settings.watch.photo_annotations,
     )

@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 from indexd.api.context import OperationContext
 from indexd.errors import UsageError
 from indexd.fs.paths import display
-from indexd.image_metadata.model import PARSER_VERSION
+from indexd.image_metadata.model import PARSER_VERSION, PhotoAnnotations
 from indexd.images.reader_client import parse_stored_texts
 from indexd.indexing.stages import text_layers_by_input
 from indexd.store.path_prefix import is_absolute_path, path_parts, relative_to
@@ -23,6 +23,7 @@ from indexd.worker.calls import StoredTexts
 from indexd_schemas.api.annotations import ForgetReport, ForgetRequest, RelocatedRoot, RelocateReport, RelocateRequest
 from indexd_schemas.api.requests import ReparseRequest
 from indexd_schemas.api.responses import ReparseReport
+from indexd_schemas.settings import SuggestionMode
 
 MAX_EXAMPLES = 20
 
@@ -126,7 +127,9 @@ def _absolute_folder(text: str) -> bytes:
 _READER_PROBLEM_PREFIX = "the reader of "
 
 
-def reparse_metadata(store: IndexStore, request: ReparseRequest) -> ReparseReport:
+def reparse_metadata(
+    store: IndexStore, request: ReparseRequest, suggestions: SuggestionMode = "show"
+) -> ReparseReport:
     """Parse the stored metadata of the next images again. Reads no file."""
     version = sys.maxsize if request.everything else PARSER_VERSION
     ids, left = store.images.find_outdated(version, request.after, request.limit)
@@ -147,6 +150,9 @@ def reparse_metadata(store: IndexStore, request: ReparseRequest) -> ReparseRepor
         for image_id, texts, metadata in zip(ids, stored, parse_stored_texts(stored), strict=True)
     }
     changed = store.images.update_metadata(parsed, text_layers_by_input())
+    store.annotations.suggest(
+        {image_id: metadata.annotations or PhotoAnnotations() for image_id, metadata in parsed.items()}, suggestions
+    )
     return ReparseReport(read=len(ids), changed=changed, last_id=ids[-1], left=left - len(ids))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-PARSER_VERSION = 3
+PARSER_VERSION = 4
 """Raise it when a reader gives better answers: images read by an older version can be read again from their texts."""
 
 
@@ -108,6 +108,14 @@ class SamplerPass:
 
 
 @dataclass(frozen=True, slots=True)
+class PhotoAnnotations:
+    """A rating (1 to 5 stars) and keywords (levels parted by `/`) that a person gave in another program."""
+
+    rating: int | None = None
+    keywords: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationDetails:
     """The generation settings that lists of images leave out; None = not stated.
 
@@ -170,6 +178,7 @@ class ImageMetadata(GenerationDetails):
     loras: tuple[MetadataLora, ...] = ()
     scores: tuple[MetadataScore, ...] = ()
     extras: tuple[tuple[str, str], ...] = ()
+    annotations: PhotoAnnotations | None = None
     raw: tuple[RawChunk, ...] = field(default=(), repr=False)
     problem: str | None = None
     parser_version: int = 0
@@ -177,7 +186,10 @@ class ImageMetadata(GenerationDetails):
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """An image by its bytes: `content_hash` is blake3 (32 bytes), width and height are pixels as stored in the header."""
+    """An image by its bytes: `content_hash` is blake3 (32 bytes), width and height are pixels as stored in the header.
+
+    `sidecar_annotations` are those of an XMP sidecar beside the file; None where there is none.
+    """
 
     content_hash: bytes
     byte_count: int
@@ -186,3 +198,4 @@ class ImageFacts:
     height: int
     frame_count: int
     metadata: ImageMetadata
+    sidecar_annotations: PhotoAnnotations | None = None

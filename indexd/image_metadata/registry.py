@@ -18,6 +18,7 @@ from indexd.image_metadata.budget import PROBLEM_CHARACTERS_MAX, ReadBudget, add
 from indexd.image_metadata.creation_date import find_creation_date
 from indexd.image_metadata.errors import DuplicateReader
 from indexd.image_metadata.model import PARSER_VERSION, ImageMetadata, RawChunk
+from indexd.image_metadata.photo_annotations import find_photo_annotations
 from indexd.image_metadata.sanitize import sanitize
 
 log = logging.getLogger(__name__)
@@ -190,6 +191,7 @@ def parse_metadata(
         metadata = replace(metadata, created_at=date.start, created_until=date.end, created_from=date.source)
     return replace(
         metadata,
+        annotations=find_photo_annotations(texts),
         raw=texts.chunks,
         problem="; ".join(all_problems)[:PROBLEM_CHARACTERS_MAX] or None,
         parser_version=PARSER_VERSION,

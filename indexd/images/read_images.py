@@ -10,6 +10,7 @@ from indexd.errors import NotAnImage, NotRegularFile, is_transient_os_error
 from indexd.fs.paths import display
 from indexd.fs.safe_open import open_regular
 from indexd.image_metadata.model import ImageFacts, ImageMetadata
+from indexd.images.annotation_sidecar import read_annotation_sidecar
 from indexd.images.image_reader import parse_metadata, read_image
 from indexd.images.read_limits import ReadLimitReached, within_limits
 from indexd.images.sidecar_texts import read_sidecars
@@ -70,7 +71,8 @@ def _read_file(call: ReadImages, path: bytes) -> ImageFacts | ReadFailure:
 def _read(call: ReadImages, path: bytes, file: BinaryIO, size: int) -> ImageFacts:
     if not call.with_sidecars:
         return read_image(file, size, display(path))
-    return read_image(file, size, display(path), lambda: read_sidecars(path))
+    facts = read_image(file, size, display(path), lambda: read_sidecars(path))
+    return dataclasses.replace(facts, sidecar_annotations=read_annotation_sidecar(path))
 
 
 def _check_size(status: os.stat_result, max_bytes: int) -> None:

@@ -21,6 +21,8 @@ from indexd.errors import IndexdError, NotRegularFile
 from indexd.fs.safe_open import open_regular
 
 SidecarNaming = Literal["full", "stem"]
+XMP_SUFFIX = b".xmp"
+XMP_NAMINGS: tuple[SidecarNaming, ...] = ("full", "stem")
 SidecarOutcome = Literal["written", "unchanged", "foreign"]
 SIDECAR_BYTES_MAX = 1 << 20
 _SIGNATURE_COMMENT = b"<!-- written by indexd, "
@@ -29,7 +31,7 @@ _SEPARATOR_IN_NAME = "\N{BROKEN BAR}"
 
 def xmp_sidecar_path(image_path: bytes, naming: SidecarNaming) -> bytes:
     """`x.png.xmp` ("full": no two images share it) or `x.xmp` ("stem": what Lightroom looks for)."""
-    return (image_path if naming == "full" else os.path.splitext(image_path)[0]) + b".xmp"
+    return (image_path if naming == "full" else os.path.splitext(image_path)[0]) + XMP_SUFFIX
 
 
 def render_xmp_sidecar(rating: int | None, tags: Sequence[str], note: str | None) -> bytes:

@@ -13,7 +13,7 @@ from indexd.fs.paths import absolute
 from indexd.fs.safe_open import open_regular
 from indexd.watch.watch_filter import IMAGE_SUFFIXES
 
-SIDECAR_SUFFIXES = (b".swarm.json", b".civitai.info", b".json", b".txt")
+SIDECAR_SUFFIXES = (b".swarm.json", b".civitai.info", b".json", b".txt", b".xmp")
 """What stands behind the stem of the picture, the longer ending first."""
 
 FOOOCUS_LOG_NAME = b"log.html"
@@ -42,6 +42,8 @@ def find_images_of_sidecar(root: bytes, rel: bytes) -> list[bytes]:
         end = next((end for end in SIDECAR_SUFFIXES if name.lower().endswith(end)), b"")
         stem = name[: len(name) - len(end)]
         names = [stem + spelled for ending in IMAGE_SUFFIXES for spelled in (ending, ending.upper())]
+        if stem.lower().endswith(tuple(IMAGE_SUFFIXES)):
+            names.append(stem)  # x.png.xmp
     rels = [folder + slash + one for one in names]
     return [one for one in rels if os.path.lexists(absolute(root, one))]
 

@@ -22,6 +22,10 @@ from indexd_schemas.model_roles import ROLES
 NOTIFY_PLACEHOLDERS = ("job", "id", "state", "images", "folder", "reason")
 
 
+SuggestionMode = Literal["off", "show", "take"]
+"""What becomes of ratings and keywords that other programs stored."""
+
+
 class SettingsSection(Contract):
     """A table of the settings file. Unknown keys are errors."""
 
@@ -101,6 +105,12 @@ class WatchSettings(SettingsSection):
         "20s",
         description="Interval of the quick scan that compares only folder times, to find missed events.",
         examples=["20s"],
+    )
+    photo_annotations: SuggestionMode = Field(
+        "show",
+        description="Ratings and keywords of other programs, in images and XMP sidecars: off, show them as suggestions, or take"
+        " them as rating and tags; your own rating overrules them.",
+        examples=["take"],
     )
     ignore: tuple[str, ...] = Field(
         (),

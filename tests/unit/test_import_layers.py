@@ -214,6 +214,7 @@ PARSERS = (
     "indexd.image_metadata.file_reader",
     "indexd.image_metadata.formats",
     "indexd.image_metadata.parser",
+    "indexd.image_metadata.photo_annotations",
 )
 """What reads bytes and texts of strangers: only worker processes load it."""
 

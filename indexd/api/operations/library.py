@@ -38,7 +38,7 @@ def reparse(context: OperationContext, request: ReparseRequest) -> ReparseReport
     """Parse the stored metadata of the next images again."""
     from indexd.api.library_changes import reparse_metadata
 
-    report = reparse_metadata(context.store, request)
+    report = reparse_metadata(context.store, request, context.config.settings.watch.photo_annotations)
     if report.changed and context.daemon is not None:
         context.daemon.signal_new_work()
     return report

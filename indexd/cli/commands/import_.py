@@ -1,4 +1,4 @@
-"""`indexd import`: merges an export into the index by content."""
+"""`indexd import`: merges exports, and XMP sidecars of other programs, into the index by content."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -26,29 +28,43 @@ BATCH_BYTES = 1 << 20
 
 
 @click.command(name="import", short_help="Import ratings, tags and notes.")
-@click.argument("file", metavar="FILE|-", type=click.Path(dir_okay=False, allow_dash=True))
+@click.argument("sources", metavar="FILE|FOLDER|-...", nargs=-1, required=True, type=click.Path(allow_dash=True))
 @click.option("--prefer-file", is_flag=True, help="Ratings and notes in the file win, whatever their time.")
 @click.option("--dry-run", is_flag=True, help="Only show what would change.")
 @json_option
-def import_(file: str, prefer_file: bool, dry_run: bool, as_json: bool) -> int:
-    """Import the output of `indexd export`, from this or another machine.
+def import_(sources: tuple[str, ...], prefer_file: bool, dry_run: bool, as_json: bool) -> int:
+    """Import the output of `indexd export`, from this or another machine, or XMP sidecars of other programs.
 
     Tags are united. Of two ratings or notes the later one wins (--prefer-file: that of the file). Repeating an import changes
     nothing. Annotations of images that are not in the index stay pending until they appear. A wrong line is refused with its number
     before anything changes.
+
+    A file x.png.xmp or x.xmp belongs to the image beside it; a folder is searched for such files. Their ratings and keywords
+    have no time, so your own ratings win.
     """
     from indexd.api.operations.annotation import import_annotations
     from indexd.cli.support.request_validation import validated
+    from indexd.cli.support.sidecar_import import find_xmp_files, iter_sidecar_records
     from indexd_schemas.api.annotations import ImportReport, ImportRequest
 
     total = ImportReport(records=0, changed=0, same=0, pending=0, dry_run=dry_run)
-    with _open_seekable(file) as source:
-        for _ in _iter_records(source, file):
-            pass
-        source.seek(0)
+    with ExitStack() as opened:
+        exports: list[tuple[BinaryIO, str]] = []
+        sidecars: list[Path] = []
+        for name in sources:
+            found = find_xmp_files(name)
+            if found is None:
+                exports.append((opened.enter_context(_open_seekable(name)), name))
+            else:
+                sidecars += found
+        for source, name in exports:
+            for _ in _iter_records(source, name):
+                pass
+            source.seek(0)
+        records = chain(*(_iter_records(source, name) for source, name in exports), iter_sidecar_records(sidecars))
         with open_operations(write=True) as operations, progress(counted=False) as bar:
             bar.add_task("importing", total=None)
-            for batch in _batches(_iter_records(source, file)):
+            for batch in _batches(records):
                 request = validated(ImportRequest, records=tuple(batch), prefer_file=prefer_file, dry_run=dry_run)
                 done = operations.call(import_annotations, request)
                 total.records += done.records

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from indexd.image_metadata.budget import ReadBudget
 from indexd.image_metadata.byte_source import ByteSource
 from indexd.image_metadata.containers.encodings import detect_utf16
+from indexd.image_metadata.containers.iptc import add_iptc, add_photoshop_blocks
 from indexd.image_metadata.containers.text_collector import TextCollector
 
 ENTRIES_MAX = 1000
@@ -18,6 +19,9 @@ ORIENTATION = 0x0112
 EXIF_DIRECTORY = 0x8769
 USER_COMMENT = 0x9286
 XMP_PACKET = 0x02BC
+RATING = 0x4746
+IPTC_RECORDS = 0x83BB
+PHOTOSHOP_BLOCKS = 0x8649
 
 TEXT_TAGS = {
     0x010D: "DocumentName",
@@ -42,6 +46,12 @@ TEXT_TAGS = {
 }
 """The tags whose text is kept, with the name under which it is kept (`exif:<name>`)."""
 
+# Tags that hold blocks of another format: the key of their texts, and what keeps them.
+_BLOCKS: dict[int, tuple[str, Callable[[TextCollector, bytes], None]]] = {
+    XMP_PACKET: ("xmp", lambda texts, data: texts.add("xmp", data)),
+    IPTC_RECORDS: ("iptc:Keywords", add_iptc),
+    PHOTOSHOP_BLOCKS: ("iptc:Keywords", add_photoshop_blocks),
+}
 _MAKER_NOTE_MAX = 64
 _GRAPH_BYTES_MIN = 20
 _INTEGER_KINDS = frozenset((1, 3, 4, 16))
@@ -151,9 +161,14 @@ def add_exif(texts: TextCollector, data: bytes) -> None:
 
 def add_entry(texts: TextCollector, directories: TiffDirectories, entry: TiffEntry) -> None:
     """Keep the text of one tag, when it is one of those that hold texts."""
-    if entry.tag == XMP_PACKET:
-        if texts.has_room("xmp", entry.byte_count):
-            texts.add("xmp", directories.read_value(entry))
+    if entry.tag in _BLOCKS:
+        key, add = _BLOCKS[entry.tag]
+        if texts.has_room(key, entry.byte_count):
+            add(texts, directories.read_value(entry))
+        return
+    if entry.tag == RATING and entry.kind in _INTEGER_KINDS:
+        if stars := directories.read_integer(entry):
+            texts.add("exif:Rating", str(stars).encode("ascii"))
         return
     name = TEXT_TAGS.get(entry.tag)
     if entry.kind not in (1, 2, 7, 129):

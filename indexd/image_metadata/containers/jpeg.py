@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from indexd.image_metadata.byte_source import ByteSource
 from indexd.image_metadata.containers.c2pa import add_manifest
 from indexd.image_metadata.containers.exif import add_exif
+from indexd.image_metadata.containers.iptc import PHOTOSHOP_PREFIX, add_photoshop_blocks
 from indexd.image_metadata.containers.text_collector import TEXT_BYTES_MAX, Container, TextCollector, build_container
 from indexd.image_metadata.errors import UnreadableImage
 
@@ -22,7 +23,7 @@ JUNK_BYTES_MAX = 1 << 16
 _MARKER = re.compile(rb"\xff(?=[^\x00\xff])")
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD8)))
-_END, _COMMENT, _APP1, _APP11 = 0xD9, 0xFE, 0xE1, 0xEB
+_END, _COMMENT, _APP1, _APP11, _APP13 = 0xD9, 0xFE, 0xE1, 0xEB, 0xED
 _END_MARKER, _SEARCHED_BYTES = b"\xff\xd9", 1 << 16
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 
@@ -103,6 +104,8 @@ def _add_segment(texts: TextCollector, kind: int, data: bytes) -> None:
         add_exif(texts, data)
     elif kind == _APP1 and data.startswith(_XMP):
         texts.add("xmp", data[len(_XMP) :])
+    elif kind == _APP13 and data.startswith(PHOTOSHOP_PREFIX):
+        add_photoshop_blocks(texts, data[len(PHOTOSHOP_PREFIX) :])
 
 
 def _add_manifest(texts: TextCollector, segments: list[bytes]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from indexd.image_metadata.byte_source import ByteSource
 from indexd.image_metadata.containers.c2pa import add_manifest
 from indexd.image_metadata.containers.exif import add_exif
+from indexd.image_metadata.containers.iptc import add_iptc, add_photoshop_blocks
 from indexd.image_metadata.containers.text_collector import TEXT_BYTES_MAX, Container, TextCollector, build_container
 from indexd.image_metadata.errors import UnreadableImage
 
@@ -21,7 +22,7 @@ BIT_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (
 """The bit depths that each colour type allows (section 11.2.1)."""
 
 _TEXT_KINDS = frozenset((b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"caBX", b"acTL", b"comf"))
-_PROFILE = re.compile(r"Raw profile type (exif|app1|xmp)", re.IGNORECASE)
+_PROFILE = re.compile(r"Raw profile type (exif|app1|xmp|iptc)", re.IGNORECASE)
 
 
 def read_png(source: ByteSource) -> Container:
@@ -120,6 +121,8 @@ def _add_raw_profile(texts: TextCollector, key: str, deflated: bytes) -> bool:
         return True
     if match[1].lower() == "xmp":
         texts.add("xmp", profile)
+    elif match[1].lower() == "iptc":
+        (add_photoshop_blocks if profile.startswith(b"8BIM") else add_iptc)(texts, profile)
     else:
         add_exif(texts, profile)
     return True

@@ -36,7 +36,7 @@ FileProblem = Callable[[FileKind, str], str | None]
 NOT_SETTINGS = frozenset(
     (
         *("generator", "generator_version", "source", "is_ai", "created_at", "created_until", "created_from", "job"),
-        *("scores", "raw", "problem", "parser_version"),
+        *("scores", "annotations", "raw", "problem", "parser_version"),
         # The same models by their numbers on a model site.
         "resources",
     )

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
+from indexd.image_metadata.model import PhotoAnnotations
 from indexd.store.records import AnnotationSet, ExportedAnnotations, FaceLabel, ImportResult
+from indexd_schemas.settings import SuggestionMode
 
 
 class AnnotationRepository(Protocol):
@@ -20,6 +22,17 @@ class AnnotationRepository(Protocol):
 
         In `remove`, `*` matches any text: `style/*` removes everything below `style`.
         """
+        ...
+
+    def set_suggestion_mode(self, mode: SuggestionMode) -> None:
+        """Follow the setting of ratings and keywords of other programs, which `Images.ingest` stores.
+
+        "off" deletes them; "take" makes ratings and tags of those that were only shown. Call it when the daemon starts.
+        """
+        ...
+
+    def suggest(self, stated: Mapping[int, PhotoAnnotations], mode: SuggestionMode) -> None:
+        """Replace the ratings and keywords that the files of these images state."""
         ...
 
     def note(self, ids: Iterable[int], text: str | None, *, append: bool = False) -> int:

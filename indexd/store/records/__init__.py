@@ -41,6 +41,7 @@ from indexd.store.records.library import (
     RootRow,
     ScannedFile,
     Stars,
+    SuggestionSource,
     TextColumn,
     ValueCount,
 )
@@ -90,6 +91,7 @@ __all__ = [
     "StageInput",
     "Stars",
     "StoreChanges",
+    "SuggestionSource",
     "TextColumn",
     "ValueCount",
     "VectorKey",

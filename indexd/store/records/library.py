@@ -16,6 +16,10 @@ from indexd.image_metadata.model import (
     MetadataScore,
 )
 from indexd.store.records.indexing import StageInput
+from indexd_schemas.settings import SuggestionMode
+
+SuggestionSource = Literal["file", "sidecar"]
+"""Where the ratings and keywords of other programs were read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,8 @@ class ScannedFile:
     """A settled file that was read: its facts, or why it is not a readable image.
 
     `stages` names the index stages that the image still needs. `layers_by_input` names the layers by the text that they
-    embed, for a known image whose sidecar says more now.
+    embed, for a known image whose sidecar says more now. `suggestions` says what becomes of ratings and keywords of other
+    programs.
     """
 
     root_id: int
@@ -51,6 +56,7 @@ class ScannedFile:
     problem: str | None = None
     stages: tuple[str, ...] = ()
     layers_by_input: Mapping[StageInput, Sequence[str]] = field(default_factory=dict)
+    suggestions: SuggestionMode = "off"
 
 
 @dataclass(frozen=True, slots=True)

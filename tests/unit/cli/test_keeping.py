@@ -145,6 +145,45 @@ def test_a_wrong_line_takes_nothing_in(
     assert indexd("export").code == 3
 
 
+XMP = (
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description'
+    ' xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:dc="http://purl.org/dc/elements/1.1/" xmp:Rating="{}"><dc:subject>'
+    "<rdf:Bag><rdf:li>lake</rdf:li></rdf:Bag></dc:subject></rdf:Description></rdf:RDF></x:xmpmeta>"
+)
+
+
+def test_import_takes_sidecars_of_other_programs(indexd: Indexd, library: SampleLibrary, home: Path) -> None:
+    full, stem = Path(library.path("cats/cat-0.png")), Path(library.path("cats/cat-1.png"))
+    Path(f"{full}.xmp").write_text(XMP.format(4), "utf-8")
+    stem.with_suffix(".xmp").write_text(XMP.format(3), "utf-8")
+    full.with_name("gone.png.xmp").write_text(XMP.format(2), "utf-8")
+    (full.with_name("cat-2.png.xmp")).write_text("<html>", "utf-8")
+    indexd("rate", str(stem), "1")
+    taken = indexd("import", str(full.parent))
+    assert taken.out == "2 images read, 2 changed\n"
+    assert "gone.png.xmp: no image lies beside it" in taken.err
+    assert "cat-2.png.xmp: it states neither a rating nor keywords" in taken.err
+    shown = [indexd("show", str(path), "--json").json["image"] for path in (full, stem)]
+    assert [(image["rating"], image["tags"]) for image in shown] == [(4, ["lake"]), (1, ["lake"])]
+    assert indexd("import", str(stem.with_suffix(".xmp")), "--prefer-file").out == "1 images read, 1 changed\n"
+    assert indexd("import", f"{full}.xmp", str(stem.with_suffix(".xmp"))).out == "2 images read, 0 changed\n"
+
+
+def test_our_own_sidecars_are_not_imported(indexd: Indexd, library: SampleLibrary) -> None:
+    path = library.path("cats/cat-0.png")
+    indexd("rate", path, "5")
+    indexd("export", "--xmp")
+    indexd("rate", path, "2")
+    imported = indexd("import", f"{path}.xmp", "--prefer-file")
+    assert imported.out == "0 images read, 0 changed\n"
+    assert "indexd wrote it" in imported.err
+
+
+@pytest.mark.parametrize("name", ["none.xmp", "houses"])
+def test_an_import_without_sidecars_is_refused(indexd: Indexd, library: SampleLibrary, name: str) -> None:
+    assert indexd("import", str(library.root / name)).code == 2
+
+
 def test_sidecars(indexd: Indexd, library: SampleLibrary, home: Path) -> None:
     path = Path(library.path("cats/cat-0.png"))
     before = path.read_bytes()

@@ -12,11 +12,14 @@ import pytest
 
 from indexd.fs.file_stamp import FileStamp, SettledFile
 from indexd.image_metadata.formats import fooocus_log_entry
-from indexd.image_metadata.model import ImageMetadata, MetadataLora, ResourceUse
+from indexd.image_metadata.model import ImageFacts, ImageMetadata, MetadataLora, PhotoAnnotations, ResourceUse
 from indexd.images import fooocus_log, sidecar_texts
+from indexd.images.read_images import read_images
+from indexd.images.xmp_sidecar import XMP_SUFFIX, render_xmp_sidecar
 from indexd.registry import IngestContext
 from indexd.store.sqlite.store import SqliteStore
 from indexd.watch import sidecar_names
+from indexd.worker.calls import ReadImages
 from indexd_schemas.settings import Settings
 from tests.support.scanning import scan_image
 from tests.unit.image_metadata.writers import png, text
@@ -155,8 +158,45 @@ def test_a_description_of_a_model_is_none_of_its_preview(tmp_path: Path) -> None
     assert read(tmp_path / "a.png").is_ai is None
 
 
+def xmp(rating: int) -> bytes:
+    return (
+        '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description'
+        f' xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:Rating="{rating}"/></rdf:RDF>'
+    ).encode()
+
+
+def beside(path: Path) -> PhotoAnnotations | None:
+    (facts,) = read_images(ReadImages((os.fsencode(path),))).results
+    assert isinstance(facts, ImageFacts)
+    return facts.sidecar_annotations
+
+
+def test_xmp_beside_an_image_is_read_whatever_the_image_states(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(text("parameters", INFOTEXT)))
+    assert beside(tmp_path / "a.png") is None
+    (tmp_path / "a.xmp").write_bytes(xmp(2))
+    assert beside(tmp_path / "a.png") == PhotoAnnotations(2)
+    (tmp_path / "a.png.xmp").write_bytes(xmp(4))
+    assert beside(tmp_path / "a.png") == PhotoAnnotations(4)
+    (tmp_path / "a.png.xmp").write_bytes(b"<html>")
+    assert beside(tmp_path / "a.png") == PhotoAnnotations()
+    # Ours repeats the index.
+    (tmp_path / "a.png.xmp").write_bytes(render_xmp_sidecar(5, ["x"], None))
+    assert beside(tmp_path / "a.png") == PhotoAnnotations(2)
+
+
+def test_a_sidecar_brings_the_images_that_it_is_about(tmp_path: Path) -> None:
+    for name in ("a.png", "a.jpg", "a.png.webp", "b.png"):
+        (tmp_path / name).touch()
+    root = os.fsencode(tmp_path)
+    assert sidecar_names.is_sidecar(b"a.PNG.XMP")
+    assert set(sidecar_names.find_images_of_sidecar(root, b"a.xmp")) == {b"a.png", b"a.jpg"}
+    assert set(sidecar_names.find_images_of_sidecar(root, b"a.png.xmp")) == {b"a.png", b"a.png.webp"}
+
+
 def test_the_watcher_and_the_reader_know_the_same_texts() -> None:
-    assert {ending for ending, _ in sidecar_texts._SUFFIXES} == set(sidecar_names.SIDECAR_SUFFIXES)
+    read = {ending for ending, _ in sidecar_texts._SUFFIXES}
+    assert {*read, XMP_SUFFIX} == set(sidecar_names.SIDECAR_SUFFIXES)
 
 
 def test_a_text_that_came_later_is_told_of_a_silent_picture_only(tmp_path: Path) -> None:

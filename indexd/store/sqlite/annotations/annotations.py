@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from indexd.image_metadata.model import PhotoAnnotations
 from indexd.store.protocols.annotations import AnnotationRepository
 from indexd.store.sqlite.adapters import ids_json, utf8_text
+from indexd.store.sqlite.annotations.suggestions import set_suggestion_mode, store_suggestions
 from indexd.store.sqlite.annotations.tags import TagSpelling, normalize_tag
 from indexd.store.sqlite.database import Database
 from indexd.store.sqlite.filters.condition_builders import compile_pattern
 from indexd.store.sqlite.library.fulltext import refresh_fulltext
+from indexd_schemas.settings import SuggestionMode
 
 _SELECT_EXISTING = "SELECT id FROM image WHERE id IN (SELECT value FROM json_each(?))"
 
@@ -54,6 +57,14 @@ class Annotations(AnnotationRepository):
                 )
             refresh_fulltext(connection, known)
         return len(known)
+
+    def set_suggestion_mode(self, mode: SuggestionMode) -> None:
+        set_suggestion_mode(self._database, mode)
+
+    def suggest(self, stated: Mapping[int, PhotoAnnotations], mode: SuggestionMode) -> None:
+        with self._database.write() as connection:
+            known = connection.execute(_SELECT_EXISTING, (ids_json(stated),)).fetchall()
+            store_suggestions(connection, {image_id: {"file": stated[image_id]} for (image_id,) in known}, mode)
 
     def note(self, ids: Iterable[int], text: str | None, *, append: bool = False) -> int:
         wanted = ids_json(ids)

@@ -160,7 +160,7 @@ def _read_texts(connection: Connection, ids: Sequence[int]) -> Iterator[tuple[in
                     SELECT name FROM tag WHERE tag.image_id = image_text.image_id
                     UNION SELECT name FROM folder_tag WHERE folder_tag.image_id = image_text.image_id)),
                (SELECT coalesce(group_concat(value, ' , '), '') FROM image_attribute
-                WHERE image_attribute.image_id = image_text.image_id),
+                WHERE image_attribute.image_id = image_text.image_id AND NOT (source IN ('file', 'sidecar') AND key = 'rating')),
                (SELECT json_group_array(display) FROM file WHERE file.image_id = image_text.image_id)
         FROM image_text WHERE image_id IN (SELECT value FROM json_each(?))
         """,

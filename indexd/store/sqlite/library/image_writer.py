@@ -5,8 +5,8 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 
-from indexd.image_metadata.model import ImageFacts, ImageMetadata
-from indexd.store.records import IngestResult, ScannedFile, StageInput
+from indexd.image_metadata.model import ImageFacts, ImageMetadata, PhotoAnnotations
+from indexd.store.records import IngestResult, ScannedFile, StageInput, SuggestionSource
 from indexd.store.sqlite.adapters import (
     finite_or_none,
     ids_json,
@@ -15,6 +15,7 @@ from indexd.store.sqlite.adapters import (
     utf8_text,
 )
 from indexd.store.sqlite.annotations.merge import apply_pending_annotations
+from indexd.store.sqlite.annotations.suggestions import store_suggestions
 from indexd.store.sqlite.database import Connection
 from indexd.store.sqlite.library.fulltext import INSERT_FULLTEXT_SQL, file_name, fulltext_row, refresh_fulltext
 from indexd.store.sqlite.library.image_count import last_image_id
@@ -28,6 +29,7 @@ from indexd.store.sqlite.library.metadata_columns import (
 )
 from indexd.store.sqlite.library.replaced_files import record_replacements
 from indexd.store.sqlite.vectors.revisions import requeue_embedding
+from indexd_schemas.settings import SuggestionMode
 
 # A 4 KB workflow deflates in 60 us at this level; higher levels save 3 % more and double that.
 DEFLATE_LEVEL = 3
@@ -95,8 +97,25 @@ class ImageBatchWriter:
         self._connection.executemany(_UPSERT_FILE, self._file_rows)
         refresh_fulltext(self._connection, self._stale_texts)
         apply_pending_annotations(self._connection, self._ids)
+        self._store_suggestions(scanned_files, outcomes)
         record_replacements(self._connection, self._replacements)
         return outcomes
+
+    def _store_suggestions(self, scanned_files: Sequence[ScannedFile], outcomes: Sequence[IngestResult]) -> None:
+        suggested: dict[SuggestionMode, dict[int, dict[SuggestionSource, PhotoAnnotations]]] = {}
+        for sighting, outcome in zip(scanned_files, outcomes, strict=True):
+            facts, image_id = sighting.facts, outcome.image_id
+            if facts is None or image_id is None:
+                continue
+            # A file without a sidecar says nothing of the sidecar that a copy of it may have.
+            sources: dict[SuggestionSource, PhotoAnnotations] = {
+                "file": facts.metadata.annotations or PhotoAnnotations()
+            }
+            if facts.sidecar_annotations is not None:
+                sources["sidecar"] = facts.sidecar_annotations
+            suggested.setdefault(sighting.suggestions, {}).setdefault(image_id, {}).update(sources)
+        for mode, by_image in suggested.items():
+            store_suggestions(self._connection, by_image, mode)
 
     def _ingest(self, sighting: ScannedFile) -> IngestResult:
         facts = sighting.facts
