@@ -127,9 +127,7 @@ def _absolute_folder(text: str) -> bytes:
 _READER_PROBLEM_PREFIX = "the reader of "
 
 
-def reparse_metadata(
-    store: IndexStore, request: ReparseRequest, suggestions: SuggestionMode = "show"
-) -> ReparseReport:
+def reparse_metadata(store: IndexStore, request: ReparseRequest, suggestions: SuggestionMode = "show") -> ReparseReport:
     """Parse the stored metadata of the next images again. Reads no file."""
     version = sys.maxsize if request.everything else PARSER_VERSION
     ids, left = store.images.find_outdated(version, request.after, request.limit)

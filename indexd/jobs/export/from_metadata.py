@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from indexd.errors import IndexdError
 from indexd.image_metadata.model import ControlUse, ImageMetadata, SamplerPass
 from indexd.jobs.export.job_file import JobFile, json_in_yaml, strip_invalid_characters
-from indexd.jobs.export.program_noise import noise_keys, noise_remarks
+from indexd.jobs.export.program_noise import noise_keys, noise_settings
 from indexd_schemas.jobs.job import JOB_KINDS
 from indexd_schemas.limits import PROMPT_CHARACTERS, SIZE_STEP_PX
 from indexd_schemas.recipe_part import FileKind
@@ -63,12 +63,13 @@ def job_from_metadata(
     _set_size(job, made, size)
     _set_sampling(job, made)
     job.keys |= noise_keys(made)
-    job.remarks += noise_remarks(made)
     if made.model_name:
         job.keys["model"] = strip_invalid_characters(made.model_name)
         job.remarks += _remark("model", file_problem("checkpoint", made.model_name))
     _set_vae(job, made, file_problem)
-    _set_variation(job, made)
+    if "variation" not in job.keys:
+        variation = {"seed": made.variation_seed, "strength": made.variation_strength}
+        job.remarks += _remark("variation", _describe(variation) or None)
     _set_loras(job, made, file_problem)
     job.remarks += _remarks_on_dropped(made, file_problem)
     _drop_invalid_keys(job)
@@ -160,15 +161,6 @@ def _set_vae(job: JobFile, made: ImageMetadata, file_problem: FileProblem) -> No
     job.remarks += _remark("vae", problem)
 
 
-def _set_variation(job: JobFile, made: ImageMetadata) -> None:
-    stated = {"seed": made.variation_seed, "strength": made.variation_strength}
-    seed = made.variation_seed or ""
-    if seed.isascii() and seed.isdigit() and made.variation_strength is not None:
-        job.keys["variation"] = stated | {"seed": int(seed)}
-    else:
-        job.remarks += _remark("variation", _describe(stated) or None)
-
-
 def _set_loras(job: JobFile, made: ImageMetadata, file_problem: FileProblem) -> None:
     loras = []
     for use in made.loras:
@@ -212,9 +204,10 @@ def _remarks_on_dropped(made: ImageMetadata, file_problem: FileProblem) -> Itera
         **{embedding.name: embedding.hash for embedding in made.embeddings},
     }
     yield from _remark("hashes", _describe(hashes, "files are found by their names alone: ") or None)
-    yield from (f"{key}: {value}" for key, value in made.extras[:_MAX_OTHER_SETTINGS])
-    if len(made.extras) > _MAX_OTHER_SETTINGS:
-        yield f"{len(made.extras) - _MAX_OTHER_SETTINGS} further settings, which indexd show lists"
+    others = [f"{key}: {value}" for key, value in made.extras if key not in noise_settings(made)]
+    yield from others[:_MAX_OTHER_SETTINGS]
+    if len(others) > _MAX_OTHER_SETTINGS:
+        yield f"{len(others) - _MAX_OTHER_SETTINGS} further settings, which indexd show lists"
 
 
 def _describe(stated: Mapping[str, object], heading: str = "") -> str:

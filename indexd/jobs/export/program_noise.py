@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from indexd.image_metadata.model import ImageMetadata
@@ -11,16 +10,7 @@ from indexd_schemas.samplers import A1111_PROGRAMS
 # SwarmUI runs ComfyUI's samplers.
 _COMFYUI_PROGRAMS = ("comfyui", "swarmui")
 _GPU_SAMPLER_ENDING = "_gpu"
-# A1111's settings that change its samplers, by their names in an infotext.
-_UNSUPPORTED_SETTINGS = (
-    "Eta",
-    "Eta DDIM",
-    "Sigma churn",
-    "Sigma tmin",
-    "Sigma tmax",
-    "Sigma noise",
-    "SGM noise multiplier",
-)
+_A1111_SETTINGS = ("RNG", "ENSD", "Seed resize from")
 
 
 def noise_keys(made: ImageMetadata) -> dict[str, Any]:
@@ -36,10 +26,9 @@ def noise_keys(made: ImageMetadata) -> dict[str, Any]:
     return keys
 
 
-def noise_remarks(made: ImageMetadata) -> Iterator[str]:
-    """Settings of the noise for which job files have no key."""
-    if made.generator in A1111_PROGRAMS:
-        yield from (f"{key}: {value}" for key, value in made.extras if key in _UNSUPPORTED_SETTINGS)
+def noise_settings(made: ImageMetadata) -> tuple[str, ...]:
+    """The names in `made.extras` that `noise_keys` takes over."""
+    return _A1111_SETTINGS if made.generator in A1111_PROGRAMS else ()
 
 
 def _comfyui_noise(made: ImageMetadata) -> Any:
