@@ -37,6 +37,10 @@ class IndexedFiles(Protocol):
         """Those of these files that say nothing of how they were made, with the time at which they were read first."""
         ...
 
+    def first_read_times(self, root_id: int, rels: Sequence[bytes], /) -> dict[bytes, float]:
+        """The present ones of these files that are images, with the time at which they were read first."""
+        ...
+
     def record_move(self, root_id: int, old_rel: bytes, new_rel: bytes, stamp: FileStamp, /) -> bool:
         """The file is now called `new_rel`, present. False: the old path is not known, so the file must be read."""
         ...
@@ -50,6 +54,7 @@ class InMemoryIndexedFiles:
         self.absent: dict[int, dict[bytes, FileStamp]] = {}
         self.moves: list[tuple[bytes, bytes]] = []
         self.read_at: dict[bytes, float] = {}
+        self.with_metadata: set[bytes] = set()
         self._lock = threading.RLock()
 
     def record(self, root_id: int, rel: bytes, stamp: FileStamp) -> None:
@@ -86,6 +91,11 @@ class InMemoryIndexedFiles:
             return len(gone)
 
     def without_own_metadata(self, root_id: int, rels: Sequence[bytes]) -> dict[bytes, float]:
+        """Those of these files that are present, that `read_at` names, and that `with_metadata` does not."""
+        known = self.first_read_times(root_id, rels)
+        return {rel: at for rel, at in known.items() if rel not in self.with_metadata}
+
+    def first_read_times(self, root_id: int, rels: Sequence[bytes]) -> dict[bytes, float]:
         """Those of these files that are present and that `read_at` names."""
         with self._lock:
             present = self.present.get(root_id, {})

@@ -13,7 +13,8 @@ from indexd.fs.paths import absolute
 from indexd.fs.safe_open import open_regular
 from indexd.watch.watch_filter import IMAGE_SUFFIXES
 
-SIDECAR_SUFFIXES = (b".swarm.json", b".civitai.info", b".json", b".txt", b".xmp")
+_ANNOTATION_SUFFIX = b".xmp"
+SIDECAR_SUFFIXES = (b".swarm.json", b".civitai.info", b".json", b".txt", _ANNOTATION_SUFFIX)
 """What stands behind the stem of the picture, the longer ending first."""
 
 FOOOCUS_LOG_NAME = b"log.html"
@@ -28,6 +29,11 @@ def is_sidecar(rel: bytes) -> bool:
     """Whether a file of this name may be about a picture."""
     name = rel.rpartition(b"/")[2].lower()
     return name == FOOOCUS_LOG_NAME or name.endswith(SIDECAR_SUFFIXES)
+
+
+def is_annotation_sidecar(rel: bytes) -> bool:
+    """Whether it holds ratings and keywords, whatever the image states of its making."""
+    return rel.lower().endswith(_ANNOTATION_SUFFIX)
 
 
 def find_images_of_sidecar(root: bytes, rel: bytes) -> list[bytes]:

@@ -17,7 +17,7 @@ from indexd.watch.roots import WatchedRoot
 from indexd.watch.scan.index_snapshot import IndexSnapshot
 from indexd.watch.scan.reconcile import SIDECARS_MAX, ChangedFiles, TreeComparison, iter_changed_folders
 from indexd.watch.settle import NoticeSource, Settler
-from indexd.watch.sidecar_names import find_images_of_sidecar
+from indexd.watch.sidecar_names import find_images_of_sidecar, is_annotation_sidecar
 
 # A file whose last change lies this far back counts as finished at once.
 _SURELY_SETTLED_SECONDS = 2.0
@@ -217,12 +217,18 @@ class ScanScheduler:
         for start in range(0, len(fresh), _SIDECAR_BATCH):
             some = fresh[start : start + _SIDECAR_BATCH]
             beside = {rel: find_images_of_sidecar(self._root.path, rel) for rel, _ in some}
-            read_at = self._indexed.without_own_metadata(
-                self._root.id, [rel for rels in beside.values() for rel in rels]
+            # Generation texts count only for images that state nothing; annotations count for all.
+            annotating = {rel for rel in beside if is_annotation_sidecar(rel)}
+            read_at = (
+                self._indexed.without_own_metadata(
+                    self._root.id, [one for rel, images in beside.items() if rel not in annotating for one in images]
+                ),
+                self._indexed.first_read_times(self._root.id, [one for rel in annotating for one in beside[rel]]),
             )
             self._sidecars_seen.update(some)
             for text, mtime_ns in some:
-                self.outdated_images += [rel for rel in beside[text] if mtime_ns / 1e9 > read_at.get(rel, float("inf"))]
+                times = read_at[text in annotating]
+                self.outdated_images += [rel for rel in beside[text] if mtime_ns / 1e9 > times.get(rel, float("inf"))]
             yield
 
     def _process_batch(

@@ -247,5 +247,6 @@ def test_the_index_tells_which_pictures_say_nothing_themselves(tmp_path: Path) -
             store.images.ingest([scan_image(settled, IngestContext(Settings()))], 7.0)
         rels = [b"a.png", b"b.png", b"c.png", *(b"%d.png" % number for number in range(1200))]
         assert store.files.without_own_metadata(root, rels) == {b"a.png": 7.0, b"c.png": 7.0}
+        assert store.files.first_read_times(root, rels) == {b"a.png": 7.0, b"b.png": 7.0, b"c.png": 7.0}
         store.files.mark_missing(root, [b"a.png"], 8.0)
         assert store.files.without_own_metadata(root, rels) == {b"c.png": 7.0}

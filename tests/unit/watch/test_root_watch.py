@@ -506,7 +506,9 @@ def test_a_relocated_root_is_not_read_again(hand: HandDriven, folder: Path) -> N
     assert hand.take() == []
 
 
-@pytest.mark.parametrize("text", [b"d/x.txt", b"d/x.json", b"d/x.swarm.json", b"d/x.civitai.info"])
+@pytest.mark.parametrize(
+    "text", [b"d/x.txt", b"d/x.json", b"d/x.swarm.json", b"d/x.civitai.info", b"d/x.xmp", b"d/x.png.xmp"]
+)
 def test_a_new_sidecar_file_delivers_its_image_again(hand: HandDriven, folder: Path, text: bytes) -> None:
     (folder / "d").mkdir()
     old_file(folder / "d" / "x.png")
@@ -545,6 +547,20 @@ def test_a_scan_finds_sidecar_files_without_events(
     hand.run()
     assert hand.take() == [b"x.png"]
     hand.reopen()
+    assert hand.take() == [b"x.png"]
+
+
+def test_a_scan_delivers_an_image_with_metadata_for_a_new_xmp_sidecar_only(hand: HandDriven, folder: Path) -> None:
+    for name in ("x.png", "y.png"):
+        old_file(folder / name)
+    hand.open()
+    hand.take()
+    hand.known.read_at = dict.fromkeys((b"x.png", b"y.png"), time.time() - 100)
+    hand.known.with_metadata = {b"x.png", b"y.png"}
+    (folder / "x.png.xmp").write_bytes(b"<x/>")
+    (folder / "y.txt").write_bytes(b"text")
+    hand.rounds.request_scan("test", "scan")  # type: ignore[union-attr]
+    hand.run()
     assert hand.take() == [b"x.png"]
 
 

@@ -53,6 +53,12 @@ class Files(FileRepository):
         return {rel: FileStamp(size, mtime_ns, to_unsigned64(inode)) for rel, size, mtime_ns, inode in rows}
 
     def without_own_metadata(self, root_id: int, rels: Sequence[bytes]) -> dict[bytes, float]:
+        return self._first_read_times(root_id, rels, "AND (is_ai IS NULL OR source LIKE 'sidecar:%')")
+
+    def first_read_times(self, root_id: int, rels: Sequence[bytes]) -> dict[bytes, float]:
+        return self._first_read_times(root_id, rels, "")
+
+    def _first_read_times(self, root_id: int, rels: Sequence[bytes], condition: str) -> dict[bytes, float]:
         found: dict[bytes, float] = {}
         with self._database.read() as connection:
             for start in range(0, len(rels), _QUERY_BATCH):
@@ -61,7 +67,7 @@ class Files(FileRepository):
                     connection.execute(
                         "SELECT rel, added_at FROM file JOIN image ON image.id = image_id"
                         f" WHERE root_id = ? AND rel IN ({', '.join('?' * len(some))}) AND missing_since IS NULL"
-                        " AND (is_ai IS NULL OR source LIKE 'sidecar:%')",
+                        f" {condition}",
                         (root_id, *some),
                     ).fetchall()
                 )
