@@ -24,6 +24,8 @@ NOTIFY_PLACEHOLDERS = ("job", "id", "state", "images", "folder", "reason")
 
 SuggestionMode = Literal["off", "show", "take"]
 """What becomes of ratings and keywords that other programs stored."""
+SuggestionSource = Literal["file", "sidecar"]
+"""Where they were read: the source of an attribute."""
 
 
 class SettingsSection(Contract):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 
@@ -42,6 +42,8 @@ def _generator_text(generator: str | None, version: str | None) -> str:
 
 
 def _print(shown: ShownImage, raw: bool) -> None:
+    from indexd_schemas.settings import SuggestionSource
+
     image = shown.image
     rows = [
         ("id", f"#{image.id}"),
@@ -88,7 +90,8 @@ def _print(shown: ShownImage, raw: bool) -> None:
         print_text(f"{region.kind[:16]:>16}  #{region.id}  {place}, {sure}{', ' + whose if whose else ''}")
     for one in shown.attributes:
         score = f"  ({one.score:.2f})" if one.score is not None else ""
-        print_text(f"{one.key[:16]:>16}  {one_line(one.value)}{score}")
+        origin = f"  (of another program, in the {one.source})" if one.source in get_args(SuggestionSource) else ""
+        print_text(f"{one.key[:16]:>16}  {one_line(one.value)}{score}{origin}")
     for work in shown.index_tasks:
         waits = f"  {work.waits_for or work.error or ''}".rstrip()
         print_text(f"{'pending':>16}  {work.stage} {work.state}{waits}")

@@ -41,7 +41,6 @@ from indexd.store.records.library import (
     RootRow,
     ScannedFile,
     Stars,
-    SuggestionSource,
     TextColumn,
     ValueCount,
 )
@@ -91,7 +90,6 @@ __all__ = [
     "StageInput",
     "Stars",
     "StoreChanges",
-    "SuggestionSource",
     "TextColumn",
     "ValueCount",
     "VectorKey",

@@ -18,9 +18,6 @@ from indexd.image_metadata.model import (
 from indexd.store.records.indexing import StageInput
 from indexd_schemas.settings import SuggestionMode
 
-SuggestionSource = Literal["file", "sidecar"]
-"""Where the ratings and keywords of other programs were read."""
-
 
 @dataclass(frozen=True, slots=True)
 class RootRow:

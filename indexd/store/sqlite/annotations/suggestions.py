@@ -10,12 +10,12 @@ from collections.abc import Collection, Mapping
 from itertools import islice
 
 from indexd.image_metadata.model import PhotoAnnotations
-from indexd.store.records import AnnotationSet, SuggestionSource
+from indexd.store.records import AnnotationSet
 from indexd.store.sqlite.adapters import ids_json, utf8_text
 from indexd.store.sqlite.annotations.merge import add_annotations
 from indexd.store.sqlite.database import Connection, Database
 from indexd.store.sqlite.library.fulltext import refresh_fulltext
-from indexd_schemas.settings import SuggestionMode
+from indexd_schemas.settings import SuggestionMode, SuggestionSource
 
 # The later source overrules the earlier one: photo programs change sidecars and leave the file as it is.
 SOURCES: tuple[SuggestionSource, ...] = ("sidecar", "file")

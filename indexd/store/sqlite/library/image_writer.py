@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Sequence
 
 from indexd.image_metadata.model import ImageFacts, ImageMetadata, PhotoAnnotations
-from indexd.store.records import IngestResult, ScannedFile, StageInput, SuggestionSource
+from indexd.store.records import IngestResult, ScannedFile, StageInput
 from indexd.store.sqlite.adapters import (
     finite_or_none,
     ids_json,
@@ -29,7 +29,7 @@ from indexd.store.sqlite.library.metadata_columns import (
 )
 from indexd.store.sqlite.library.replaced_files import record_replacements
 from indexd.store.sqlite.vectors.revisions import requeue_embedding
-from indexd_schemas.settings import SuggestionMode
+from indexd_schemas.settings import SuggestionMode, SuggestionSource
 
 # A 4 KB workflow deflates in 60 us at this level; higher levels save 3 % more and double that.
 DEFLATE_LEVEL = 3
