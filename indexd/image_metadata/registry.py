@@ -18,7 +18,6 @@ from indexd.image_metadata.budget import PROBLEM_CHARACTERS_MAX, ReadBudget, add
 from indexd.image_metadata.creation_date import find_creation_date
 from indexd.image_metadata.errors import DuplicateReader
 from indexd.image_metadata.model import PARSER_VERSION, ImageMetadata, RawChunk
-from indexd.image_metadata.photo_annotations import find_photo_annotations
 from indexd.image_metadata.sanitize import sanitize
 
 log = logging.getLogger(__name__)
@@ -165,6 +164,9 @@ def parse_metadata(
 
     `image_size` is (width, height) of the file in pixels. Never raises; what could not be read is named in `problem`.
     """
+    # The daemon loads this module, but not the XML parser.
+    from indexd.image_metadata.photo_annotations import find_photo_annotations
+
     texts = MetadataTexts(chunks, image_size)
     found: ImageMetadata | None = None
     all_problems: list[str] = []
