@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.support.report import print_result
-from indexd.duplicates.hash_similarity import HashArrays, are_near_duplicates
-from indexd.duplicates.near_duplicates import near_duplicate_groups, near_duplicate_pairs
+from indexd.duplicates.hash_similarity import NEAR_LIMITS, HashArrays, are_near, proposal_limits
+from indexd.duplicates.near_duplicates import near_hash_groups, near_hash_pairs
 from indexd.duplicates.similar_images import MAX_EXACT_IMAGES, similar_image_groups
 from indexd.fs.file_stamp import FileStamp
 from indexd.image_metadata.model import ImageFacts, ImageMetadata
@@ -40,7 +40,7 @@ def make_hashes(count: int, seed: int = 1) -> HashedImages:
     bits[copies] = bits[copies - 1] ^ (chance.random((len(copies), 256)) < 0.03)
     colours[copies] = colours[copies - 1]
     hashes = np.hstack([np.packbits(bits, axis=1), colours])
-    return HashedImages(np.arange(count), hashes, np.full((count, 3), -1))
+    return HashedImages(np.arange(count), hashes)
 
 
 def count_near_pairs(looks: HashArrays) -> int:
@@ -49,7 +49,7 @@ def count_near_pairs(looks: HashArrays) -> int:
     everyone = np.arange(count)
     for row in range(count - 1):
         others = everyone[row + 1 :]
-        found += int(are_near_duplicates(looks, np.full(len(others), row), others).sum())
+        found += int(are_near(looks, np.full(len(others), row), others).sum())
     return found
 
 
@@ -91,7 +91,7 @@ def filled_store(folder: str, rows: NDArray[np.float32]) -> SqliteStore:
 def main() -> None:
     few = HashArrays.from_rows(make_hashes(HASHES_FOR_ALL_PAIRS))
     began = time.perf_counter()
-    pairs = len(near_duplicate_pairs(few)[0])
+    pairs = len(near_hash_pairs(few, NEAR_LIMITS)[0])
     ours = time.perf_counter() - began
     began = time.perf_counter()
     expected = count_near_pairs(few)
@@ -101,7 +101,7 @@ def main() -> None:
     print_result("  pairs found", pairs, "", expected, "all pairs")
     images = make_hashes(HASHES)
     began = time.perf_counter()
-    groups = near_duplicate_groups(images)
+    groups = near_hash_groups(images, proposal_limits(HASHES))
     print_result(f"{HASHES} hashes grouped ({len(groups)} groups)", time.perf_counter() - began, "s", bar="seconds")
     print_result("  largest group", max(map(len, groups)), "images")
     rows = make_vectors(VECTOR_COUNT)

@@ -22,7 +22,7 @@ from bench.support.synthetic_images import (
     rescale,
     scene_image,
 )
-from indexd.duplicates.hash_similarity import HashArrays, are_near_duplicates
+from indexd.duplicates.hash_similarity import HashArrays, are_near, proposal_limits
 from indexd.images.perceptual_hash import HASH_BYTES, compute_perceptual_hash
 from indexd.images.thumbnail import shrink_image
 from indexd.store.records import HashedImages
@@ -52,9 +52,11 @@ def hashes(images: Sequence[Image.Image]) -> NDArray[np.uint8]:
 def are_rows_near(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Whether row i of one is near row i of the other. Too plain images are near nothing."""
     both = np.vstack([first, second])
-    looks = HashArrays.from_rows(HashedImages(np.arange(len(both)), both, np.full((len(both), 3), -1)))
+    looks = HashArrays.from_rows(HashedImages(np.arange(len(both)), both))
     rows = np.arange(len(first))
-    return are_near_duplicates(looks, rows, rows + len(first)) & first.any(axis=1) & second.any(axis=1)
+    return (
+        are_near(looks, rows, rows + len(first), proposal_limits(len(first))) & first.any(axis=1) & second.any(axis=1)
+    )
 
 
 def main() -> None:

@@ -34,15 +34,16 @@ def write_duplicate_contact_sheet(
     grid = ImageGrid(COLUMNS, len(shown), CELL_PX, CAPTION_PX, FONT_PX, TITLE_PX)
     for row, group in enumerate(shown):
         more = f", {len(group.members) - COLUMNS} more" if len(group.members) > COLUMNS else ""
-        grid.draw_title(row, f"{row + 1}. {group.kind}: keep the first, {group.reason}{more}")
+        advice = "keep all" if group.kind == "variations" else "keep the first"
+        grid.draw_title(row, f"{row + 1}. {group.kind}: {advice}, {group.reason}{more}")
         for position, member in enumerate(group.members[:COLUMNS], row * COLUMNS):
-            similarity = "keep" if member.keep else f"{member.similarity:.2f}"
+            similarity = "keep" if position == row * COLUMNS else f"{member.similarity:.2f}"
             grid.draw_cell(
                 position,
                 load_small_image(thumbnail_of(member.hash), member.path, CELL_PX),
                 os.path.basename(member.path or member.hash[:12]),
                 f"{similarity}  {member.width}x{member.height} {member.format}",
-                KEEP_COLOUR if member.keep else None,
+                KEEP_COLOUR if similarity == "keep" else None,
             )
     grid.save(target)
     return len(shown)

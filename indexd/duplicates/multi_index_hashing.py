@@ -19,6 +19,8 @@ SLICE_PAIRS = 1 << 20
 """Maximum candidates of a slice: tens of megabytes, and tens of milliseconds to compare."""
 # More codes than this overfill the buckets of four bands of 16 bits; three bands of 22 bits are faster then.
 _THREE_BANDS_FROM = 400_000
+# With more flips in a band, most codes share a bucket with most others.
+_MAX_FLIPS = 3
 
 
 def candidate_pairs(bits: NDArray[np.uint8], radius: int) -> Iterator[tuple[Ids, Ids]]:
@@ -27,11 +29,23 @@ def candidate_pairs(bits: NDArray[np.uint8], radius: int) -> Iterator[tuple[Ids,
     A pair can occur once for each band, in either order.
     """
     count = 3 if len(bits) > _THREE_BANDS_FROM else 4
+    if radius // count > _MAX_FLIPS:
+        yield from _all_pairs(len(bits))
+        return
     for band in range(count):
         # Every count-th bit, because neighbouring frequencies are correlated and would overfill a few buckets.
         band_bits = bits[:, band::count]
         keys = band_bits.astype(np.int64) @ (1 << np.arange(band_bits.shape[1], dtype=np.int64))
         yield from _band_pairs(keys, band_bits.shape[1], radius // count)
+
+
+def _all_pairs(count: int) -> Iterator[tuple[Ids, Ids]]:
+    rows = np.arange(count)
+    first = 0
+    while first < count - 1:
+        last = min(count - 1, first + max(1, SLICE_PAIRS // (count - first)))
+        yield from _expand_ranges(rows, rows[first:last], rows[first:last] + 1, np.full(last - first, count))
+        first = last
 
 
 def _band_pairs(keys: Ids, width: int, radius: int) -> Iterator[tuple[Ids, Ids]]:

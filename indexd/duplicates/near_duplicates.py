@@ -1,11 +1,11 @@
-"""Groups images with near perceptual hashes."""
+"""Images with near perceptual hashes: the neighbours of each, and groups around centres."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from indexd.duplicates.hash_similarity import MAX_LOW_BITS, HashArrays, are_near_duplicates
+from indexd.duplicates.hash_similarity import HashArrays, Limits, are_near
 from indexd.duplicates.multi_index_hashing import candidate_pairs
 from indexd.duplicates.star_groups import star_groups
 from indexd.store.records import HashedImages
@@ -13,28 +13,56 @@ from indexd.store.records import HashedImages
 Ids = NDArray[np.int64]
 
 
-def near_duplicate_groups(images: HashedImages) -> list[list[int]]:
-    """Groups of at least two rows of `images` that are near duplicates."""
+class HashNeighbours:
+    """Which rows of `images` have hashes within the limits of each other.
+
+    Images with equal hashes are one node: otherwise thousands of copies would give millions of pairs.
+    """
+
+    def __init__(self, images: HashedImages, limits: Limits) -> None:
+        rows = np.ascontiguousarray(images.hashes).view(np.dtype((np.void, images.hashes.shape[1]))).ravel()
+        _, first, self._node_of = np.unique(rows, return_index=True, return_inverse=True)
+        self.node_count = len(first)
+        sizes = np.bincount(self._node_of, minlength=self.node_count)
+        self._members = np.split(np.argsort(self._node_of, kind="stable"), np.cumsum(sizes)[:-1])
+        nodes = HashArrays.from_rows(HashedImages(images.ids[first], images.hashes[first]))
+        self.left, self.right = near_hash_pairs(nodes, limits)
+        ends = np.concatenate([self.left, self.right])
+        order = np.argsort(ends, kind="stable")
+        self._others = np.concatenate([self.right, self.left])[order]
+        self._starts = np.searchsorted(ends[order], np.arange(self.node_count + 1))
+        degrees = np.diff(self._starts)
+        self.rows = np.flatnonzero((sizes > 1)[self._node_of] | (degrees > 0)[self._node_of])
+        """The rows that have a neighbour."""
+
+    def of(self, row: int) -> list[int]:
+        """The neighbours of a row."""
+        node = self._node_of[row]
+        nodes = (node, *self._others[self._starts[node] : self._starts[node + 1]])
+        return [int(one) for near in nodes for one in self._members[near] if one != row]
+
+    def members(self, node: int) -> list[int]:
+        """The rows with the hash of a node."""
+        return [int(row) for row in self._members[node]]
+
+
+def near_hash_groups(images: HashedImages, limits: Limits) -> list[list[int]]:
+    """Groups of at least two rows of `images`: a centre, and the rows within the limits of it."""
     if len(images.ids) < 2:
         return []
-    # Images with equal hashes and recipes are one node: otherwise thousands of copies would give millions of pairs.
-    combined = np.hstack([images.hashes, np.ascontiguousarray(images.recipes).view(np.uint8)])
-    rows = np.ascontiguousarray(combined).view(np.dtype((np.void, combined.shape[1]))).ravel()
-    _, first, node_of = np.unique(rows, return_index=True, return_inverse=True)
-    nodes = HashedImages(images.ids[first], images.hashes[first], images.recipes[first])
-    members = np.split(np.argsort(node_of, kind="stable"), np.cumsum(np.bincount(node_of))[:-1])
-    groups = star_groups(len(first), *near_duplicate_pairs(HashArrays.from_rows(nodes)), nodes.recipes)
+    near = HashNeighbours(images, limits)
+    groups = star_groups(near.node_count, near.left, near.right)
     joined = {node for group in groups for node in group}
-    groups += [[node] for node in range(len(first)) if len(members[node]) > 1 and node not in joined]
-    return [[int(row) for node in group for row in members[node]] for group in groups]
+    groups += [[node] for node in range(near.node_count) if node not in joined and len(near.members(node)) > 1]
+    return [[row for node in group for row in near.members(node)] for group in groups]
 
 
-def near_duplicate_pairs(hashes: HashArrays) -> tuple[Ids, Ids]:
-    """Every pair of near-duplicate rows, once: the lower rows and the higher rows."""
+def near_hash_pairs(hashes: HashArrays, limits: Limits) -> tuple[Ids, Ids]:
+    """Every pair of rows within the limits, once: the lower rows and the higher rows."""
     count = len(hashes.one_counts)
     found = []
-    for left, right in candidate_pairs(hashes.low_bits(), MAX_LOW_BITS):
-        at = np.flatnonzero(are_near_duplicates(hashes, left, right))
+    for left, right in candidate_pairs(hashes.low_bits(), limits[0]):
+        at = np.flatnonzero(are_near(hashes, left, right, limits))
         if len(at):
             low, high = np.minimum(left[at], right[at]), np.maximum(left[at], right[at])
             found.append(low * count + high)

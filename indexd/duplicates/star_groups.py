@@ -9,17 +9,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from indexd.duplicates.hash_similarity import recipes_contradict
-from indexd.store.records import NOT_STATED
-
 Ids = NDArray[np.int64]
 
 
-def star_groups(count: int, left: Ids, right: Ids, recipes: NDArray[np.int64] | None = None) -> list[list[int]]:
-    """Groups of at least two of `count` images from pairs of similar images (each pair once); the centre comes first.
-
-    `recipes`, int64 (count, 3): an image whose recipe contradicts that of an earlier member does not join the group.
-    """
+def star_groups(count: int, left: Ids, right: Ids) -> list[list[int]]:
+    """Groups of at least two of `count` images from pairs of similar images (each pair once); the centre comes first."""
     ends = np.concatenate([left, right])
     order = np.argsort(ends, kind="stable")
     others = np.concatenate([right, left])[order]
@@ -34,22 +28,8 @@ def star_groups(count: int, left: Ids, right: Ids, recipes: NDArray[np.int64] | 
             continue
         near = others[starts[centre] : starts[centre + 1]]
         near = np.sort(near[~is_grouped[near]])
-        members = near.tolist() if recipes is None else _compatible_members(recipes, centre, near)
-        if members:
-            group = [centre, *members]
+        if len(near):
+            group = [centre, *near.tolist()]
             is_grouped[group] = True
             groups.append(group)
     return groups
-
-
-def _compatible_members(recipes: NDArray[np.int64], centre: int, near: Ids) -> list[int]:
-    stated = recipes[centre].copy()
-    if (stated != NOT_STATED).all():
-        # The centre states all three values, and the pairs were compared with it.
-        return [int(one) for one in near[~recipes_contradict(recipes[near], stated)]]
-    members = []
-    for one in near.tolist():
-        if not recipes_contradict(recipes[one], stated):
-            members.append(one)
-            stated = np.where(stated == NOT_STATED, recipes[one], stated)
-    return members

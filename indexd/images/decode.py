@@ -62,7 +62,7 @@ def make_thumbnails(call: MakeThumbnails) -> ThumbnailsMade:
     texts: dict[int, str] = {}
     pixel_bytes: dict[int, int] = {}
     for place, (path, content_hash) in enumerate(call.sources):
-        small = _load_thumbnail(thumbnail_path(call.folder, content_hash))
+        small = load_thumbnail(thumbnail_path(call.folder, content_hash))
         keep_pixels = place in call.keep_pixels
         decoded, problem = _try_decode(path, small is None or keep_pixels)
         if decoded is not None and decoded.stealth_text is not None:
@@ -100,7 +100,7 @@ def _may_hide_text(file: BinaryIO) -> bool:
     return webp.is_lossless_with_alpha(file.read(webp.HEAD_BYTES))
 
 
-def _load_thumbnail(path: Path) -> Image.Image | None:
+def load_thumbnail(path: Path) -> Image.Image | None:
     """The thumbnail as it lies on disk; None when there is none, or a damaged one, which is then made again."""
     try:
         with Image.open(path, formats=("WEBP",)) as opened:

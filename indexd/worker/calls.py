@@ -381,6 +381,40 @@ class ImagesCompared:
     verdicts: tuple[bool | str, ...]
 
 
+class CopyVerdict(enum.StrEnum):
+    """What a comparison of two images found; UNSEEN where neither a file nor a thumbnail of one can be opened."""
+
+    COPY = "copy"
+    VARIATION = "variation"
+    UNSEEN = "unseen"
+
+
+@dataclass(frozen=True, slots=True)
+class CopyCandidate:
+    """An image that may be a copy of another: its content, format and size, and a file in which it lies now, if any."""
+
+    content_hash: bytes
+    format: str
+    size: tuple[int, int]
+    path: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class CompareCopies:
+    """Say of each pair of places in `images` whether it is one image in other bytes. `folder` has the thumbnails."""
+
+    images: tuple[CopyCandidate, ...]
+    pairs: tuple[tuple[int, int], ...]
+    folder: str
+
+
+@dataclass(frozen=True, slots=True)
+class CopiesCompared:
+    """One verdict a pair, in order."""
+
+    verdicts: tuple[CopyVerdict, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class ClusterFaces:
     """Group the face vectors in the file `path`: rows of `dim` half-precision numbers, unit length (characters/clustering/vector_file.py).
@@ -517,6 +551,7 @@ AnyCall = (
     | ReadImages
     | DescribeModels
     | CompareImages
+    | CompareCopies
     | MakeControlMap
     | Render
     | RunFunction

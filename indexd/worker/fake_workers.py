@@ -22,6 +22,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from indexd.errors import CallCancelled, IndexdError, ModelUnavailable, raise_transient_if_present
+from indexd.images.copy_comparison import compare_copies
 from indexd.images.read_images import parse_texts, read_images
 from indexd.model_inspection.describe_models import describe_models
 from indexd.worker import result_validation, role_availability
@@ -32,6 +33,7 @@ from indexd.worker.calls import (
     AnalyseImages,
     AnyCall,
     CallProgress,
+    CompareCopies,
     CompareImages,
     DescribeModels,
     Embedded,
@@ -86,6 +88,7 @@ _READERS: dict[type, Callable[[Any], Any]] = {
     ReadImages: read_images,
     ParseTexts: parse_texts,
     DescribeModels: describe_models,
+    CompareCopies: compare_copies,
 }
 
 
@@ -244,7 +247,7 @@ class FakeWorkers:
                     {n: "cannot be read" for n, exists in there.items() if not exists},
                     {n: blake2b(jobs[n][1]).digest() for n, exists in there.items() if exists},
                 )
-            case ReadImages() | ParseTexts() | DescribeModels():
+            case ReadImages() | ParseTexts() | DescribeModels() | CompareCopies():
                 return _READERS[type(call)](call)
             case CompareImages(pairs):
                 return ImagesCompared(tuple(self.same_image_verdict for _ in pairs))

@@ -18,8 +18,10 @@ from indexd.worker.calls import (
     AnalyseImages,
     AnyCall,
     ClusterFaces,
+    CompareCopies,
     CompareImages,
     ControlMapMade,
+    CopiesCompared,
     DescribeModels,
     Embedded,
     EmbedImages,
@@ -58,6 +60,7 @@ RESULT_TYPES: Mapping[type, type] = {
     ParseTexts: TextsParsed,
     DescribeModels: ModelsDescribed,
     CompareImages: ImagesCompared,
+    CompareCopies: CopiesCompared,
     MakeControlMap: ControlMapMade,
     Render: Rendered,
     VerifyModel: ModelVerified,
@@ -88,7 +91,10 @@ def find_result_error(call: AnyCall, result: Any) -> str | None:
             return _faces_error(len(paths), result)
         case AnalyseImages(paths=paths), ImagesAnalysed():
             return _attributes_error(len(paths), result)
-        case CompareImages(pairs), ImagesCompared(verdicts):
+        case (
+            (CompareImages(pairs=pairs) | CompareCopies(pairs=pairs)),
+            (ImagesCompared(verdicts) | CopiesCompared(verdicts)),
+        ):
             return _count_error("verdicts", len(verdicts), len(pairs))
         case ((ReadImages() | ParseTexts()), _):
             return _reading_error(call, result)

@@ -21,6 +21,7 @@ from indexd.worker.calls import (
     AnalyseImages,
     AnyCall,
     ClusterFaces,
+    CompareCopies,
     CompareImages,
     DescribeModels,
     EmbedImages,
@@ -112,6 +113,9 @@ ROUTES: Mapping[type, Route] = MappingProxyType(
         ),
         CompareImages: Route(
             lambda _call, _settings: DECODE, "indexd.images.same_image:compare_images", takes_session=False
+        ),
+        CompareCopies: Route(
+            lambda _call, _settings: DECODE, "indexd.images.copy_comparison:compare_copies", takes_session=False
         ),
         ClusterFaces: Route(
             lambda _call, _settings: CLUSTER, "indexd.characters.clustering.cluster_worker:cluster_faces"

@@ -12,6 +12,9 @@ from indexd_schemas.api.library_reports import DuplicatesReport, DuplicatesReque
 from indexd_schemas.api.output import Explanation, SearchResults, ShownImage
 from indexd_schemas.api.requests import ImageId, ImageSelector, SearchRequest
 
+COMPARE_TIMEOUT_SECONDS = 300.0
+"""For one call of at most 32 pairs; a worker that is busy with thumbnails may let it wait."""
+
 
 @operation("POST", "/v1/query")
 def query(context: OperationContext, request: SearchRequest) -> SearchResults:
@@ -65,8 +68,14 @@ def explain(context: OperationContext, request: ImageSelector) -> Explanation:
 def duplicates(context: OperationContext, request: DuplicatesRequest) -> DuplicatesReport:
     """List groups of equal or similar images, each with the one to keep. Changes nothing."""
     from indexd.duplicates.duplicate_report import find_duplicates
+    from indexd.worker.calls import CompareCopies, CopiesCompared, Priority
 
-    return find_duplicates(context.store, request)
+    def compare(call: CompareCopies) -> CopiesCompared:
+        handle = context.workers().submit(call, priority=Priority.URGENT, timeout_seconds=COMPARE_TIMEOUT_SECONDS)
+        compared: CopiesCompared = handle.result()
+        return compared
+
+    return find_duplicates(context.store, request, compare, str(context.config.paths.thumbnails))
 
 
 @operation("POST", "/v1/stats")

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 _TITLES: dict[str, str] = {
     "same": "same bytes in several files",
     "near": "the same image in other bytes",
+    "variations": "variations: they look alike, and are no copies",
     "similar": "similar, but not the same",
 }
 
-_MEMBER_NOUNS: dict[str, str] = {"same": "files", "near": "images", "similar": "images"}
+_MEMBER_NOUNS: dict[str, str] = {"same": "files", "near": "images", "variations": "images", "similar": "images"}
 
 
 @click.command(
@@ -31,9 +32,10 @@ _MEMBER_NOUNS: dict[str, str] = {"same": "files", "near": "images", "similar": "
     epilog="""\
 \b
 Kinds (default: --same --near):
-  --same     equal bytes: one image in several files
-  --near     the same image, re-encoded, scaled or slightly cropped
-  --similar  similar images (clip_h)
+  --same        equal bytes: one image in several files
+  --near        the same image, re-encoded, scaled or slightly cropped
+  --variations  images that look alike, with another recipe or other pixels
+  --similar     similar images (clip_h)
 
 \b
 Examples:
@@ -48,6 +50,7 @@ the suggestion.
 )
 @click.option("--same", "same", is_flag=True, help="Equal bytes.")
 @click.option("--near", "near", is_flag=True, help="The same image in other bytes.")
+@click.option("--variations", "variations", is_flag=True, help="Images that look alike and are no copies.")
 @click.option("--similar", "similar", is_flag=True, help="Similar images.")
 @click.option(
     "--threshold",
@@ -70,6 +73,7 @@ the suggestion.
 def duplicates(
     same: bool,
     near: bool,
+    variations: bool,
     similar: bool,
     threshold: float | None,
     limit: int,
@@ -86,7 +90,7 @@ def duplicates(
 
     if threshold is not None and not similar:
         raise UsageError("--threshold belongs to --similar")
-    wanted: dict[DuplicateKind, bool] = {"same": same, "near": near, "similar": similar}
+    wanted: dict[DuplicateKind, bool] = {"same": same, "near": near, "variations": variations, "similar": similar}
     kinds = tuple(kind for kind, on in wanted.items() if on)
     given: dict[str, object] = {"kinds": kinds} if kinds else {}
     if threshold is not None:
@@ -129,10 +133,13 @@ def _print(found: DuplicatesReport) -> None:
 
 
 def _print_group(number: int, group: DuplicateGroup) -> None:
-    spare = f", the others take {format_bytes(group.spare_bytes)}" if group.kind != "similar" else ""
-    print_text(f"{number:3}  keep the first: {group.reason}{spare}")
-    for member in group.members:
-        likeness = "" if group.kind == "same" else "     =" if member.keep else f"  {member.similarity:.2f}"
+    if group.kind == "variations":
+        print_text(f"{number:3}  keep all: {group.reason}")
+    else:
+        spare = f", the others take {format_bytes(group.spare_bytes)}" if group.kind != "similar" else ""
+        print_text(f"{number:3}  keep the first: {group.reason}{spare}")
+    for place, member in enumerate(group.members):
+        likeness = "" if group.kind == "same" else "     =" if place == 0 else f"  {member.similarity:.2f}"
         rating = "  " + "★" * member.rating if member.rating else ""
         facts = f"{member.width}x{member.height}  {member.format}  {format_bytes(member.byte_count)}"
         print_text(f"     {'keep' if member.keep else '    '}{likeness}  {member.path or f'#{member.image_id}'}")

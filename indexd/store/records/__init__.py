@@ -26,7 +26,6 @@ from indexd.store.records.indexing import (
 from indexd.store.records.jobs import ItemOutput, JobFileLocation, JobItemRow, JobRow, NewJob, NewJobItem
 from indexd.store.records.library import (
     HASH_BYTES,
-    NOT_STATED,
     SEARCHED_COLUMNS,
     AttributeRow,
     FileRow,
@@ -48,7 +47,6 @@ from indexd.store.records.library import (
 __all__ = [
     "FACE_LAYER",
     "HASH_BYTES",
-    "NOT_STATED",
     "SEARCHED_COLUMNS",
     "AnnotationSet",
     "AttributeRow",

@@ -164,20 +164,15 @@ class ForgetResult:
 HASH_BYTES = 64
 
 
-NOT_STATED = -1
-
-
 @dataclass(frozen=True, slots=True)
 class HashedImages:
     """Pictures that lie somewhere now and have a hash: row i of each array is of `ids[i]`.
 
-    `hashes` is uint8 (n, 64). `recipes` is int64 (n, 3): seed, steps and cfg as numbers that are only good for telling
-    whether two are equal, NOT_STATED where the metadata is silent.
+    `hashes` is uint8 (n, 64).
     """
 
     ids: NDArray[np.int64]
     hashes: NDArray[np.uint8]
-    recipes: NDArray[np.int64]
 
 
 Stars = tuple[int, int, int, int, int]

@@ -10,7 +10,7 @@ from indexd_schemas.api.output import OutputDocument
 from indexd_schemas.api.requests import ApiRequest, FilterText
 from indexd_schemas.contract import Contract
 
-DuplicateKind = Literal["same", "near", "similar"]
+DuplicateKind = Literal["same", "near", "variations", "similar"]
 StatsKey = Literal[
     "model", "lora", "sampler", "schedule", "generator", "month", "year", "size", "steps", "cfg", "rating", "tag"
 ]
@@ -20,10 +20,10 @@ DEFAULT_MIN_SIMILARITY = 0.93
 class DuplicatesRequest(ApiRequest):
     """Find duplicates of these kinds among the images that match the filters; `limit` is per kind.
 
-    `threshold` is the lowest cosine for the kind `similar`.
+    `near` is one image in other bytes; `variations` look like it and are other images. `threshold` is the lowest cosine for the kind `similar`.
     """
 
-    kinds: tuple[DuplicateKind, ...] = Field(("same", "near"), min_length=1, max_length=3)
+    kinds: tuple[DuplicateKind, ...] = Field(("same", "near"), min_length=1, max_length=4)
     filters: tuple[FilterText, ...] = Field((), max_length=256)
     limit: int = Field(20, ge=1, le=1_000_000)
     threshold: float = Field(DEFAULT_MIN_SIMILARITY, ge=0.5, le=1.0)
@@ -32,8 +32,8 @@ class DuplicatesRequest(ApiRequest):
 class DuplicateMember(Contract):
     """One image of a group; for the kind `same`, one file.
 
-    `similarity` compares it with the image to keep: 1 for `same`, 1 minus the share of differing bits for `near`, the
-    cosine for `similar`.
+    `similarity` compares it with the image to keep: 1 for `same`, 1 minus the share of differing bits for `near` and
+    `variations` (there with the first image), the cosine for `similar`.
     """
 
     keep: bool
@@ -50,7 +50,10 @@ class DuplicateMember(Contract):
 
 
 class DuplicateGroup(Contract):
-    """Duplicates of each other, the image to keep first; `reason` explains the choice. `spare_bytes` is the size of the others."""
+    """Duplicates of each other, the image to keep first; `reason` explains the choice. `spare_bytes` is the size of the others.
+
+    Variations are all kept; `reason` names what differs.
+    """
 
     kind: DuplicateKind
     reason: str

@@ -6,26 +6,28 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from blake3 import blake3
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from bench.support.synthetic_images import reencode, rescale, scene_image
-from indexd.duplicates import similar_images
+from indexd.duplicates import copy_groups, similar_images
 from indexd.duplicates.duplicate_contact_sheet import write_duplicate_contact_sheet
 from indexd.duplicates.duplicate_report import find_duplicates
 from indexd.duplicates.similar_images import similar_image_groups
 from indexd.errors import IndexdError, UsageError
 from indexd.fs.file_stamp import FileStamp
-from indexd.image_metadata.model import ImageFacts, ImageMetadata
+from indexd.image_metadata.model import ImageFacts, ImageMetadata, MetadataLora
+from indexd.images.copy_comparison import compare_copies
 from indexd.images.perceptual_hash import compute_perceptual_hash
 from indexd.store.protocols import IndexStore
 from indexd.store.records import ScannedFile
 from indexd.store.sqlite.store import SqliteStore
-from indexd_schemas.api.library_reports import DuplicateGroup, DuplicatesRequest
+from indexd_schemas.api.library_reports import DuplicateGroup, DuplicatesReport, DuplicatesRequest
 
 
 class Shelf:
@@ -62,7 +64,11 @@ class Shelf:
         self.see(to, ImageMetadata())
 
     def ask(self, *kinds: str, **given: object) -> list[DuplicateGroup]:
-        return find_duplicates(self.store, DuplicatesRequest.model_validate({"kinds": kinds, **given})).groups
+        return self.report(*kinds, **given).groups
+
+    def report(self, *kinds: str, **given: object) -> DuplicatesReport:
+        request = DuplicatesRequest.model_validate(({"kinds": kinds} if kinds else {}) | given)
+        return find_duplicates(self.store, request, compare_copies, str(self.root.parent / "thumbnails"))
 
 
 @pytest.fixture
@@ -134,10 +140,91 @@ def test_two_seeds_are_never_the_same_picture_however_alike(shelf: Shelf) -> Non
     assert shelf.ask("near") == []
 
 
+def test_images_of_two_recipes_are_variations_and_all_kept(shelf: Shelf) -> None:
+    shelf.put("a.png", scene_image(0, 0), seed=1)
+    shelf.put("b.png", reencode(scene_image(0, 0), "JPEG", 95), seed=2)
+    found = shelf.report("near", "variations")
+    (group,) = found.groups
+    assert (group.kind, group.reason, group.spare_bytes) == ("variations", "other seed", 0)
+    assert [member.keep for member in group.members] == [True, True]
+    assert [(count.kind, count.groups) for count in found.found] == [("near", 0), ("variations", 1)]
+    assert "1 groups of images look alike and are no copies" in shelf.report("near").notes[0]
+
+
+@pytest.mark.parametrize(
+    ("setting", "values"),
+    [
+        ("prompt", ("a red scene", "a blue scene")),
+        ("negative_prompt", ("", "blurry")),
+        ("steps", (20, 21)),
+        ("cfg", (4.0, 4.5)),
+        ("model_name", ("a.safetensors", "b.safetensors")),
+        ("denoise", (None, 0.02)),
+        ("loras", ((MetadataLora("x", 0.5),), (MetadataLora("x", 0.6),))),
+    ],
+)
+def test_one_setting_makes_a_variation_though_the_pixels_are_equal(
+    shelf: Shelf, setting: str, values: tuple[object, object]
+) -> None:
+    for name, value in zip(("a.png", "b.jpg"), values, strict=True):
+        scene_image(0, 0).save(shelf.root / name)
+        recipe: dict[str, Any] = {"prompt": "a scene", "seed": "1", "generator": "A1111"} | {setting: value}
+        shelf.see(name, ImageMetadata(**recipe))
+    assert shelf.ask("near") == []
+    (group,) = shelf.ask("variations")
+    assert group.reason == f"other {setting.replace('model_name', 'model').replace('_', ' ')}"
+
+
+def test_names_of_models_and_samplers_of_two_programs_are_no_difference(shelf: Shelf) -> None:
+    told = {
+        "a.png": ImageMetadata(
+            generator="ComfyUI", prompt="a  scene", seed="1", model_name="sdxl\\Toy.safetensors", sampler="dpmpp_2m"
+        ),
+        "b.jpg": ImageMetadata(generator="A1111", prompt="a scene", seed="1", model_name="toy", sampler="DPM++ 2M"),
+    }
+    for name, metadata in told.items():
+        scene_image(0, 0).save(shelf.root / name)
+        shelf.see(name, metadata)
+    (group,) = shelf.ask("near")
+    assert names(group) == ["a.png", "b.jpg"]
+
+
+def test_each_copy_joins_the_variation_that_it_shows(shelf: Shelf) -> None:
+    first, second = scene_image(0, 0), scene_image(0, 0)
+    ImageDraw.Draw(second).ellipse((240, 240, 270, 270), fill=(250, 30, 40))
+    for name, image in (("first", first), ("second", second)):
+        shelf.put(f"{name}.png", image)
+        shelf.put(f"{name}.jpg", reencode(image, "JPEG", 95))
+        shelf.put(f"{name}.webp", rescale(image, 0.5))
+    found = shelf.report("near", "variations")
+    copies = [set(names(group)) for group in found.groups if group.kind == "near"]
+    assert copies == [{f"{name}.png", f"{name}.jpg", f"{name}.webp"} for name in ("first", "second")]
+    (variations,) = [group for group in found.groups if group.kind == "variations"]
+    assert (set(names(variations)), variations.reason) == ({"first.png", "second.png"}, "other pixels")
+
+
+def test_images_that_nobody_can_open_are_told(shelf: Shelf) -> None:
+    shelf.put("a.png", scene_image(0, 0))
+    shelf.put("b.jpg", scene_image(0, 0))
+    (shelf.root / "b.jpg").unlink()
+    found = shelf.report("near", "variations")
+    assert found.groups == []
+    assert any("1 pairs that look alike were not compared" in note for note in found.notes)
+
+
+def test_the_comparison_has_a_limit(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copy_groups, "MAX_PAIRS", 1)
+    for number in range(4):
+        shelf.put(f"{number}.jpg", rescale(scene_image(0, 0), 1 + number / 8))
+    found = shelf.report("near")
+    assert [len(group.members) for group in found.groups] == [2]
+    assert any("2 pairs that look alike were not compared" in note for note in found.notes)
+
+
 def test_plain_pictures_form_no_group_and_are_told(shelf: Shelf) -> None:
     for level in range(4):
         shelf.put(f"{level}.png", Image.new("RGB", (64 + level, 64), (level * 60,) * 3))
-    found = find_duplicates(shelf.store, DuplicatesRequest())
+    found = shelf.report()
     assert found.groups == []
     assert any("4 images of the library have too little detail" in note for note in found.notes)
 
@@ -156,7 +243,7 @@ def test_the_limit_cuts_the_list_and_not_the_count(shelf: Shelf) -> None:
     for number in range(3):
         shelf.put(f"{number}.png", scene_image(number, 0))
         shelf.put(f"{number}.jpg", scene_image(number, 0))
-    found = find_duplicates(shelf.store, DuplicatesRequest(kinds=("near",), limit=2))
+    found = shelf.report("near", limit=2)
     assert (len(found.groups), found.found[0].groups, found.found[0].members) == (2, 3, 6)
 
 
@@ -190,7 +277,7 @@ def test_similar_pictures_are_found_by_their_vectors(shelf: Shelf, exact: int, m
 
 
 def test_without_vectors_similar_says_so(shelf: Shelf) -> None:
-    found = find_duplicates(shelf.store, DuplicatesRequest(kinds=("similar",)))
+    found = shelf.report("similar")
     assert found.groups == []
     assert "clip_h" in found.notes[0]
 

@@ -1,4 +1,4 @@
-"""The index over hashes finds every pair that all pairs would give; groups do not chain; recipes keep pictures apart."""
+"""The index over hashes finds every pair that all pairs would give; groups do not chain."""
 
 from __future__ import annotations
 
@@ -8,9 +8,15 @@ from numpy.typing import NDArray
 
 from bench.duplicates import make_hashes
 from indexd.duplicates import multi_index_hashing
-from indexd.duplicates.hash_similarity import HashArrays, are_near_duplicates
+from indexd.duplicates.hash_similarity import (
+    NEAR_LIMITS,
+    PROPOSAL_LIMITS,
+    HashArrays,
+    Limits,
+    are_near,
+)
 from indexd.duplicates.multi_index_hashing import candidate_pairs
-from indexd.duplicates.near_duplicates import near_duplicate_groups, near_duplicate_pairs
+from indexd.duplicates.near_duplicates import near_hash_groups, near_hash_pairs
 from indexd.duplicates.star_groups import star_groups
 from indexd.store.records import HashedImages
 
@@ -42,12 +48,13 @@ def test_no_pair_within_the_radius_is_missed(many: int, slice_pairs: int, monkey
     assert expected <= found
 
 
-def test_the_index_finds_what_all_pairs_find() -> None:
+@pytest.mark.parametrize("limits", [NEAR_LIMITS, *(limits for _, limits in PROPOSAL_LIMITS)])
+def test_the_index_finds_what_all_pairs_find(limits: Limits) -> None:
     looks = HashArrays.from_rows(make_hashes(1500))
     left, right = np.triu_indices(1500, 1)
-    near = are_near_duplicates(looks, left, right)
+    near = are_near(looks, left, right, limits)
     assert near.sum() >= 70
-    assert as_set(*near_duplicate_pairs(looks)) == as_set(left[near], right[near])
+    assert as_set(*near_hash_pairs(looks, limits)) == as_set(left[near], right[near])
 
 
 def test_groups_do_not_chain_along() -> None:
@@ -56,22 +63,13 @@ def test_groups_do_not_chain_along() -> None:
     assert groups == [[1, 0, 2], [3, 4]]
 
 
-def test_pictures_of_contradicting_recipes_are_never_in_one_group() -> None:
-    hashes = np.repeat(make_hashes(1).hashes, 5, axis=0)
-    recipes = np.array([[1, 20, 7000], [2, 20, 7000], [-1, -1, -1], [1, 20, -1], [2, 25, 7000]])
-    groups = near_duplicate_groups(HashedImages(np.arange(5), hashes, recipes))
-    together = {frozenset(group) for group in groups}
-    assert all(not {0, 1} <= group and not {1, 4} <= group and not {0, 4} <= group for group in together)
-    assert any({0, 3} <= group for group in together)
-
-
 def test_thousands_of_equal_hashes_are_one_group_and_quickly() -> None:
     hashes = np.repeat(make_hashes(1).hashes, 30_000, axis=0)
-    groups = near_duplicate_groups(HashedImages(np.arange(30_000), hashes, np.full((30_000, 3), -1)))
+    groups = near_hash_groups(HashedImages(np.arange(30_000), hashes), NEAR_LIMITS)
     assert [len(group) for group in groups] == [30_000]
 
 
 def test_nothing_gives_nothing() -> None:
-    nothing = HashedImages(np.arange(0), np.empty((0, 64), np.uint8), np.empty((0, 3), np.int64))
-    assert near_duplicate_groups(nothing) == []
-    assert near_duplicate_groups(make_hashes(1)) == []
+    nothing = HashedImages(np.arange(0), np.empty((0, 64), np.uint8))
+    assert near_hash_groups(nothing, NEAR_LIMITS) == []
+    assert near_hash_groups(make_hashes(1), NEAR_LIMITS) == []

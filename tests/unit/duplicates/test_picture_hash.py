@@ -17,7 +17,7 @@ from bench.support.synthetic_images import (
     rescale,
     scene_image,
 )
-from indexd.duplicates.hash_similarity import HashArrays, are_near_duplicates
+from indexd.duplicates.hash_similarity import HashArrays, are_near
 from indexd.images.perceptual_hash import HASH_BYTES, compute_perceptual_hash
 from indexd.store.records import HashedImages
 
@@ -35,8 +35,8 @@ def same(first: Image.Image, second: Image.Image) -> bool:
     hashes = [compute_perceptual_hash(first), compute_perceptual_hash(second)]
     assert [len(one) for one in hashes] == [HASH_BYTES, HASH_BYTES]
     rows = np.frombuffer(b"".join(hashes), np.uint8).reshape(2, HASH_BYTES)
-    looks = HashArrays.from_rows(HashedImages(np.arange(2), rows, np.full((2, 3), -1)))
-    return bool(are_near_duplicates(looks, np.array([0]), np.array([1]))[0])
+    looks = HashArrays.from_rows(HashedImages(np.arange(2), rows))
+    return bool(are_near(looks, np.array([0]), np.array([1]))[0])
 
 
 @pytest.mark.parametrize("name", COPIES)

@@ -143,8 +143,7 @@ def generate_images(
             height=SIDE,
             width=SIDE,
             num_inference_steps=steps,
-            guidance_scale=GUIDANCE,
-            **own,
+            **{"guidance_scale": GUIDANCE, **own},
         ).images
     return made
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 from indexd.store.protocols.images import PerceptualHashRepository
-from indexd.store.records import HASH_BYTES, NOT_STATED, HashedImages
+from indexd.store.records import HASH_BYTES, HashedImages
 from indexd.store.sqlite.adapters import ids_json
 from indexd.store.sqlite.database import Database
 
@@ -59,24 +59,19 @@ class PerceptualHashes(PerceptualHashRepository):
 
     def present(self, among: Collection[int] | None) -> HashedImages:
         restricted = "" if among is None else "AND image_id IN (SELECT value FROM json_each(?))"
-        ids, recipes, hashes = array("q"), array("q"), bytearray()
-        seeds: dict[str, int] = {}
+        ids, hashes = array("q"), bytearray()
         with self._database.read() as connection:
             rows = connection.execute(
-                "SELECT image_id, hash, seed, steps, cfg FROM perceptual_hash JOIN image ON image.id = image_id"
+                "SELECT image_id, hash FROM perceptual_hash"
                 f" WHERE length(hash) > 0 {restricted}"
-                " AND EXISTS (SELECT 1 FROM file WHERE file.image_id = image.id AND missing_since IS NULL)"
+                " AND EXISTS (SELECT 1 FROM file WHERE file.image_id = perceptual_hash.image_id AND missing_since IS NULL)"
                 " ORDER BY image_id",
                 () if among is None else (ids_json(among),),
             )
-            for image_id, one, seed, steps, cfg in rows:
+            for image_id, one in rows:
                 ids.append(image_id)
                 hashes += one
-                recipes.append(NOT_STATED if seed is None else seeds.setdefault(seed, len(seeds)))
-                recipes.append(NOT_STATED if steps is None else steps)
-                recipes.append(NOT_STATED if cfg is None or abs(cfg) > 1e6 else round(cfg * 1000))
         return HashedImages(
             np.array(ids, np.int64),
             np.frombuffer(bytes(hashes), np.uint8).reshape(len(ids), HASH_BYTES),
-            np.array(recipes, np.int64).reshape(len(ids), 3),
         )
