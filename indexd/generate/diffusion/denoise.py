@@ -93,7 +93,15 @@ def _build_run(task: DenoiseTask, start: DenoiseStart) -> SamplingRun:
         discard_penultimate=entry.discard_penultimate,
         counting=start.step_counting,
     )
-    return SamplingRun(task.choice.sampler, built.sigmas, levels, built.schedule_highest, task.recipe.timesteps)
+    is_part = start.latents is not None and start.step_counting == "a1111_img2img"
+    return SamplingRun(
+        task.choice.sampler,
+        built.sigmas,
+        levels,
+        built.schedule_highest,
+        task.recipe.timesteps,
+        planned_steps=task.recipe.steps if is_part else None,
+    )
 
 
 def _build_denoiser(

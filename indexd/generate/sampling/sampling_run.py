@@ -24,8 +24,8 @@ _HIGHEST_LEVEL_TOLERANCE = 1e-5
 class SamplingRun:
     """The sampler of a name over `sigmas`, which fall from the first level to the last, usually 0.
 
-    `schedule_highest` is the first level of the schedule whose last part the run takes (None = it takes the whole); for
-    `timesteps` see `Denoiser`.
+    `schedule_highest` is the first level of the schedule whose last part the run takes, and `planned_steps` the steps of that
+    schedule over which texts switch (None = those of the run). For `timesteps` see `Denoiser`.
     """
 
     sampler: str
@@ -33,6 +33,7 @@ class SamplingRun:
     levels: NoiseLevels
     schedule_highest: float | None = None
     timesteps: TimestepRounding = "interpolated"
+    planned_steps: int | None = None
 
     def __len__(self) -> int:
         """How many steps the levels make; samplers that choose their own make more or fewer."""
@@ -58,7 +59,7 @@ class SamplingRun:
     ) -> Iterator[torch.Tensor]:
         """The latents after each step, in the number format of `noise`, which is the model's."""
         entry = SAMPLER_FUNCTIONS[self.sampler]
-        model = Denoiser(guided, self.levels, self.sigmas, noise, inpaint_mask, self.timesteps)
+        model = Denoiser(guided, self.levels, self.sigmas, noise, inpaint_mask, self.timesteps, self.planned_steps)
         path = (
             source.brownian(latents, self._level_range()) if entry.uses_brownian_noise else source.independent(latents)
         )
@@ -85,6 +86,7 @@ class Denoiser:
     noise: torch.Tensor
     inpaint_mask: InpaintMask | None
     timesteps: TimestepRounding = "interpolated"
+    planned_steps: int | None = None
 
     def __call__(self, latents: torch.Tensor, sigma: float) -> torch.Tensor:
         """The guided clean latents."""
@@ -115,4 +117,4 @@ class Denoiser:
         """The step in whose stretch of levels `sigma` lies, its upper end included."""
         steps = len(self.sigmas) - 1
         passed = sum(level >= sigma for level in self.sigmas[1:])
-        return StepPosition(min(passed, steps - 1), steps, self.levels.time_share(sigma))
+        return StepPosition(min(passed, steps - 1), self.planned_steps or steps, self.levels.time_share(sigma))

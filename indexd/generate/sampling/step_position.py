@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class StepPosition:
-    """The step of an evaluation, counted from 0 over the steps that are taken.
+    """The step of an evaluation, counted from 0, and how many steps texts are spread over.
 
+    These are the steps that are taken, but in A1111's img2img those of the whole schedule, of which only some are taken.
     `time_share` is the share of the model's time steps above the present noise level: 0 at pure noise, 1 at clean latents.
     """
 

@@ -123,8 +123,12 @@ class JobControlNet(JobPart):
         examples=["pose.png"],
     )
     strength: ConditioningWeight = Field(1.0, description="Strength of the control. 0 = no effect.", examples=[0.8])
-    start: Share = Field(0.0, description="Start of the control, as a share of the steps.", examples=[0.1])
-    end: Share = Field(1.0, description="End of the control, as a share of the steps.", examples=[0.7])
+    start: Share = Field(
+        0.0, description="Start of the control, as a share of the model's time steps (docs/control.md).", examples=[0.1]
+    )
+    end: Share = Field(
+        1.0, description="End of the control, as a share of the model's time steps (docs/control.md).", examples=[0.7]
+    )
     preprocess: bool = Field(
         True, description="Compute a control map from the image. false = the image is the map.", examples=[False]
     )

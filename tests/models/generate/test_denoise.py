@@ -134,6 +134,20 @@ def test_a_pass_takes_all_its_steps_unless_a1111_counts(
     assert torch.equal(made, unit(9)) == (taken == 0)
 
 
+def test_texts_switch_over_the_whole_schedule_where_a1111_counts(prepared: Any) -> None:
+    """A1111's img2img counts its steps from 0, and its prompt switches are shares of all steps."""
+    task, conditioning = prepared("euler", "karras")
+    seen: dict[str, list[tuple[int, int]]] = {}
+    for counting in ("taken", "a1111_img2img"):
+        places = seen[counting] = []
+        hook = SimpleNamespace(
+            apply=lambda call, places=places: places.append((call.position.step, call.position.steps))
+        )
+        start = DenoiseStart(unit(3), numbers(5), unit(9), 0.5, step_counting=counting)
+        denoise(task, conditioning, start, hooks=[hook])
+    assert seen == {"taken": [(step, 4) for step in range(4)], "a1111_img2img": [(step, 4) for step in range(3)]}
+
+
 def test_noise_at_the_highest_level_has_the_spread_of_noisy_latents() -> None:
     levels = noise_levels_for(TrainedNoise())
     runs = [SamplingRun("euler", build_sigmas(name, levels, 8), levels) for name in ("karras", "ddim_uniform")]
