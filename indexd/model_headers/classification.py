@@ -93,6 +93,11 @@ _SD1_OR_2 = re.compile(
 _SDXL_LORA = re.compile(
     r"lora_te2_|text_encoder_2\.|down_blocks[._]2[._]attentions[._]\d[._]transformer_blocks[._][1-9]"
 )
+_QUANTIZED = (
+    (re.compile(r"\.quant_state\.bitsandbytes__|\.weight\.absmax$|\.SCB$"), "bitsandbytes"),
+    (re.compile(r"\.weight_scale_2$"), "nvfp4"),
+    (re.compile(r"\.qweight$|\.wscales$"), "SVDQuant or AWQ"),
+)
 _PRECISIONS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "fp8", "F8_E5M2": "fp8"}  # fmt: skip
 _STATED_FAMILIES = (
     ("sdxl-refiner", re.compile(r"xl-v1-refiner")),
@@ -120,6 +125,7 @@ def describe_tensors(header: SafetensorsHeader) -> ModelDescription:
         family=found.family or _stated_family(header.metadata),
         precision=_precision(header),
         prediction=_prediction(header),
+        quantization=_quantization(header),
         zero_terminal_snr="ztsnr" in names or header.metadata.get("ss_zero_terminal_snr") == "True",
         tensors=len(names),
         title=clip_text(header.metadata.get("modelspec.title") or header.metadata.get("ss_output_name") or ""),
@@ -296,6 +302,19 @@ def _precision(header: SafetensorsHeader) -> str:
         return ""
     largest = sizes.most_common(1)[0][0]
     return _PRECISIONS.get(largest, clip_text(largest).lower()[:20])
+
+
+def _quantization(header: SafetensorsHeader) -> str:
+    """A packed form of the weights; "" for plain ones and for fp8 with scales, which are multiplied out."""
+    for name in header.tensors:
+        label = next((label for pattern, label in _QUANTIZED if pattern.search(name)), None)
+        if label is not None:
+            return label
+        if name.endswith((".weight_scale", ".scale_weight")):
+            weight = header.tensors.get(name.removesuffix(".scale_weight").removesuffix(".weight_scale") + ".weight")
+            if weight is not None and weight.dtype in ("I8", "U8", "F4"):
+                return "int8" if weight.dtype == "I8" else "4 bits"
+    return ""
 
 
 def _prediction(header: SafetensorsHeader) -> str:

@@ -86,7 +86,8 @@ class ModelDescription:
 
     `problem` says why the file cannot be read at all, as a predicate with a cure ("is empty; download it again").
     `channels` are the input channels of a diffusion model, or the latent channels of a VAE. `precision` is the number format
-    of most weights. `prediction` is epsilon, v or edm where the file states it.
+    of most weights; `quantization` names a packed form of them that indexd cannot read. `prediction` is epsilon, v or edm where
+    the file states it.
     """
 
     format: FileFormat
@@ -102,6 +103,7 @@ class ModelDescription:
     lora: LoraDescription | None = None
     vectors: int = 0
     control_types: int = 0
+    quantization: str = ""
     problem: str = ""
 
     @property

@@ -59,6 +59,8 @@ def find_unusable_reason(
     if found.family and found.family not in families and wanted != "vae":
         usable = " or ".join(FAMILY_LABELS[family] for family in families)
         return f"was made for {found.family_label}, and indexd renders with {usable}; use a file made for {usable}"
+    if found.quantization:
+        return f"is quantized ({found.quantization}), which indexd cannot read; use the fp16, bf16 or fp8 file of the model"
     return _channel_reason(found)
 
 

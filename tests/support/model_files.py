@@ -49,7 +49,7 @@ UPSCALER: Shapes = {"conv_first.weight": (64, 3, 3, 3)}
 
 def header_bytes(shapes: Shapes, metadata: Mapping[str, str] | None = None, dtype: str = "F16") -> tuple[bytes, int]:
     """The bytes before the tensors, and the size of the whole file."""
-    width = {"F16": 2, "F32": 4, "F8_E4M3": 1}[dtype]
+    width = {"F16": 2, "F32": 4}.get(dtype, 1)
     entries: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
     place = 0
     for name, shape in shapes.items():

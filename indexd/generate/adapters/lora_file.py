@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from indexd.errors import RenderFailed
 from indexd.generate.adapters import lycoris_matrices, weight_transforms
 from indexd.generate.sdxl.lora_targets import LoraTarget
+from indexd.generate.usable_files import raise_if_unusable
 
 _KEY_SUFFIXES = {
     ".lora_down.weight": "down",
@@ -104,8 +105,7 @@ def read_lora(
 
     Modules that the model has not are left out with a note as long as most fit. Raises RenderFailed with what does not fit.
     """
-    if path.suffix.lower() != ".safetensors":
-        raise RenderFailed(f"LoRA {name} is not a .safetensors file; convert it, because other formats can carry code")
+    raise_if_unusable("lora", name, path, pickle_allowed=False)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -27,12 +27,14 @@ from indexd.errors import RenderFailed
 from indexd.generate.sampling.noise_levels import TrainedNoise
 from indexd.generate.sdxl.clip_tokenizers import build_clip_tokenizers
 from indexd.generate.sdxl.family import REQUIRED_KEYS
+from indexd.generate.usable_files import raise_if_unusable
 from indexd.model_headers.verdict import UNET_CHANNELS
 
 SHIPPED_CONFIG = Path(__file__).parent / "config"
 _VAE_PREFIX = "first_stage_model."
-# ComfyUI's scaled fp8: a weight is the stored value times a number beside it.
-_SCALE_SUFFIX, _SCALED_MARK, _INPUT_SCALE_SUFFIX = ".scale_weight", "scaled_fp8", ".scale_input"
+# ComfyUI's scaled fp8, in its first form and in that of its QUANTIZATION.md: a weight is the stored value times a number beside it.
+_SCALE_SUFFIXES = (".scale_weight", ".weight_scale")
+_SCALED_FP8_SUFFIXES = (*_SCALE_SUFFIXES, "scaled_fp8", ".scale_input", ".input_scale", ".comfy_quant")
 # Lowest levels of the EDM models whose files state only the highest (CosXL), and both ends of Playground 2.5.
 _EDM_SIGMA_MIN, _PLAYGROUND_SIGMAS, _PLAYGROUND_SIGMA_DATA = 0.002, (0.002, 80.0), 0.5
 _PLAYGROUND_SCALING_FACTOR = 0.5
@@ -58,7 +60,7 @@ class _Contents:
 
     @property
     def is_scaled_fp8(self) -> bool:
-        return any(name.endswith((_SCALE_SUFFIX, _SCALED_MARK)) for name in self.names)
+        return any(name.endswith(_SCALED_FP8_SUFFIXES) for name in self.names)
 
 
 def load_single_file(path: Path, dtype: torch.dtype, *, pickle_allowed: bool, scratch_folder: str) -> LoadedCheckpoint:
@@ -166,17 +168,8 @@ def _trained_noise(contents: _Contents, config: Mapping[str, Any]) -> TrainedNoi
 
 def _read_contents(path: Path, *, pickle_allowed: bool) -> _Contents:
     """Raises RenderFailed with why the file cannot be used."""
-    if path.suffix.lower() == ".gguf":
-        raise RenderFailed(f"checkpoint {path.name} is a GGUF file; name the .safetensors file of the model instead")
-    if path.suffix.lower() == ".safetensors":
-        contents = _read_safetensors(path)
-    elif pickle_allowed:
-        contents = _read_pickle(path)
-    else:
-        raise RenderFailed(
-            f"checkpoint {path.name} is not a .safetensors file and can carry code; convert it, "
-            "or set pickle_checkpoints under [generate]"
-        )
+    raise_if_unusable("checkpoint", path.name, path, pickle_allowed=pickle_allowed)
+    contents = _read_safetensors(path) if path.suffix.lower() == ".safetensors" else _read_pickle(path)
     missing = next((key for key in REQUIRED_KEYS if key not in contents.names), None)
     if missing is not None:
         raise RenderFailed(
@@ -194,6 +187,15 @@ def check_channels(name: str, channels: int) -> None:
             f"checkpoint {name} takes {channels} input channels (an edit or depth model); "
             f"indexd renders with those of {' or '.join(map(str, UNET_CHANNELS))}"
         )
+
+
+def _apply_scale(path: Path, name: str, weight: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """The weight in float32 times its scale, which is one number or one a row. Raises RenderFailed for scales of blocks."""
+    if scale.numel() not in (1, len(weight)):
+        raise RenderFailed(
+            f"checkpoint {path.name} is quantized in blocks ({name}); use its fp16, bf16 or plain fp8 file"
+        )
+    return weight.float() * scale.float().reshape(-1, *[1] * (weight.ndim - 1))
 
 
 def _is_mark(name: str) -> bool:
@@ -239,11 +241,12 @@ def _plain_weights(path: Path, contents: _Contents, dtype: torch.dtype, scratch_
         weights: dict[str, torch.Tensor] = {}
         with safe_open(path, framework="pt") as file:
             for name in contents.names:
-                if name.endswith((_SCALE_SUFFIX, _SCALED_MARK, _INPUT_SCALE_SUFFIX)):
+                if name.endswith(_SCALED_FP8_SUFFIXES):
                     continue
-                weight, scale = file.get_tensor(name), name.removesuffix(".weight") + _SCALE_SUFFIX
-                if scale in contents.names:
-                    weight = (weight.float() * file.get_tensor(scale).float()).to(dtype)
+                weight, stem = file.get_tensor(name), name.removesuffix(".weight")
+                scale = next((stem + ending for ending in _SCALE_SUFFIXES if stem + ending in contents.names), None)
+                if scale is not None:
+                    weight = _apply_scale(path, name, weight, file.get_tensor(scale)).to(dtype)
                 weights[name] = weight
         save_file(weights, plain)
         yield plain

@@ -16,6 +16,7 @@ from diffusers import AutoencoderKL
 
 from indexd.errors import RenderFailed
 from indexd.generate.sdxl.pipeline import SdxlModel
+from indexd.generate.usable_files import raise_if_unusable
 from indexd.models.device import is_out_of_memory
 from indexd.models.model_identity import short_hash
 from indexd.worker.calls import GENERATOR
@@ -51,6 +52,7 @@ def lease_vae(session: RenderSession, model: SdxlModel, file: str) -> Iterator[L
 
 
 def _load_vae(path: Path, own: Any, device: torch.device, cache_folder: str) -> LoadedVae:
+    raise_if_unusable("vae", path.name, path, pickle_allowed=False)
     try:
         with TemporaryDirectory() as folder:
             # The configuration is the model's own: the scaling factor belongs to its UNet.

@@ -142,15 +142,25 @@ def test_edm_models_are_seen_in_the_file(fresh_studio: Any, tmp_path: Path) -> N
     assert (vae.latents_mean, vae.latents_std, vae.scaling_factor) == ([0.5] * 4, [2.0] * 4, 0.5)
 
 
-def test_scaled_fp8_weights_are_multiplied_by_their_scales(fresh_studio: Any, look: Any, tmp_path: Path) -> None:
+SCALED_FORMS: dict[str, tuple[str, dict[str, torch.Tensor]]] = {
+    "first form": ("scale_weight", {"model.diffusion_model.scaled_fp8": torch.zeros(0, dtype=torch.float8_e4m3fn)}),
+    "by layer": ("weight_scale", {"model.diffusion_model.out.2.input_scale": torch.tensor(1.0)}),
+}
+
+
+@pytest.mark.parametrize("form", SCALED_FORMS)
+def test_scaled_fp8_weights_are_multiplied_by_their_scales(
+    fresh_studio: Any, look: Any, tmp_path: Path, form: str
+) -> None:
     """The same values once as ComfyUI's scaled fp8 and once multiplied out."""
+    suffix, marks = SCALED_FORMS[form]
     scale = 0.03
 
     def scaled(weights: dict[str, torch.Tensor]) -> None:
         for name in [key for key in weights if key.endswith("attn1.to_q.weight")]:
             weights[name] = (weights[name].float() / scale).to(torch.float8_e4m3fn)
-            weights[name.removesuffix("weight") + "scale_weight"] = torch.tensor(scale)
-        weights["model.diffusion_model.scaled_fp8"] = torch.zeros(0, dtype=torch.float8_e4m3fn)
+            weights[name.removesuffix("weight") + suffix] = torch.tensor(scale)
+        weights.update(marks)
 
     def plain(weights: dict[str, torch.Tensor]) -> None:
         for name in [key for key in weights if key.endswith("attn1.to_q.weight")]:
@@ -166,6 +176,16 @@ def test_scaled_fp8_weights_are_multiplied_by_their_scales(fresh_studio: Any, lo
         "model-hashes.json",
         *(f"{name}.{end}" for name in ("scaled", "plain") for end in ("safetensors", "config")),
     }
+
+
+def test_fp8_in_blocks_is_refused(studio: Any, tmp_path: Path) -> None:
+    def in_blocks(weights: dict[str, torch.Tensor]) -> None:
+        name = next(key for key in weights if key.endswith("attn1.to_q.weight"))
+        weights[name] = weights[name].to(torch.float8_e4m3fn)
+        weights[name.removesuffix("weight") + "weight_scale"] = torch.ones(2, 2)
+
+    with pytest.raises(RenderFailed, match=r"blocks\.safetensors is quantized in blocks \(.*to_q\.weight\)"):
+        studio(checkpoint=altered(studio.models, tmp_path / "blocks.safetensors", in_blocks))
 
 
 def test_a_file_without_vae_needs_one_by_name(fresh_studio: Any, look: Any, tmp_path: Path) -> None:
@@ -291,8 +311,8 @@ def _another_size(path: Path, models: Any) -> None:
 @pytest.mark.parametrize(
     ("write", "words"),
     [
-        (_half_a_file, "cannot be read"),
-        (_a_lora, "is no SDXL checkpoint"),
+        (_half_a_file, "is cut off: .* copy the file again"),
+        (_a_lora, "is a LoRA.*, not a checkpoint; name it under `loras:`"),
         (_an_edit_model, "takes 8 input channels"),
         (_another_size, "cannot be loaded"),
     ],

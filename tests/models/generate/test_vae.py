@@ -52,8 +52,8 @@ def test_the_original_layout_gives_the_same_pixels(studio: Any, look: Any, tiny_
 def test_what_is_no_fitting_vae_is_one_sentence(studio: Any, other: Path, tmp_path: Path) -> None:
     save_file({"x": torch.zeros(1)}, tmp_path / "none.safetensors")
     (tmp_path / "torn.safetensors").write_bytes(other.read_bytes()[:100])
-    for name in ("none", "torn"):
-        with pytest.raises(RenderFailed, match=f"VAE {name}.safetensors does not fit"):
+    for name, reason in (("none", "does not fit"), ("torn", "is cut off")):
+        with pytest.raises(RenderFailed, match=f"VAE {name}.safetensors {reason}"):
             made_with(studio, tmp_path / f"{name}.safetensors")
     with pytest.raises(RenderFailed, match=r"VAE gone.safetensors cannot be read"):
         made_with(studio, tmp_path / "gone.safetensors")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -74,6 +75,28 @@ def test_training_and_precision_are_described(tmp_path: Path) -> None:
     found = describe_model(path)
     assert (found.prediction, found.zero_terminal_snr, found.precision, found.title) == ("v", True, "float16", "A B")
     assert found.summary == "SDXL checkpoint v prediction float16"
+
+
+_QUERY = "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn1.to_q"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "more", "expected"),
+    [
+        ("F8_E4M3", {f"{_QUERY}.weight": (640, 640), f"{_QUERY}.weight_scale": ()}, ""),
+        ("I8", {f"{_QUERY}.weight": (640, 640), f"{_QUERY}.weight_scale": (640,)}, "int8"),
+        ("U8", {f"{_QUERY}.weight": (640, 320), f"{_QUERY}.weight_scale": ()}, "4 bits"),
+        ("U8", {f"{_QUERY}.weight": (640, 320), f"{_QUERY}.weight_scale_2": ()}, "nvfp4"),
+        (
+            "U8",
+            {f"{_QUERY}.weight": (204800, 1), f"{_QUERY}.weight.quant_state.bitsandbytes__nf4": (90,)},
+            "bitsandbytes",
+        ),
+    ],
+)
+def test_packed_weights_are_named(tmp_path: Path, dtype: str, more: Shapes, expected: str) -> None:
+    found = describe_model(write_model(tmp_path / "x.safetensors", {**samples.SDXL_CHECKPOINT, **more}, dtype=dtype))
+    assert (found.kind, found.quantization) == ("checkpoint", expected)
 
 
 def test_a_lora_is_described(tmp_path: Path) -> None:
@@ -219,3 +242,30 @@ def test_what_a_folder_lacks_is_named(tmp_path: Path, damage: Callable[[Path], N
 
 def test_a_description_without_facts_has_no_words() -> None:
     assert ModelDescription("unknown").summary == ""
+
+
+def test_no_mutation_of_a_header_raises_or_is_slow(tmp_path: Path) -> None:
+    """A thousand files with bytes of their headers changed, doubled, left out or cut off."""
+    chance = random.Random(7)
+    start, size = header_bytes(samples.SDXL_LORA, {"ss_base_model_version": "sdxl_base_v1-0"})
+    path, problems = tmp_path / "x.safetensors", set()
+    for _ in range(1000):
+        changed = bytearray(start)
+        for _ in range(chance.randint(1, 8)):
+            place = chance.randrange(len(changed))
+            match chance.randrange(4):
+                case 0:
+                    changed[place] = chance.randrange(256)
+                case 1:
+                    changed[place:place] = changed[place : place + chance.randint(1, 40)]
+                case 2:
+                    del changed[place : place + chance.randint(1, 40)]
+                case _:
+                    changed[place] = chance.choice(b'{}[],:"0123456789-eE')
+        with path.open("wb") as file:
+            file.write(changed)
+            file.truncate(chance.choice([len(changed), size, 2 * size]))
+        found = describe_model(path)
+        problems.add(found.problem.partition(":")[0])
+        assert len(found.problem) < 300
+    assert {"is damaged", "is cut off"} <= problems

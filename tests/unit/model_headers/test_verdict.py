@@ -22,6 +22,7 @@ FOUND = {
     "pickle": ModelDescription("pickle"),
     "GGUF": ModelDescription("gguf"),
     "empty": ModelDescription("unknown", problem="is empty (0 bytes); download it again"),
+    "4-bit checkpoint": ModelDescription("safetensors", "checkpoint", "sdxl", channels=4, quantization="bitsandbytes"),
     "something": ModelDescription("safetensors"),
 }
 
@@ -50,6 +51,11 @@ def test_nothing_speaks_against_what_fits(wanted: FileKind, name: str) -> None:
         ("checkpoint", "SD1 checkpoint", "was made for Stable Diffusion 1, and indexd renders with SDXL"),
         ("checkpoint", "Flux UNet", "is a diffusion model without text encoders of Flux.1, not a checkpoint"),
         ("checkpoint", "edit checkpoint", "takes 8 input channels (a model for edit)"),
+        (
+            "checkpoint",
+            "4-bit checkpoint",
+            "is quantized (bitsandbytes), which indexd cannot read; use the fp16, bf16 or fp8",
+        ),
         ("checkpoint", "VAE", "is a VAE, not a checkpoint; name it with `vae:`"),
         ("lora", "SD1 LoRA", "was made for Stable Diffusion 1"),
         ("lora", "SDXL checkpoint", "is a checkpoint of SDXL, not a LoRA; name it with `model:`"),
