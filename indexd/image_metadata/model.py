@@ -90,6 +90,14 @@ class MetadataScore:
 
 
 @dataclass(frozen=True, slots=True)
+class ChoiceUse:
+    """One choice of the template that the prompt came from: the name of the slot, and what was taken."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
 class SamplerPass:
     """One sampler pass; the first one starts from an empty latent.
 
@@ -144,6 +152,7 @@ class GenerationDetails:
     characters: tuple[CharacterPrompt, ...] = ()
     resources: tuple[ResourceUse, ...] = ()
     detailers: tuple[DetailerUse, ...] = ()
+    choices: tuple[ChoiceUse, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from indexd.image_metadata.model import (
+    ChoiceUse,
     ControlUse,
     DetailerUse,
     EmbeddingUse,
@@ -55,6 +56,7 @@ def _metadata(recipe: Recipe, source: str) -> ImageMetadata:
         denoise=denoise,
         upscaler=next((stage.model.name for stage in recipe.stages_of(UpscaleRecipe)), None),
         input_hash=recipe.input.hash if recipe.input else None,
+        choices=tuple(ChoiceUse(name, value) for name, value in recipe.choices.items()),
         scores=tuple(MetadataScore(name, one.value, one.model) for name, one in (recipe.scores or {}).items()),
         extras=tuple(_extras(recipe)),
     )
@@ -120,6 +122,8 @@ def _extras(recipe: Recipe) -> Iterator[tuple[str, str]]:
         yield "family", recipe.family
     if recipe.dtype:
         yield "dtype", recipe.dtype
+    if recipe.template is not None:
+        yield "template", recipe.template
     if recipe.mask:
         yield "mask", recipe.mask.model_dump_json(exclude_defaults=True)
     for stage in recipe.stages:

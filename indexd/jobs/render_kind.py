@@ -43,6 +43,7 @@ def planned_render(recipe: Recipe, image_paths: Mapping[str, str], notes: tuple[
         settings["images"] = dict(image_paths)
     main_model = next((key.name for key in recipe.file_keys() if key.kind in ("checkpoint", "upscaler")), "none")
     names = {
+        **recipe.choices,
         "seed": str(recipe.seed),
         "kind": recipe.kind,
         "model": main_model.rpartition("/")[2],

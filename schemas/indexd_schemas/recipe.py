@@ -182,6 +182,8 @@ class Recipe(RecipePart):
     control: tuple[ControlRef, ...] = ()
     reference: tuple[ReferenceRef, ...] = ()
     stages: tuple[AnyStageRecipe, ...] = ()
+    template: str | None = None  # the prompt before expansion
+    choices: dict[str, str] = Field(default_factory=dict)  # what the template chose, by name
     score: tuple[ScoreName, ...] = ()
     scores: dict[ScoreName, ScoreRef] | None = None
     family: str | None = None  # of the model ("sdxl"), filled in by the worker; None = whichever the file is

@@ -51,6 +51,9 @@ class PathSettings(SettingsSection):
         examples=["~/.local/share/indexd/index.db"],
     )
     thumbnails: LocalPath = Field("", description="Folder for thumbnails.", examples=["~/.cache/indexd/thumbnails"])
+    wildcards: LocalPath = Field(
+        "", description="Folder of the lists that `__name__` in templates draws from.", examples=["~/wildcards"]
+    )
 
 
 class RootSettings(SettingsSection):

@@ -136,6 +136,7 @@ def generation_lines(making: GenerationDetails, prompt: str | None) -> Iterator[
         yield "character", _joined(place, character.text, unwanted)
     yield from (("resource", _resource(one)) for one in making.resources)
     yield from (("detailer", _detailer(one)) for one in making.detailers)
+    yield from (("choice", f"{one.name}={one.value}") for one in making.choices)
 
 
 def _labelled(name: str, value: object) -> str | None:

@@ -18,7 +18,21 @@ if TYPE_CHECKING:
 
     from indexd_schemas.api.library_reports import CountTable, FiveStarRow, PromptTermRow, StatisticsReport
 
-KEYS = ("model", "lora", "sampler", "schedule", "generator", "month", "year", "size", "steps", "cfg", "rating", "tag")
+KEYS = (
+    "model",
+    "lora",
+    "sampler",
+    "schedule",
+    "generator",
+    "month",
+    "year",
+    "size",
+    "steps",
+    "cfg",
+    "rating",
+    "tag",
+    "choice",
+)
 DEFAULT_KEYS = ("model", "lora", "sampler", "month", "generator")
 _VERDICT_SYMBOLS = {"above": "▲", "below": "▼", "unclear": " "}
 

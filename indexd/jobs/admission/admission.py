@@ -26,6 +26,7 @@ from indexd.jobs.admission.planner import InputSources, JobLimits, JobPlanner
 from indexd.jobs.admission.prompts import PromptResolver
 from indexd.jobs.admission.regenerate import ImageRecipeReader
 from indexd.jobs.admission.scoring import ScoreValidator
+from indexd.jobs.admission.variants import TemplateExpander
 from indexd.jobs.files.folders import JOB_FILE_SUFFIXES, is_job_file_name
 from indexd.jobs.files.output_names import (
     INVISIBLE_CATEGORIES,
@@ -128,6 +129,7 @@ class Admission:
             ),
             limits,
             random_bits,
+            TemplateExpander(places.wildcards, random_bits),
             model_roles.control_map_models(config),
         )
         return cls(store, file_sync, planner, job_kinds.kinds, places.output, clock)
@@ -196,9 +198,9 @@ class Admission:
         job = parse_job(document, kinds)
         kind = kinds[job.kind]
         try:
-            check_pattern(job.output.name)
             folder = resolve_output_folder(job.output.folder, self._output)
             planned = kind.plan(job, self._planner)
+            check_pattern(job.output.name, {name for item in planned for name in item.name_values})
             self._planner.check_image_count(len(planned))
             items = self._name_items(job, planned, folder, name, kind.suffix)
         except FieldError as problem:

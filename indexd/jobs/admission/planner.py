@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
 from types import MappingProxyType
 
 from indexd.jobs.admission.conditioning import ConditioningRequest, resolve_conditioning
@@ -14,6 +15,7 @@ from indexd.jobs.admission.prompts import PromptResolver
 from indexd.jobs.admission.regenerate import ImageRecipeReader
 from indexd.jobs.admission.scoring import ScoreValidator
 from indexd.jobs.admission.stages import has_denoising_stage, plan_stages
+from indexd.jobs.admission.variants import JobVariant, JobVariants, TemplateExpander, has_template
 from indexd.jobs.kinds import PlannedItem
 from indexd.jobs.parsing.validation import FieldError, did_you_mean
 from indexd.jobs.parsing.yaml_guard import FieldPath
@@ -52,6 +54,19 @@ class InputSources:
     recipes: ImageRecipeReader
 
 
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What the renders of a job start from, as the arguments of `JobPlanner.plan`; `read_input` reads each image once."""
+
+    kind: RecipeKind
+    image: InputImage | None
+    denoise: float
+    mask: ResolvedMask | None
+    size: tuple[int, int] | None
+    finished: bool
+    read_input: Callable[[str, FieldPath], InputImage]
+
+
 class JobPlanner:
     """Looks up what a job names and draws its seeds."""
 
@@ -63,6 +78,7 @@ class JobPlanner:
         score_validator: ScoreValidator,
         limits: JobLimits,
         random_bits: Callable[[int], int],
+        templates: TemplateExpander,
         preprocessor_models: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """`preprocessor_models` are the paths of the models that make control maps, by type."""
@@ -74,6 +90,7 @@ class JobPlanner:
         self._score_validator = score_validator
         self._limits = limits
         self._random_bits = random_bits
+        self._templates = templates
         self._preprocessor_models = preprocessor_models
 
     def plan(
@@ -87,33 +104,62 @@ class JobPlanner:
         size: tuple[int, int] | None = None,
         finished: bool = False,
     ) -> list[PlannedItem]:
-        """One recipe a seed. `denoise` says how far `image` is changed; `mask` and `size` (of the work) are of inpaint.
+        """One recipe for each variant of the job and each seed. `denoise` says how far `image` is changed; `mask` and `size` (of the work) are of inpaint.
 
         `finished` = the job starts from a finished image: it keeps its size, and only the image stages change it.
         """
-        width, height = self._input_size(job, image) if finished and image else size or self.resolve_size(job, image)
+        source = _Source(kind, image, denoise, mask, size, finished, cache(self.read_input))
+        series = self._templates.expand(job)
+        items = [
+            item for variant, seeds in self._seeded(job, series) for item in self._plan_variant(variant, seeds, source)
+        ]
+        if series.source_files:
+            items[0] = replace(items[0], settings={**items[0].settings, "template_files": dict(series.source_files)})
+        return items
+
+    def _seeded(
+        self, job: Job, series: JobVariants
+    ) -> Iterator[tuple[JobVariant, list[tuple[int, RecipeVariation | None]]]]:
+        """Each variant with its seeds: all seeds of the job, or one seed for each variant of a template."""
+        variants = series.variants
+        one_each = has_template(job) and job.seeds is None
+        seeds = self.resolve_seeds(job.model_copy(update={"count": len(variants)}) if one_each else job)
+        if not one_each:
+            seeds = seeds * len(variants)
+            self.check_image_count(len(seeds))
+        seeded = list(zip(seeds, self.resolve_variations(job, len(seeds)), strict=True))
+        share = len(seeds) // len(variants)
+        for index, variant in enumerate(variants):
+            yield variant, seeded[index * share : (index + 1) * share]
+
+    def _plan_variant(
+        self, variant: JobVariant, seeds: list[tuple[int, RecipeVariation | None]], source: _Source
+    ) -> list[PlannedItem]:
+        job, image, mask, finished = variant.job, source.image, source.mask, source.finished
+        width, height = (
+            self._input_size(job, image) if finished and image else source.size or self.resolve_size(job, image)
+        )
         # What is worked on alone is pasted into the whole image before the stages come.
         sides = (image.width, image.height) if image and mask and mask.ref.only_masked else (width, height)
         stages = plan_stages(job, sides, self._catalogue, self._limits.max_megapixels, starts_finished=finished)
         denoises = not finished or has_denoising_stage(job)
         sampler = self.resolve_sampler(job)
         prompt = self._prompts.resolve(job)
-        conditioning = resolve_conditioning(job, self._catalogue, self._preprocessor_models, self.read_input, image)
+        conditioning = resolve_conditioning(job, self._catalogue, self._preprocessor_models, source.read_input, image)
         if not denoises:
             conditioning = ConditioningRequest()
         scores = self._score_validator.requested_scores(job, prompt.prompt)
         model, vae = self.resolve_model_and_vae(job) if denoises else (None, None)
         mask_image = None if mask is None else mask.image
         images = {one.content_hash: one.path for one in (image, mask_image, *conditioning.images) if one is not None}
-        seeds = self.resolve_seeds(job)
         noise = RecipeNoise.model_validate(job.noise.model_dump()) if job.noise is not None else None
         return [
             planned_render(
                 Recipe(
-                    kind=kind,
+                    kind=source.kind,
                     prompt=prompt.prompt,
                     negative_prompt=job.negative_prompt,
-                    prompt_syntax=job.prompt_syntax,
+                    prompt_syntax="plain" if job.prompt_syntax == "plain" else "a1111",
                     seed=seed,
                     variation=variation,
                     noise=noise,
@@ -133,17 +179,19 @@ class JobPlanner:
                     embeddings=prompt.embeddings if denoises else (),
                     input=None
                     if image is None
-                    else InputRef(hash=image.content_hash, name=image.name, denoise=denoise),
+                    else InputRef(hash=image.content_hash, name=image.name, denoise=source.denoise),
                     mask=None if mask is None else mask.ref,
                     control=conditioning.control,
                     reference=conditioning.reference,
                     stages=stages,
+                    template=variant.template,
+                    choices=dict(variant.choices),
                     score=scores,
                 ),
                 images,
                 prompt.notes,
             )
-            for seed, variation in zip(seeds, self.resolve_variations(job, len(seeds)), strict=True)
+            for seed, variation in seeds
         ]
 
     def resolve_seeds(self, job: Job) -> list[int]:

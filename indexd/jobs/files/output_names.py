@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 
 from indexd.fs.paths import is_inside, is_unc, is_url
@@ -43,14 +43,15 @@ def safe_name(text: str, limit_bytes: int = MAX_NAME_BYTES) -> str:
     return plain or "_"
 
 
-def check_pattern(pattern: str) -> None:
-    """Raise FieldError when a name pattern cannot be used."""
+def check_pattern(pattern: str, names: Collection[str] = ()) -> None:
+    """Raise FieldError when a name pattern cannot be used. `names` are placeholders that the items of the job add."""
+    known = dict.fromkeys((*PLACEHOLDERS, *sorted(names)))
     if "/" in pattern or "\\" in pattern:
         raise FieldError(_NAME_FIELD, "output.name: a name holds no folder; put that into output.folder")
     for word in _PLACEHOLDER.findall(pattern):
-        if word not in PLACEHOLDERS:
-            close = closest_names(word, PLACEHOLDERS, 1)
-            hint = f"did you mean {{{close[0]}}}?" if close else f"there are {', '.join(PLACEHOLDERS)}"
+        if word not in known:
+            close = closest_names(word, known, 1)
+            hint = f"did you mean {{{close[0]}}}?" if close else f"there are {', '.join(known)}"
             raise FieldError(_NAME_FIELD, f"output.name: there is no {{{word[:40]}}}; {hint}")
     if "{" in (rest := _PLACEHOLDER.sub("", pattern)) or "}" in rest:
         raise FieldError(_NAME_FIELD, "output.name: contains a single { or }; write a placeholder as {seed}")
@@ -83,7 +84,7 @@ def unique_file_names(
     used: set[str] = set()
     names = []
     for values in values_per_item:
-        stem = safe_name(_PLACEHOLDER.sub(lambda match, values=values: values[match[1]], pattern))  # type: ignore[misc]
+        stem = safe_name(_PLACEHOLDER.sub(lambda match, values=values: values.get(match[1], ""), pattern))  # type: ignore[misc]
         name = free_file_name(stem, suffix, lambda key: key in used or taken(key))
         used.add(name.casefold())
         names.append(name)

@@ -72,12 +72,16 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class YamlLimits:
-    """How large a file of one kind may be; `noun` names it in sentences."""
+    """How large a file of one kind may be; `noun` names it in sentences.
+
+    `allows_list`: the file may be a list, which becomes the value of the key "".
+    """
 
     noun: str = "job file"
     max_bytes: int = MAX_BYTES
     max_lines: int = MAX_LINES
     max_events: int = MAX_EVENTS
+    allows_list: bool = False
 
 
 JOB_FILE_LIMITS = YamlLimits()
@@ -123,13 +127,16 @@ def parse_yaml(source: bytes, limits: YamlLimits = JOB_FILE_LIMITS) -> YamlDocum
         return YamlDocument({}, {}, {})
     if start is None:
         raise JobRefused("the file is empty; it needs at least `kind:` and `prompt:`")
-    if not isinstance(start, MappingStartEvent):
+    builder = _Builder(events, lines, limits.noun)
+    if limits.allows_list and isinstance(start, SequenceStartEvent):
+        data: dict[str, Any] = {"": builder.sequence(("",))}
+    elif isinstance(start, MappingStartEvent):
+        data = builder.mapping((), start)
+    else:
         _refuse_special_blanks(lines)
         raise JobRefused(
             f"{_event_position(start)}: a {limits.noun} is a list of `key: value` lines; this begins with something else"
         )
-    builder = _Builder(events, lines, limits.noun)
-    data = builder.mapping((), start)
     rest = next(events, None)
     if rest is not None:
         raise JobRefused(f"{_event_position(rest)}: a second document begins here; write one job a file")
@@ -272,7 +279,7 @@ class _Builder:
             data[name] = self._value(here)
         return data
 
-    def _sequence(self, path: FieldPath) -> list[Any]:
+    def sequence(self, path: FieldPath) -> list[Any]:
         items: list[Any] = []
         while not isinstance(event := next(self._events), SequenceEndEvent):
             items.append(self._node((*path, len(items)), event))
@@ -286,7 +293,7 @@ class _Builder:
         if isinstance(event, MappingStartEvent):
             return self.mapping(path, event)
         if isinstance(event, SequenceStartEvent):
-            return self._sequence(path)
+            return self.sequence(path)
         self._refuse_misread_text(path, event)
         return _scalar(event)
 

@@ -55,6 +55,7 @@ FILTER_KEYS = {
     "tag": FilterKey("name, * as wildcard; style finds style/anime too"),
     "character": FilterKey("name or number, * as wildcard; 2.. or 1..3 for the number of characters in the image"),
     "auto": FilterKey('an attribute from an index stage: "blue eyes", caption=*fox*, "blue eyes">0.5'),
+    "choice": FilterKey("choice of a template, such as Hair=bob or Hair=b*"),
     "note": FilterKey("part of a note, * as wildcard"),
     "path": FilterKey("path, * as wildcard"),
     "prompt": FilterKey("words"),

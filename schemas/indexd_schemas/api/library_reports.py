@@ -12,7 +12,19 @@ from indexd_schemas.contract import Contract
 
 DuplicateKind = Literal["same", "near", "variations", "similar"]
 StatsKey = Literal[
-    "model", "lora", "sampler", "schedule", "generator", "month", "year", "size", "steps", "cfg", "rating", "tag"
+    "model",
+    "lora",
+    "sampler",
+    "schedule",
+    "generator",
+    "month",
+    "year",
+    "size",
+    "steps",
+    "cfg",
+    "rating",
+    "tag",
+    "choice",
 ]
 DEFAULT_MIN_SIMILARITY = 0.93
 
@@ -84,7 +96,7 @@ class StatsRequest(ApiRequest):
     Images with five stars are compared with the other rated images (`rest` = `rated`) or with all others (`all`).
     """
 
-    by: tuple[StatsKey, ...] = Field(("model", "lora", "sampler", "month", "generator"), max_length=12)
+    by: tuple[StatsKey, ...] = Field(("model", "lora", "sampler", "month", "generator"), max_length=13)
     filters: tuple[FilterText, ...] = Field((), max_length=256)
     limit: int = Field(15, ge=1, le=10_000)
     rest: Literal["rated", "all"] = "rated"

@@ -20,6 +20,7 @@ from indexd_schemas.jobs.mask import MaskedContent, MaskField
 from indexd_schemas.jobs.scoring import Keep, ScoreName
 from indexd_schemas.jobs.shorthand import ListShorthand
 from indexd_schemas.jobs.stages import Refine, Stages, UpscaleOrName
+from indexd_schemas.jobs.template import JobTemplate
 from indexd_schemas.limits import (
     MAX_SEED,
     PROMPT_CHARACTERS,
@@ -33,10 +34,11 @@ from indexd_schemas.limits import (
     Steps,
 )
 from indexd_schemas.noise import MAX_BATCH, BrownianTreeName, NoiseSourceName, TimestepRounding, check_noise
-from indexd_schemas.recipe import PromptSyntax
 from indexd_schemas.samplers import StepCounting
 
 MAX_IMAGES = 100_000
+JobPromptSyntax = Literal["a1111", "plain", "dynamic"]
+"""Those of a recipe, and the template syntax, which admission expands."""
 PRIORITIES: Mapping[str, int] = {"low": -10, "normal": 0, "high": 10}
 
 _RANGE = re.compile(r"\s*(\d+)\s*\.\.\s*(\d+)\s*")
@@ -241,7 +243,8 @@ class JobOutput(JobPart):
     name: str = Field(
         "",
         max_length=400,
-        description="File name without extension; may contain {name} {index} {seed} {date} {time} {kind} {model} {prompt}.",
+        description="File name without extension; may contain {name} {index} {seed} {date} {time} {kind} {model} {prompt}"
+        " and, with a template, names of its choices.",
         examples=["{name}-{seed}"],
     )
 
@@ -309,10 +312,16 @@ class RenderOptions(JobPart):
     negative_prompt: str = Field(
         "", max_length=PROMPT_CHARACTERS, description="What the image must not show.", examples=["blurry, text"]
     )
-    prompt_syntax: PromptSyntax = Field(
+    prompt_syntax: JobPromptSyntax = Field(
         "a1111",
-        description="Prompt syntax: a1111 = weights, switches, AND, BREAK, <lora:…>; plain = literal text.",
-        examples=["plain"],
+        description="Prompt syntax: a1111 = weights, switches, AND, BREAK, <lora:…>; plain = literal text; "
+        "dynamic = a1111 with `template:` on.",
+        examples=["plain", "dynamic"],
+    )
+    template: JobTemplate | None = Field(
+        None,
+        description="Expand template syntax in the prompts: one image for each combination (docs/templates.md).",
+        examples=[{"order": "random", "seed": 7}],
     )
     seed: int | None = Field(
         None,
@@ -609,6 +618,9 @@ SYNONYMS: Mapping[str, str] = {
     "inpaint_only_masked": "only_masked",
     "inpaint_full_res_padding": "only_masked_padding",
     "scores": "score",
+    "templates": "template",
+    "wildcards": "template",
+    "max_images": "count",
     "lora": "loras",
     "resolution": "size",
     "strength_clip": "text_weight",

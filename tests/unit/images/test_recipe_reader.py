@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from indexd.image_metadata.model import MetadataLora, RawChunk
+from indexd.image_metadata.model import ChoiceUse, MetadataLora, RawChunk
 from indexd.images.image_reader import parse_metadata
 from indexd_schemas.recipe import InputRef, LoraRef, Recipe
 from indexd_schemas.recipe_part import ModelRef
@@ -27,6 +27,8 @@ def test_our_own_recipe_says_everything_exactly() -> None:
         loras=(LoraRef(name="l", weight=0.5, text_weight=1.0),),
         input=InputRef(hash="ab", name="in.png", denoise=0.4),
         job="7/2",
+        template="a {duck|goose}",
+        choices={"1": "duck"},
         software="indexd 0.1",
     )
     metadata = parse_metadata(
@@ -38,6 +40,8 @@ def test_our_own_recipe_says_everything_exactly() -> None:
     assert (metadata.generator, metadata.generator_version) == ("indexd", "indexd 0.1")
     assert (metadata.prompt, metadata.seed, metadata.job, metadata.input_hash) == (" a duck ", str(SEED), "7/2", "ab")
     assert (metadata.denoise, metadata.clip_skip, metadata.schedule) == (0.4, 2, "karras")
+    assert metadata.choices == (ChoiceUse("1", "duck"),)
+    assert ("template", "a {duck|goose}") in metadata.extras
     assert metadata.loras == (MetadataLora("l", 0.5, 1.0),)
     damaged = parse_metadata(
         [

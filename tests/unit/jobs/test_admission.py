@@ -259,6 +259,8 @@ priority: high
         "control": [],
         "reference": [],
         "stages": [],
+        "template": None,
+        "choices": {},
         "score": [],
         "scores": None,
         "family": None,

@@ -76,6 +76,7 @@ _HAS_VALUE_SQL = {
         for key, name in SCORE_NAMES.items()
     },
     "auto": "image.id IN (SELECT image_id FROM image_attribute)",
+    "choice": "image.id IN (SELECT image_id FROM choice_use)",
     "faces": f"image.id IN (SELECT image_id FROM region WHERE kind = '{FACE_LAYER}')",
     "region": "EXISTS (SELECT 1 FROM region WHERE region.image_id = image.id)",
 }
@@ -263,17 +264,33 @@ def _attribute(_: Connection, wanted: Filter) -> Condition:
     key, _equals, value = utf8_text(wanted.value or "").partition("=")
     if not value or "\0" in value:
         return NO_MATCH
-    like = re.sub(r"([\\%_])", r"\\\1", value).replace("*", "%")
-    clauses = [r"value LIKE ? ESCAPE '\'" if "*" in value else "value = ? COLLATE NOCASE"]
-    bound: list[str | int | float] = [like if "*" in value else value]
-    if key:
-        clauses.append("key = ? COLLATE NOCASE")
-        bound.append(key)
+    clauses, bound = _named_value("key", key, value)
     if wanted.low is not None or wanted.high is not None:
         sql, ends = number_within("score", wanted)
         clauses.append(sql)
         bound += ends
     return f"image.id IN (SELECT image_id FROM image_attribute WHERE {' AND '.join(clauses)})", tuple(bound)
+
+
+def _choice(_: Connection, wanted: Filter) -> Condition:
+    """`name=value` of a template choice (no name = any), without the case of ASCII letters."""
+    name, equals, value = utf8_text(wanted.value or "").partition("=")
+    name, value = (name, value) if equals else ("", name)
+    if not value or "\0" in name + value:
+        return NO_MATCH
+    clauses, bound = _named_value("name", name, value)
+    return f"image.id IN (SELECT image_id FROM choice_use WHERE {' AND '.join(clauses)})", tuple(bound)
+
+
+def _named_value(column: str, name: str, value: str) -> tuple[list[str], list[str | int | float]]:
+    """The clauses for a value with * as wildcard, and for its name in `column`; "" = any name."""
+    like = re.sub(r"([\\%_])", r"\\\1", value).replace("*", "%")
+    clauses = [r"value LIKE ? ESCAPE '\'" if "*" in value else "value = ? COLLATE NOCASE"]
+    bound: list[str | int | float] = [like if "*" in value else value]
+    if name:
+        clauses.append(f"{column} = ? COLLATE NOCASE")
+        bound.append(name)
+    return clauses, bound
 
 
 def _matches_fulltext(wanted: Filter, column: TextColumn) -> Condition:
@@ -322,6 +339,7 @@ _BUILDERS: dict[str, Callable[[Connection, Filter], Condition]] = {
     "path": path_condition,
     "job": _job,
     "auto": _attribute,
+    "choice": _choice,
     "faces": faces_condition,
     "region": region_condition,
 }

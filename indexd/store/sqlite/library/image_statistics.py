@@ -35,6 +35,10 @@ _VALUES: dict[str, tuple[str, str]] = {
         "named.name",
         "JOIN (SELECT DISTINCT image_id, name FROM lora_use) AS named ON named.image_id = image.id",
     ),
+    "choice": (
+        "choice",
+        "JOIN (SELECT DISTINCT image_id AS chosen_for, name || '=' || value AS choice FROM choice_use) ON chosen_for = image.id",
+    ),
 }
 _PROMPTS_AT_A_TIME = 2000
 

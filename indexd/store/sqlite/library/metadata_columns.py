@@ -14,6 +14,7 @@ from typing import Any
 
 from indexd.image_metadata.model import (
     CharacterPrompt,
+    ChoiceUse,
     ControlUse,
     DetailerUse,
     EmbeddingUse,
@@ -70,6 +71,7 @@ _CONVERTERS: dict[type[Any], dict[str, Callable[[Any], Any]]] = {
         CharacterPrompt,
         ResourceUse,
         DetailerUse,
+        ChoiceUse,
     )
 }
 
@@ -184,6 +186,7 @@ RECORD_TABLES = (
     CHARACTER_PROMPTS,
     ChildTable("resource_use", "resources", ResourceUse),
     ChildTable("detailer_use", "detailers", DetailerUse),
+    ChildTable("choice_use", "choices", ChoiceUse),
 )
 CHILD_TABLES = (*RECORD_TABLES, REFINEMENT)
 

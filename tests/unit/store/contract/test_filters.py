@@ -9,6 +9,7 @@ import pytest
 
 from indexd.image_metadata.model import (
     CharacterPrompt,
+    ChoiceUse,
     ControlUse,
     DetailerUse,
     EmbeddingUse,
@@ -258,7 +259,16 @@ def test_a_filter_selects_the_same_alone_and_combined(store: IndexStore, names: 
         (_is("clip_skip", "2"), "full"),
         (_is("embedding", "nobody"), ""),
         (_is("detailer", "*", negate=True), "other bare"),
-        *((Filter(key, "has"), "full") for key in ("embedding", "control", "vae", "refiner", "detailer", "guidance")),
+        (_is("choice", "Hair=bob"), "full"),
+        (_is("choice", "hair=BO*"), "full"),
+        (_is("choice", "bob"), "full"),
+        (_is("choice", "100%_mood=sad"), "full"),
+        (_is("choice", "Hair=sad"), ""),
+        (_is("choice", "Hair=bob", negate=True), "other bare"),
+        *(
+            (Filter(key, "has"), "full")
+            for key in ("embedding", "control", "vae", "refiner", "detailer", "guidance", "choice")
+        ),
         *((Filter(key, "has"), "full") for key in ("denoise", "clip_skip", "negative", "raw_prompt")),
         *((Filter(key, "has"), "full other") for key in ("upscaler", "resource")),
     ],
@@ -281,6 +291,7 @@ def test_metadata_in_child_tables_is_found(store: IndexStore, library: Library, 
         characters=(CharacterPrompt("a girl", "a hat", 0.5, 0.5),),
         resources=(ResourceUse("128078", "checkpoint", "Some Model"),),
         detailers=(DetailerUse("face_yolov8n"),),
+        choices=(ChoiceUse("Hair", "bob"), ChoiceUse("100%_mood", "sad")),
     )
     other = library.add(
         "other.png", hires_upscaler="4x-Else", resources=(ResourceUse("urn:air:sdxl:lora:civitai:1@2"),)

@@ -8,6 +8,7 @@ from typing import Any
 from indexd.cli.commands.show import generation_lines
 from indexd.image_metadata.model import (
     CharacterPrompt,
+    ChoiceUse,
     ControlUse,
     DetailerUse,
     EmbeddingUse,
@@ -90,6 +91,7 @@ def test_every_field_of_the_metadata_model_is_stored_and_read_back(store: IndexS
         characters=(CharacterPrompt("a", "b", 0.25, 0.75),),
         resources=(ResourceUse("1", "kind", "name", "v1", 1.0),),
         detailers=(DetailerUse("d", "p", "n", 0.5),),
+        choices=(ChoiceUse("Hair", "bob"),),
         scores=(MetadataScore("clip", 0.5, "model"),),
         extras=(("key", "value"),),
     )

@@ -1,0 +1,141 @@
+"""A job -> the jobs of its single combinations: its prompts with template syntax are expanded, and their choices recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from indexd.jobs.admission.stages import stage_prompts
+from indexd.jobs.admission.wildcard_files import WildcardFileError, WildcardFolder, WildcardSnapshot
+from indexd.jobs.parsing.validation import FieldError, format_path
+from indexd.jobs.parsing.yaml_guard import FieldPath
+from indexd.templates.errors import TemplateError, TemplateSource
+from indexd.templates.template import Combination, Template, normalize_prompt
+from indexd_schemas.jobs.job import Job
+from indexd_schemas.jobs.template import JobTemplate
+from indexd_schemas.limits import PROMPT_CHARACTERS
+
+TEMPLATE_SEED_BITS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class JobVariant:
+    """One combination of a job: the job with its overrides applied, and the choices that led to it, by name.
+
+    `template` is the prompt before expansion; None = the job has no template.
+    """
+
+    job: Job
+    choices: Mapping[str, str] = field(default_factory=dict)
+    template: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobVariants:
+    """The variants of a job in order. `source_files` are the files that they depend on, with the blake3 of each."""
+
+    variants: Sequence[JobVariant]
+    total: int = 1
+    """The number of combinations that there are."""
+    source_files: Mapping[str, str] = field(default_factory=dict)
+
+
+def has_template(job: Job) -> bool:
+    """Whether the prompts of a job have template syntax."""
+    return job.template is not None or job.prompt_syntax == "dynamic"
+
+
+class TemplateExpander:
+    """Expands the prompts of jobs."""
+
+    def __init__(self, wildcards: Path, random_bits: Callable[[int], int]) -> None:
+        """`wildcards` is the folder of the lists; `random_bits(n)` gives random seeds."""
+        self._wildcards = WildcardFolder(wildcards)
+        self._random_bits = random_bits
+
+    def expand(self, job: Job) -> JobVariants:
+        """The variants of a job: all combinations of its template, or the first `count`. Raises FieldError."""
+        if not has_template(job):
+            return JobVariants((JobVariant(job),))
+        options = job.template or JobTemplate()
+        sources = {path: text for path, text in _prompts(job) if text}
+        if not sources:
+            raise FieldError(("template",), "template: the job has no prompt to expand; write one")
+        try:
+            snapshot = self._wildcards.read()
+            template = self._compile(job, options, sources, snapshot)
+            count = job.count if job.seeds is None and job.count is not None else template.count
+            if job.count is None and count > options.max:
+                raise FieldError(
+                    ("template",),
+                    f"template: there are {count} combinations, and at most {options.max} are made without a word; "
+                    f"write `count` to take some of them, or `template: {{max: {count}}}`",
+                )
+            variants = [_variant(job, sources, one) for one in islice(template.combinations(), count)]
+        except TemplateError as error:
+            raise _placed(error, snapshot) from None
+        except WildcardFileError as error:
+            raise FieldError(("template",) if job.template else ("prompt",), f"wildcards: {error}") from None
+        return JobVariants(variants, template.count, snapshot.used_files())
+
+    def _compile(
+        self, job: Job, options: JobTemplate, sources: Mapping[FieldPath, str], snapshot: WildcardSnapshot
+    ) -> Template:
+        """The template in the order that the job asks for; random by default where `count` takes only some combinations."""
+        texts = {format_path(path): TemplateSource(format_path(path), text) for path, text in sources.items()}
+        seed = self._seed(job, options)
+        template = Template(texts, snapshot.library, options.order or "product", seed)
+        if options.order is None and job.count is not None and job.seeds is None and job.count < template.count:
+            template = Template(texts, snapshot.library, "random", seed)
+        return template
+
+    def _seed(self, job: Job, options: JobTemplate) -> int:
+        for seed in (options.seed, job.seed):
+            if seed is not None and seed >= 0:
+                return seed
+        return self._random_bits(TEMPLATE_SEED_BITS)
+
+
+def _prompts(job: Job) -> list[tuple[FieldPath, str]]:
+    return [(("prompt",), job.prompt), (("negative_prompt",), job.negative_prompt), *stage_prompts(job)]
+
+
+def _variant(job: Job, sources: Mapping[FieldPath, str], combination: Combination) -> JobVariant:
+    variant: Any = job
+    for path, text in zip(sources, combination.texts.values(), strict=True):
+        normal = normalize_prompt(text)
+        if len(normal) > PROMPT_CHARACTERS:
+            where = format_path(path)
+            raise FieldError(path, f"{where}: a combination has {len(normal)} characters; at most {PROMPT_CHARACTERS}")
+        variant = _replaced(variant, path, normal)
+    syntax = "a1111" if job.prompt_syntax == "dynamic" else job.prompt_syntax
+    single = variant.model_copy(update={"template": None, "prompt_syntax": syntax})
+    return JobVariant(single, combination.choices, job.prompt)
+
+
+def _replaced(value: Any, path: FieldPath, text: str) -> Any:
+    """A copy of a model or list with the text at `path` replaced."""
+    if not path:
+        return text
+    key, rest = path[0], path[1:]
+    if isinstance(value, BaseModel):
+        return value.model_copy(update={str(key): _replaced(getattr(value, str(key)), rest, text)})
+    return [_replaced(one, rest, text) if index == key else one for index, one in enumerate(value)]
+
+
+def _placed(error: TemplateError, snapshot: WildcardSnapshot) -> FieldError:
+    """The error at the key of the job whose text led to it."""
+    name = error.places[-1].source
+    unusable = f" ({'; '.join(snapshot.problems[:3])})" if snapshot.problems and "no wildcard" in error.message else ""
+    return FieldError(_path_of(name), f"{error}{unusable}")
+
+
+def _path_of(name: str) -> FieldPath:
+    """The inverse of `format_path`."""
+    parts = name.replace("[", ".").replace("]", "").split(".")
+    return tuple(int(part) if part.isdigit() else part for part in parts)

@@ -1,0 +1,224 @@
+"""Templates in jobs: one image for each combination, its choices recorded, and accidents refused."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from blake3 import blake3
+
+from indexd.errors import JobRefused
+from indexd.jobs.admission.wildcard_files import MAX_FILES, WildcardFolder
+from indexd_schemas.jobs.template import DEFAULT_MAX_COMBINATIONS
+from indexd_schemas.recipe import Recipe
+from tests.unit.jobs.conftest import JobSetup
+
+HEAD = "kind: txt2img\nsize: 64x64\n"
+
+
+@pytest.fixture
+def wildcards(home: Path) -> Path:
+    folder = home / "wildcards"
+    (folder / "colors").mkdir(parents=True)
+    (folder / "hair.txt").write_text("# short first\nbob\n\npixie\n", "utf-8")
+    (folder / "colors" / "cold.txt").write_text("\ufeff2::blue\ngreen\n", "utf-8")
+    (folder / "places.yaml").write_text("city:\n  night: [neon street, rooftop]\n", "utf-8")
+    (folder / "animals.yml").write_text("- fox\n- owl\n", "utf-8")
+    (folder / "moods.json").write_text('{"mood": ["sad", {"text": "happy", "weight": 3}]}', "utf-8")
+    return folder
+
+
+def _recipes(setup: JobSetup, text: str) -> list[dict[str, Any]]:
+    job = setup.jobs.submit((HEAD + text).encode(), "x.yaml")
+    return [item.settings["recipe"] for item in setup.store.jobs.items(job.id)]
+
+
+def _prompts(setup: JobSetup, text: str) -> list[str]:
+    return [recipe["prompt"] for recipe in _recipes(setup, text)]
+
+
+def _refusal(setup: JobSetup, text: str) -> str:
+    with pytest.raises(JobRefused) as caught:
+        setup.jobs.submit((HEAD + text).encode(), "x.yaml")
+    return str(caught.value)
+
+
+def test_template_syntax_is_plain_text_where_the_job_does_not_switch_it_on(setup: JobSetup) -> None:
+    (recipe,) = _recipes(setup, "prompt: a {red|green} ball, __hair__, 100% $x")
+    assert recipe["prompt"] == "a {red|green} ball, __hair__, 100% $x"
+    assert (recipe["template"], recipe["choices"]) == (None, {})
+
+
+def test_a_job_makes_every_combination_and_records_its_choices(setup: JobSetup, wildcards: Path) -> None:
+    recipes = _recipes(
+        setup,
+        "prompt_syntax: dynamic\nprompt: '${mood=!{sad|happy}}${mood} girl, __hair__'\n"
+        "negative_prompt: not ${mood}\nseed: 100",
+    )
+    assert [(one["prompt"], one["negative_prompt"], one["seed"]) for one in recipes] == [
+        ("sad girl, bob", "not sad", 100),
+        ("sad girl, pixie", "not sad", 101),
+        ("happy girl, bob", "not happy", 102),
+        ("happy girl, pixie", "not happy", 103),
+    ]
+    assert recipes[1]["choices"] == {"mood": "sad", "hair": "pixie"}
+    assert recipes[1]["template"] == "${mood=!{sad|happy}}${mood} girl, __hair__"
+    assert recipes[1]["prompt_syntax"] == "a1111"
+    assert all(Recipe.model_validate(one) for one in recipes)
+
+
+def test_a_job_keeps_the_files_that_its_texts_came_from(setup: JobSetup, wildcards: Path) -> None:
+    job = setup.jobs.submit(f"{HEAD}template: {{}}\nprompt: '__hair__ {{places:city.night}}'".encode(), "x.yaml")
+    first, second, *_ = setup.store.jobs.items(job.id)
+    assert first.settings["template_files"] == {
+        name: blake3((wildcards / name).read_bytes()).hexdigest() for name in ("hair.txt", "places.yaml")
+    }
+    assert "template_files" not in second.settings
+
+
+def test_lists_come_from_text_yaml_and_json_files(setup: JobSetup, wildcards: Path) -> None:
+    assert _prompts(setup, "template: {}\nprompt: __colors/cold__") == ["blue", "green"]
+    assert _prompts(setup, "template: {}\nprompt: __city/night__") == ["neon street", "rooftop"]
+    assert _prompts(setup, "template: {}\nprompt: __animals__") == ["fox", "owl"]
+    assert _prompts(setup, "template: {}\nprompt: __MOOD__") == ["sad", "happy"]
+    (wildcards / "animals.yml").write_text("- hen\n- a longer list\n", "utf-8")
+    assert _prompts(setup, "template: {}\nprompt: __animals__") == ["hen", "a longer list"]
+
+
+def test_count_takes_some_combinations_at_random_without_repeats(setup: JobSetup) -> None:
+    text = "template: {seed: 3}\nprompt: '{1-100} {a|b}'\ncount: 20"
+    prompts = _prompts(setup, text)
+    assert len(set(prompts)) == 20
+    assert prompts == _prompts(setup, text)
+    assert prompts != [f"{number} {letter}" for number in range(1, 11) for letter in "ab"]
+    assert _prompts(setup, "template: {order: product}\nprompt: '{1-100} {a|b}'\ncount: 3") == ["1 a", "1 b", "2 a"]
+
+
+def test_more_images_than_combinations_begin_again_with_other_seeds(setup: JobSetup) -> None:
+    recipes = _recipes(setup, "template: {}\nprompt: '{a|b}'\ncount: 5\nseed: 7")
+    assert [(one["prompt"], one["seed"]) for one in recipes] == [("a", 7), ("b", 8), ("a", 9), ("b", 10), ("a", 11)]
+
+
+def test_listed_seeds_are_made_of_every_combination(setup: JobSetup) -> None:
+    recipes = _recipes(setup, "template: {}\nprompt: '{a|b}'\nseeds: [5, 6]")
+    assert [(one["prompt"], one["seed"]) for one in recipes] == [("a", 5), ("a", 6), ("b", 5), ("b", 6)]
+
+
+def test_cyclic_order_advances_all_slots_together(setup: JobSetup) -> None:
+    assert _prompts(setup, "template: {order: cyclic}\nprompt: '{a|b} {x|y|z}'") == ["a x", "b y", "a z"]
+
+
+def test_an_accident_is_refused_with_the_number(setup: JobSetup) -> None:
+    many = "prompt: '{1-300} {1-300} {1-80}'"
+    assert _refusal(setup, f"template: {{}}\n{many}") == (
+        f"line 3, column 11: template: there are 7200000 combinations, and at most {DEFAULT_MAX_COMBINATIONS} are made "
+        "without a word; write `count` to take some of them, or `template: {max: 7200000}`"
+    )
+    assert len(_prompts(setup, f"template: {{}}\n{many}\ncount: 50")) == 50
+    assert "count: 51 images; a job makes at most 50" in _refusal(setup, f"template: {{}}\n{many}\ncount: 51")
+    assert "a job makes at most 50" in _refusal(setup, "template: {}\nprompt: '{1-60}'")
+    assert "60 images" in _refusal(setup, "template: {}\nprompt: '{1-30}'\nseeds: [1, 2]")
+
+
+def test_prompts_of_stages_are_expanded_with_the_same_variables(setup: JobSetup) -> None:
+    (recipe, other) = _recipes(
+        setup,
+        "template: {}\nprompt: '${hair=!{bob|braid}}a girl, ${hair}'\nhires: {scale: 2, prompt: 'detailed ${hair}'}",
+    )
+    assert recipe["stages"][0]["prompt"] == "detailed bob"
+    assert other["stages"][0]["prompt"] == "detailed braid"
+
+
+def test_loras_and_weights_of_a_combination_are_read_after_expansion(setup: JobSetup) -> None:
+    with_lora, without = _recipes(setup, "template: {}\nprompt: 'a fox {<lora:film-grain:0.5>|}, (red:1.2)'")
+    assert [lora["name"] for lora in with_lora["loras"]] == ["film-grain"]
+    assert (without["loras"], without["prompt"]) == ([], "a fox, (red:1.2)")
+
+
+def test_a_plain_prompt_may_be_expanded(setup: JobSetup) -> None:
+    recipes = _recipes(setup, "template: {}\nprompt_syntax: plain\nprompt: '(a {fox|owl}:1.2)'")
+    assert [(one["prompt"], one["prompt_syntax"]) for one in recipes] == [
+        ("(a fox:1.2)", "plain"),
+        ("(a owl:1.2)", "plain"),
+    ]
+
+
+def test_choices_name_files(setup: JobSetup, wildcards: Path) -> None:
+    job = setup.jobs.submit(
+        f"{HEAD}template: {{}}\nprompt: '__hair__ {{red/blue|green}}'\noutput: {{name: '{{hair}} {{1}}'}}".encode(),
+        "x.yaml",
+    )
+    names = [Path(item.path.decode()).name for item in setup.store.jobs.items(job.id)]
+    assert names == ["bob red_blue-0001.png", "bob green-0002.png", "pixie red_blue-0003.png", "pixie green-0004.png"]
+    assert "output.name: there is no {hare}; did you mean {hair}" in _refusal(
+        setup, "template: {}\nprompt: __hair__\noutput: {name: '{hare}'}"
+    )
+    assert "there is no {hair}" in _refusal(setup, "prompt: a\noutput: {name: '{hair}'}")
+
+
+def test_result_files_and_images_state_the_choices(setup: JobSetup, wildcards: Path) -> None:
+    setup.drop(f"{HEAD}template: {{}}\nprompt: a __hair__")
+    setup.jobs.admit_file(setup.inbox / "x.yaml")
+    setup.work()
+    result = json.loads((setup.inbox / "done" / "x.result.json").read_text("utf-8"))
+    assert [recipe["choices"] for recipe in result["recipes"]] == [{"hair": "bob"}, {"hair": "pixie"}]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "template: {}\nprompt: a __hare__",
+            "line 4, column 9: prompt, line 1, column 3: there is no wildcard 'hare'; did you mean 'hair'",
+        ),
+        (
+            "template: {}\nprompt: a\nnegative_prompt: b {c|",
+            "line 5, column 18: negative_prompt, line 1, column 3: this { has no closing }",
+        ),
+        (
+            "template: {}\nprompt: a\nhires: {prompt: '${x}'}",
+            "hires.prompt, line 1, column 1: the variable 'x' has no value",
+        ),
+        ("template: {oder: random}\nprompt: a", "template: there is no key 'oder' in template; did you mean `order`"),
+        ("template: {order: shuffled}\nprompt: a", "template.order"),
+        ("template: {max: 0}\nprompt: a", "template.max"),
+        ("template: {}\nprompt: '{1-20000}'", "the range has 20000 values"),
+        ("template: {}\nprompt: __../../secret__", "`..` is not used in names of wildcards"),
+        ("template: {}\nprompt: __loop__", "the wildcard 'loop' uses itself: loop -> loop"),
+        ("template: {}\nprompt: __broken__", "broken.yaml, line 1, column 8"),
+        ("template: {}\nprompt: __latin__", "latin.txt, line 2: the file is not UTF-8; save it as UTF-8"),
+        ("template: {}\nprompt: '{<lora:nobody:1>|a}'", "LoRA"),
+    ],
+)
+def test_mistakes_are_refused_with_place_and_cure(setup: JobSetup, wildcards: Path, text: str, sentence: str) -> None:
+    (wildcards / "loop.txt").write_text("__loop__\n", "utf-8")
+    (wildcards / "broken.yaml").write_text("names: &x [a]\n", "utf-8")
+    (wildcards / "latin.txt").write_bytes(b"a\ncaf\xe9\n")
+    assert sentence.removeprefix("template: ") in _refusal(setup, text)
+    assert list(setup.store.jobs.unfinished()) == []
+
+
+def test_a_broken_file_refuses_only_the_jobs_that_need_it(setup: JobSetup, wildcards: Path) -> None:
+    (wildcards / "broken.json").write_text("{", "utf-8")
+    assert _prompts(setup, "template: {}\nprompt: __hair__") == ["bob", "pixie"]
+
+
+def test_the_folder_of_wildcards_may_be_missing(setup: JobSetup) -> None:
+    assert _prompts(setup, "template: {}\nprompt: '{a|b}'") == ["a", "b"]
+    assert "the folder of wildcards is empty" in _refusal(setup, "template: {}\nprompt: __hair__")
+
+
+def test_only_regular_files_of_bounded_size_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "wildcards").mkdir()
+    (tmp_path / "secret.txt").write_text("secret\n", "utf-8")
+    (tmp_path / "wildcards" / "link.txt").symlink_to(tmp_path / "secret.txt")
+    (tmp_path / "wildcards" / ".hidden.txt").write_text("hidden\n", "utf-8")
+    (tmp_path / "wildcards" / "deep.json").write_text("[" * 100_000 + "]" * 100_000, "utf-8")
+    (tmp_path / "wildcards" / "large.yaml").write_bytes(b"a: [b]\n" + b"#" * (2 << 20))
+    snapshot = WildcardFolder(tmp_path / "wildcards").read()
+    assert snapshot.library.names == []
+    assert [re.split("[:,]", problem)[0] for problem in snapshot.problems] == ["deep.json", "large.yaml"]
+    assert MAX_FILES == 20_000
