@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from indexd.api.context import OperationContext
 from indexd.api.operations.registry import operation
 from indexd.errors import NothingFound, UsageError
-from indexd_schemas.api.output import JobList, JobSummary, ShownJob
-from indexd_schemas.api.requests import JobListRequest, JobSelector, SubmitRequest
+from indexd_schemas.api.output import JobList, JobPreview, JobSummary, ShownJob
+from indexd_schemas.api.requests import JobListRequest, JobSelector, PreviewRequest, SubmitRequest
 
 if TYPE_CHECKING:
     from indexd.store.records import JobRow
@@ -37,6 +37,16 @@ def submit(context: OperationContext, request: SubmitRequest) -> ShownJob:
     if "/" in request.name or "\\" in request.name or request.name in (".", ".."):
         raise UsageError(f"a job's name is a file name without folders (got {request.name!r})")
     return _shown_job(context, context.require_daemon("submit").jobs.submit(request.source.encode(), request.name))
+
+
+@operation("POST", "/v1/jobs/preview")
+def preview(context: OperationContext, request: PreviewRequest) -> JobPreview:
+    """Plan a job file without admitting it: how many images, which prompts and choices, and how long."""
+    from indexd.jobs.preview import preview_job
+    from indexd.registry import load_handlers
+
+    load_handlers()
+    return preview_job(context.config, context.store, request.source.encode(), request.name, request.sample)
 
 
 @operation("POST", "/v1/job/cancel")

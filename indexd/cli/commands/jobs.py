@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -9,6 +10,7 @@ import click
 from indexd.cli.support.number_types import WholeNumber
 from indexd.cli.support.printing import (
     console,
+    format_duration,
     format_time,
     json_option,
     one_line,
@@ -26,9 +28,12 @@ if TYPE_CHECKING:
     from indexd_schemas.api.requests import JobSelector
 
 
-@click.group(short_help="List, show, cancel or retry jobs.")
+SHOWN_VALUES = 8
+
+
+@click.group(short_help="List, show, expand, cancel or retry jobs.")
 def jobs() -> None:
-    """List, show, cancel or retry jobs. A job is named by its number or its name."""
+    """List, show, expand, cancel or retry jobs. A job is named by its number or its name."""
 
 
 @jobs.command("list")
@@ -109,6 +114,41 @@ def retry(job: str, as_json: bool) -> None:
 
     with open_operations(need_daemon=True) as operations:
         _print(operations.call(retry_job, _selector(job)), as_json)
+
+
+@jobs.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--sample", type=click.IntRange(0, 1000), default=10, show_default=True, help="Show so many of the images."
+)
+@json_option
+def expand(file: Path, sample: int, as_json: bool) -> None:
+    """Show what a job file would make: number, prompts, choices and estimated time. Writes nothing.
+
+    Random seeds and random combinations are drawn anew when the job is admitted.
+    """
+    from indexd.api.operations.jobs import preview
+    from indexd.cli.commands.submit import read_job_file
+    from indexd_schemas.api.requests import PreviewRequest
+
+    name = file.name.encode("utf-8", "replace").decode()
+    request = validated(PreviewRequest, name=name, source=read_job_file(file), sample=sample)
+    with open_operations() as operations:
+        previewed = operations.call(preview, request)
+    if as_json:
+        print_json(previewed)
+        return
+    took = "" if previewed.seconds is None else f", about {format_duration(previewed.seconds)}"
+    print_text(f"{previewed.name}  {previewed.kind}  {previewed.images} images{took}")
+    for choice, counts in previewed.choices.items():
+        most = ", ".join(f"{one_line(value)} {count}" for value, count in list(counts.items())[:SHOWN_VALUES])
+        rest = f" and {len(counts) - SHOWN_VALUES} more" if len(counts) > SHOWN_VALUES else ""
+        print_text(f"  {choice}: {most}{rest}")
+    for image in previewed.sample:
+        print_text(f"  {image.index + 1:4}  seed {image.seed}  {image.path}")
+        print_text(f"        {one_line(image.prompt)}")
+        if image.negative_prompt:
+            print_text(f"        not: {one_line(image.negative_prompt)}")
 
 
 def _selector(job: str) -> JobSelector:

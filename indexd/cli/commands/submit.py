@@ -35,7 +35,7 @@ def submit(file: Path, wait: bool, as_json: bool) -> int:
     from indexd.api.operations import jobs
     from indexd_schemas.api.requests import SubmitRequest
 
-    request = validated(SubmitRequest, name=file.name.encode("utf-8", "replace").decode(), source=_read_job_file(file))
+    request = validated(SubmitRequest, name=file.name.encode("utf-8", "replace").decode(), source=read_job_file(file))
     try:
         with open_operations(need_daemon=True) as operations:
             shown = operations.call(jobs.submit, request)
@@ -88,7 +88,8 @@ def job_exit_code(shown: ShownJob) -> int:
     return EXIT_PARTLY_FAILED if any(picture.state == "done" for picture in shown.items) else EXIT_ERROR
 
 
-def _read_job_file(file: Path) -> str:
+def read_job_file(file: Path) -> str:
+    """The text of a job file. Raises IndexdError where it cannot be read, is too large or is not UTF-8."""
     try:
         with file.open("rb") as stream:
             source = stream.read(MAX_JOB_FILE_BYTES + 1)

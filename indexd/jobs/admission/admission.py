@@ -168,9 +168,17 @@ class Admission:
         """Admit a job that comes as bytes; `name` as a file name. Raises JobRefused."""
         stem = _job_stem(Path(name.replace("\\", "/")).name)
         with self._folders.lock:
-            job = self._store.jobs.admit(self._plan_job(source, _printable_name(stem), f"submit:{uuid.uuid4()}", None))
+            new = self._plan_job(source, _printable_name(stem), f"submit:{uuid.uuid4()}", None)
+            self._reserve(new.items)
+            job = self._store.jobs.admit(new)
             self._file_sync.settle(job.id)
             return self._current_row(job)
+
+    def preview(self, source: bytes, name: str) -> NewJob:
+        """The job as `submit` would admit it now; writes nothing. Raises JobRefused."""
+        stem = _job_stem(Path(name.replace("\\", "/")).name)
+        with self._folders.lock:
+            return self._plan_job(source, _printable_name(stem), "preview", None)
 
     def _current_row(self, job: JobRow) -> JobRow:
         """The current row, or the admitted one where the index cannot be read now: the caller must learn of the admission."""
@@ -181,6 +189,7 @@ class Admission:
 
     def _admit_once(self, new: NewJob) -> JobRow:
         """The job of this file. A new file with the same admission key as one that was moved away becomes a new job."""
+        self._reserve(new.items)
         job = self._store.jobs.admit(new)
         for number in itertools.count(2):
             if job.file_location == "inbox":
@@ -216,12 +225,10 @@ class Admission:
         values = [placeholder_values(item.name_values, index, count, shared) for index, item in enumerate(planned)]
         taken = _existing_names(folder) | self._reserved_names(folder)
         names = unique_file_names(complete_pattern(job.output.name, count), values, suffix, taken.__contains__)
-        items = tuple(
+        return tuple(
             NewJobItem(index, item.seed, os.fsencode(folder / file_name), _item_settings(item, job))
             for index, (item, file_name) in enumerate(zip(planned, names, strict=True))
         )
-        self._reserve(items)
-        return items
 
     def _reserved_names(self, folder: Path) -> set[str]:
         """Names in `folder` that items not yet made will have, as far as this process knows; casefolded.

@@ -325,6 +325,35 @@ class ShownJob(OutputDocument):
     source: str
 
 
+class PreviewedItem(Contract):
+    """One item that a job would make. `choices` are those of its template."""
+
+    index: int
+    seed: int
+    path: str
+    prompt: str
+    negative_prompt: str
+    width: int | None
+    height: int | None
+    choices: dict[str, str]
+
+
+class JobPreview(OutputDocument):
+    """What `indexd jobs expand --json` prints: what a job file would make. Random seeds are drawn anew when it is admitted.
+
+    `seconds` is estimated from finished items of the same kind and stages; None = there are none. `choices` counts the items by
+    choice and value. `template_files` are the files that the prompts came from, with the blake3 of each.
+    """
+
+    name: str
+    kind: str
+    images: int
+    seconds: float | None
+    choices: dict[str, dict[str, int]]
+    template_files: dict[str, str]
+    sample: list[PreviewedItem]
+
+
 class JobResult(OutputDocument):
     """The content of `x.result.json`, which is written next to a finished job file."""
 

@@ -114,6 +114,12 @@ class SubmitRequest(ApiRequest):
     source: str
 
 
+class PreviewRequest(SubmitRequest):
+    """A job file to plan without admitting it, and how many of its items to show."""
+
+    sample: int = Field(10, ge=0, le=1000)
+
+
 class ScanRequest(ApiRequest):
     """Compare every root with the index now; with `wait` the response comes when that is done."""
 

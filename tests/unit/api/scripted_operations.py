@@ -25,6 +25,7 @@ from indexd_schemas.api.output import (
     DaemonStatus,
     Explanation,
     JobList,
+    JobPreview,
     JobSummary,
     SearchResults,
     ShownJob,
@@ -69,6 +70,9 @@ class ScriptedOperations(Operations):
             "original": ImageBytes(b"bytes", "image/png", 'ä"\r\n.png'),
             "scan": SCANNED,
             "submit": JOB,
+            "preview": JobPreview(
+                name="x", kind="txt2img", images=1, seconds=None, choices={}, template_files={}, sample=[]
+            ),
             "list_jobs": JobList(jobs=[JOB.job]),
             "show_job": JOB,
             "cancel_job": JOB,

@@ -38,7 +38,7 @@ ARGUMENTS: dict[str, list[list[str]]] = {
     "export": [["-o", "OUT"]],
     "forget": [["--yes"]],
     "import": [["ANNOTATIONS"]],
-    "jobs": [["list"], ["show", "1"], ["cancel", "1"], ["retry", "1"]],
+    "jobs": [["list"], ["show", "1"], ["cancel", "1"], ["retry", "1"], ["expand", "JOB"]],
     "metrics": [[]],
     "models": [["verify", "bge"]],
     "note": [["1", "x"]],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from blake3 import blake3
 
 from indexd.errors import JobRefused
 from indexd.jobs.admission.wildcard_files import MAX_FILES, WildcardFolder
+from indexd.jobs.preview import preview_job
 from indexd_schemas.jobs.template import DEFAULT_MAX_COMBINATIONS
 from indexd_schemas.recipe import Recipe
 from tests.unit.jobs.conftest import JobSetup
@@ -222,3 +224,38 @@ def test_only_regular_files_of_bounded_size_are_read(tmp_path: Path, monkeypatch
     assert snapshot.library.names == []
     assert [re.split("[:,]", problem)[0] for problem in snapshot.problems] == ["deep.json", "large.yaml"]
     assert MAX_FILES == 20_000
+
+
+def test_a_preview_says_what_a_job_would_make_and_writes_nothing(setup: JobSetup, wildcards: Path) -> None:
+    text = (HEAD + "template: {order: product}\nprompt: 'a {fox|owl}, __hair__'\ncount: 6\nseed: 5").encode()
+    before = sorted(path for path in setup.config.paths.home.rglob("*") if "index.db" not in path.name)
+    shown = preview_job(setup.config, setup.store, text, "x.yaml", sample=3)
+    assert (shown.name, shown.kind, shown.images, shown.seconds) == ("x", "txt2img", 6, None)
+    assert shown.choices == {"1": {"fox": 4, "owl": 2}, "hair": {"bob": 3, "pixie": 3}}
+    assert list(shown.template_files) == ["hair.txt"]
+    assert [(one.index, one.seed, one.prompt) for one in shown.sample] == [
+        (0, 5, "a fox, bob"),
+        (2, 7, "a owl, bob"),
+        (4, 9, "a fox, bob"),
+    ]
+    assert sorted(path for path in setup.config.paths.home.rglob("*") if "index.db" not in path.name) == before
+    assert list(setup.store.jobs.unfinished()) == []
+    job = setup.jobs.submit(text, "x.yaml")
+    assert [item.path.decode() for item in setup.store.jobs.items(job.id)][::2] == [one.path for one in shown.sample]
+    with pytest.raises(JobRefused, match="there is no wildcard 'x'"):
+        preview_job(setup.config, setup.store, (HEAD + "template: {}\nprompt: __x__").encode(), "x.yaml", sample=3)
+
+
+def test_a_preview_estimates_the_time_from_finished_images(setup: JobSetup, monkeypatch: pytest.MonkeyPatch) -> None:
+    setup.jobs.submit((HEAD + "prompt: a\nsteps: 10").encode(), "first.yaml")
+    setup.work()
+    [item] = [item for job in setup.store.jobs.list() for item in setup.store.jobs.items(job.id)]
+    assert item.seconds is not None
+    timed = replace(item, seconds=2.0)
+    monkeypatch.setattr(setup.store.jobs, "items", lambda _job_id: [timed])
+    twice = preview_job(setup.config, setup.store, (HEAD + "prompt: a\nsteps: 20\ncount: 3").encode(), "x.yaml", 0)
+    assert (twice.seconds, twice.sample) == (12.0, [])
+    larger = preview_job(setup.config, setup.store, b"kind: txt2img\nsize: 128x64\nprompt: a\nsteps: 10", "x.yaml", 1)
+    assert larger.seconds == 4.0
+    other = preview_job(setup.config, setup.store, (HEAD + "prompt: a\nhires: {scale: 2}").encode(), "x.yaml", 1)
+    assert other.seconds is None
