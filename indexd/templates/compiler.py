@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import lcm
-from typing import Protocol
+from types import MappingProxyType
 
 from indexd.templates.errors import SourcePlace, TemplateError, TemplateSource, nearest_name
 from indexd.templates.parser import has_syntax, parse_template
 from indexd.templates.random_order import RandomNumbers
+from indexd.templates.slots import MAIN_PART, Slot, SlotOption, select_options
 from indexd.templates.space import (
     MAX_TEXT_CHARACTERS,
     Alternatives,
@@ -26,6 +27,7 @@ from indexd.templates.space import (
     EarlyValueUse,
     Expansion,
     FixedText,
+    LabelledOption,
     NamedChoice,
     Node,
     Picks,
@@ -68,18 +70,15 @@ class VariantNode:
     weight: Fraction
 
 
-class PlaceholderSource(Protocol):
-    """Resolves `{Name}`. None = there is nothing of this name, and the braces are plain text."""
+@dataclass(slots=True)
+class _SlotUse:
+    """The uses of one slot: its selector, and the number of the early value of each part that is used."""
 
-    def node(self, placeholder: Placeholder) -> Node | None:
-        """What stands for the placeholder. Raises LookupError with a sentence where its name or part is wrong."""
-
-
-class NoPlaceholders:
-    """`{name}` is text."""
-
-    def node(self, placeholder: Placeholder) -> Node | None:  # noqa: ARG002 - the interface of PlaceholderSource
-        return None
+    slot: Slot
+    selector: str | None
+    source: TemplateSource
+    at: int
+    values: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +113,23 @@ class TemplateCompiler:
     """Compiles templates against one library, for one way of sampling."""
 
     def __init__(
-        self, library: WildcardLibrary, sampling: Sampling, placeholders: PlaceholderSource | None = None
+        self,
+        library: WildcardLibrary,
+        sampling: Sampling,
+        slots: Mapping[str, Slot] = MappingProxyType({}),
+        seed: int = 0,
     ) -> None:
+        """`seed` is that of selectors that take some options of a slot at random."""
         self._library = library
         self._sampling = sampling
-        self._placeholders = placeholders or NoPlaceholders()
+        self._slots = slots
+        self._seed = seed
+        self._slot_uses: dict[str, _SlotUse] = {}
+        self._in_slot = False
         self._chain: list[tuple[TemplateSource, int]] = []
         self._active: list[tuple[str, str]] = []
         self._steps = self._values = 0
-        self._slots = 0
+        self._value_count = 0
         self._names_hidden = 0
         self._cache: dict[tuple[str, _Scope, Sampling, bool], Sequence[VariantNode]] = {}
 
@@ -135,12 +142,49 @@ class TemplateCompiler:
             pieces += [(template.source, part) for part in template.parts]
         first = templates[0].source
         try:
-            return self._sequence(pieces, _Scope(), self._sampling)
+            body = self._sequence(pieces, _Scope(), self._sampling)
+            return _series([*self._slot_choices(), body])
+        except _DecidesLists:
+            raise TemplateError("the value of a slot must not decide between lists", [first.place(0)]) from None
         except TooManyCombinations:
             raise TemplateError("the template has more than 10^1200 combinations", [first.place(0)]) from None
         except TextTooLong:
             text = f"the text has more than {MAX_TEXT_CHARACTERS} characters"
             raise TemplateError(text, [first.place(0)]) from None
+
+    def _new_value(self) -> int:
+        self._value_count += 1
+        return self._value_count
+
+    def _slot_choices(self) -> list[Node]:
+        """A node for each slot that the body uses, which chooses an option and keeps its parts; slower loops first."""
+        weighted: list[tuple[int, Node]] = []
+        for use in self._slot_uses.values():
+            with self._at(use.source, use.at):
+                try:
+                    selection = select_options(use.slot, use.selector, self._seed)
+                except LookupError as error:
+                    raise self._error(str(error.args[0])) from None
+                is_drawn = selection.loop_weight is None
+                sampling: Sampling = "random" if is_drawn else self._sampling
+                options = [VariantNode(self._slot_option(use, one, sampling), one.weight) for one in selection.options]
+                node = self._choose([one for one in options if one.weight], None, sampling)
+                weighted.append(
+                    (selection.loop_weight or 0, _apply_sampling(node, sampling, self._sampling) if is_drawn else node)
+                )
+        return [node for _, node in sorted(weighted, key=lambda pair: pair[0])]
+
+    def _slot_option(self, use: _SlotUse, option: SlotOption, sampling: Sampling) -> Node:
+        self._in_slot = True
+        try:
+            values = [
+                EarlyValue(number, self._value_node(WildcardValue(source), _Scope(), sampling))
+                for part, number in use.values.items()
+                for source in [option.parts.get(part, TemplateSource(use.slot.name, ""))]
+            ]
+        finally:
+            self._in_slot = False
+        return LabelledOption(use.slot.name, option.label, _series(values))
 
     def _sequence(
         self, pieces: Sequence[tuple[TemplateSource, TemplatePart]], scope: _Scope, sampling: Sampling
@@ -166,7 +210,7 @@ class TemplateCompiler:
                 continue
             with self._at(source, part.at):
                 node = self._unnamed_parts(part.value, source, scope, sampling)
-            slot, self._slots = self._slots, self._slots + 1
+            slot = self._new_value()
             named = EarlyValue(slot, NamedChoice(part.name, node, hides_inner=True) if _has_choice(node) else node)
             rest = assignments[index + 1 :]
             try:
@@ -207,7 +251,7 @@ class TemplateCompiler:
                     return self._variants(part, source, scope, sampling)
             case NumberRange():
                 options = [VariantNode(FixedText(value), Fraction(1)) for value in part.values]
-                return self._named(str(part.number), self._slot(options, part.sampling, sampling))
+                return self._named(str(part.number), self._choose(options, part.sampling, sampling))
             case WildcardUse():
                 with self._at(source, part.at):
                     return self._wildcard(part, source, scope, sampling)
@@ -227,7 +271,7 @@ class TemplateCompiler:
         inner = _inner_sampling(part.sampling, sampling)
         if part.bounds is None:
             options = self._options(part.options, source, scope, inner)
-            return self._named(str(part.number), self._slot(options, part.sampling, sampling))
+            return self._named(str(part.number), self._choose(options, part.sampling, sampling))
         # The places of a pick are one slot: what stands in them is counted, also where the slot is cyclic.
         inside, name = _counted(inner), str(part.number)
         only = part.options[0].parts
@@ -258,7 +302,7 @@ class TemplateCompiler:
             raise self._error("every option has weight 0")
         return nodes
 
-    def _slot(self, options: Sequence[VariantNode], wanted: Sampling | None, around: Sampling) -> Node:
+    def _choose(self, options: Sequence[VariantNode], wanted: Sampling | None, around: Sampling) -> Node:
         inner = _inner_sampling(wanted, around)
         if inner == "cyclic":  # equal options stay: other cyclic lists are in step with them
             return CyclicOptions([option.node for option in options]) if len(options) > 1 else options[0].node
@@ -287,7 +331,7 @@ class TemplateCompiler:
         def of_path(path: str) -> Node:
             inner = _inner_sampling(part.sampling, sampling)
             options = self._list_options(path, part, source, scope, inner)
-            return self._named(path, self._slot(options, part.sampling, sampling))
+            return self._named(path, self._choose(options, part.sampling, sampling))
 
         return self._by_path(part, source, scope, of_path)
 
@@ -395,17 +439,38 @@ class TemplateCompiler:
         return NamedChoice(part.name, inner, hides_inner=True) if _has_choice(inner) else inner
 
     def _placeholder(self, part: Placeholder, source: TemplateSource, scope: _Scope, sampling: Sampling) -> Node:
+        slot = self._slots.get(part.name)
+        if slot is not None:
+            return self._slot_use(slot, part, source)
+        hint = nearest_name(part.name, self._slots)
+        if part.selector is not None or (hint and part.part is None):
+            raise self._error(f"there is no slot {part.name!r}{hint}")
+        if part.part is None:
+            return FixedText(part.fallback)
         try:
-            node = self._placeholders.node(part)
-            if node is not None:
-                return node
-            if part.part is None or part.selector is not None:
-                return FixedText(part.fallback)
             name = self._library.name_in_file(part.name, part.part)
         except LookupError as error:
             raise self._error(str(error.args[0])) from None
         use = WildcardUse((PlainText(name),), None, (), 1, part.at)
         return self._one_wildcard(use, source, scope, sampling)
+
+    def _slot_use(self, slot: Slot, part: Placeholder, source: TemplateSource) -> Node:
+        if self._in_slot:
+            raise self._error(f"the value of a slot must not use the slot {slot.name!r}")
+        use = self._slot_uses.setdefault(slot.name, _SlotUse(slot, part.selector, source, part.at))
+        if part.selector is not None and use.selector != part.selector:
+            if use.selector is not None:
+                raise self._error(
+                    f"the slot {slot.name!r} has two selectors, [{use.selector}] and [{part.selector}]; keep one"
+                )
+            use.selector, use.source, use.at = part.selector, source, part.at
+        name = part.part or MAIN_PART
+        if part.part is not None and name not in slot.part_names:
+            hint = nearest_name(name, slot.part_names)
+            raise self._error(f"no option of the slot {slot.name!r} has the part {name!r}{hint}")
+        if name not in use.values:
+            use.values[name] = self._new_value()
+        return EarlyValueUse(use.values[name])
 
     def _named(self, name: str, node: Node) -> Node:
         is_number = name.isdigit()

@@ -39,8 +39,8 @@ class TemplateError(Exception):
     def __init__(self, message: str, places: Iterable[SourcePlace]) -> None:
         self.message = message
         self.places = tuple(places)
-        chain = "".join(f", used at {place}" for place in self.places[1:])
-        super().__init__(f"{self.places[0]}: {message}{chain}" if self.places else message)
+        chain = ", ".join(f"used at {place}" for place in self.places[1:])
+        super().__init__(f"{self.places[0]}: {message}{chain and f' ({chain})'}" if self.places else message)
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str:

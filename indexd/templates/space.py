@@ -373,6 +373,34 @@ class NamedChoice(Node):
         return self._node.cycle_length
 
 
+class LabelledOption(Node):
+    """Records the option of a slot as the choice `name` with the value `label`."""
+
+    def __init__(self, name: str, label: str, node: Node) -> None:
+        super().__init__(node.count)
+        self._choice = (name, label)
+        self._node = node
+
+    def emit(self, out: Expansion, turn: int, span: int) -> None:
+        out.choices.append(self._choice)
+        self._node.emit(out, turn, span)
+
+    def draw(self, numbers: RandomNumbers) -> int:
+        return self._node.draw(numbers)
+
+    @property
+    def is_uniform(self) -> bool:
+        return self._node.is_uniform
+
+    @property
+    def is_closed(self) -> bool:
+        return False
+
+    @property
+    def cycle_length(self) -> int:
+        return self._node.cycle_length
+
+
 class CyclicOptions(Node):
     """Options in turn, in step with all other cyclic slots; it adds no combinations to a product."""
 

@@ -6,11 +6,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count, islice, product
+from types import MappingProxyType
 
-from indexd.templates.compiler import PlaceholderSource, TemplateCompiler
+from indexd.templates.compiler import TemplateCompiler
 from indexd.templates.errors import TemplateError, TemplateSource
 from indexd.templates.parser import parse_template
 from indexd.templates.random_order import KeyedPermutation, RandomNumbers
+from indexd.templates.slots import Slot
 from indexd.templates.space import MAX_TEXT_CHARACTERS, Expansion, TextTooLong, text_tables
 from indexd.templates.syntax import ParsedTemplate, Sampling
 from indexd.templates.wildcards import WildcardLibrary
@@ -42,7 +44,7 @@ class Template:
         library: WildcardLibrary,
         order: Sampling = "product",
         seed: int = 0,
-        placeholders: PlaceholderSource | None = None,
+        slots: Mapping[str, Slot] = MappingProxyType({}),
     ) -> None:
         """`texts` must not be empty, nor contain NUL. Raises TemplateError."""
         self._names = tuple(texts)
@@ -54,7 +56,7 @@ class Template:
                 raise TemplateError("the text contains NUL; remove it", [source.place(source.text.index(_SEPARATOR))])
             parsed.append(parse_template(source, 1 + sum(one.variant_count for one in parsed)))
         self._first = parsed[0].source
-        self._root = TemplateCompiler(library, order, placeholders).compile(parsed, _SEPARATOR)
+        self._root = TemplateCompiler(library, order, slots, seed).compile(parsed, _SEPARATOR)
 
     @property
     def count(self) -> int:

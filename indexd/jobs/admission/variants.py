@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from indexd.jobs.admission.slots import JobSlots, changed_job, read_slots, with_negative_parts
 from indexd.jobs.admission.stages import stage_prompts
 from indexd.jobs.admission.wildcard_files import WildcardFileError, WildcardFolder, WildcardSnapshot
 from indexd.jobs.parsing.validation import FieldError, format_path
@@ -68,7 +69,9 @@ class TemplateExpander:
             raise FieldError(("template",), "template: the job has no prompt to expand; write one")
         try:
             snapshot = self._wildcards.read()
-            template = self._compile(job, options, sources, snapshot)
+            slots = read_slots(options.slots, snapshot)
+            sources = with_negative_parts(sources, slots)
+            template = self._compile(job, options, sources, slots, snapshot)
             count = job.count if job.seeds is None and job.count is not None else template.count
             if job.count is None and count > options.max:
                 raise FieldError(
@@ -76,7 +79,7 @@ class TemplateExpander:
                     f"template: there are {count} combinations, and at most {options.max} are made without a word; "
                     f"write `count` to take some of them, or `template: {{max: {count}}}`",
                 )
-            variants = [_variant(job, sources, one) for one in islice(template.combinations(), count)]
+            variants = [_variant(job, sources, slots, one) for one in islice(template.combinations(), count)]
         except TemplateError as error:
             raise _placed(error, snapshot) from None
         except WildcardFileError as error:
@@ -84,14 +87,19 @@ class TemplateExpander:
         return JobVariants(variants, template.count, snapshot.used_files())
 
     def _compile(
-        self, job: Job, options: JobTemplate, sources: Mapping[FieldPath, str], snapshot: WildcardSnapshot
+        self,
+        job: Job,
+        options: JobTemplate,
+        sources: Mapping[FieldPath, str],
+        slots: JobSlots,
+        snapshot: WildcardSnapshot,
     ) -> Template:
         """The template in the order that the job asks for; random by default where `count` takes only some combinations."""
         texts = {format_path(path): TemplateSource(format_path(path), text) for path, text in sources.items()}
         seed = self._seed(job, options)
-        template = Template(texts, snapshot.library, options.order or "product", seed)
+        template = Template(texts, snapshot.library, options.order or "product", seed, slots.slots)
         if options.order is None and job.count is not None and job.seeds is None and job.count < template.count:
-            template = Template(texts, snapshot.library, "random", seed)
+            template = Template(texts, snapshot.library, "random", seed, slots.slots)
         return template
 
     def _seed(self, job: Job, options: JobTemplate) -> int:
@@ -105,8 +113,8 @@ def _prompts(job: Job) -> list[tuple[FieldPath, str]]:
     return [(("prompt",), job.prompt), (("negative_prompt",), job.negative_prompt), *stage_prompts(job)]
 
 
-def _variant(job: Job, sources: Mapping[FieldPath, str], combination: Combination) -> JobVariant:
-    variant: Any = job
+def _variant(job: Job, sources: Mapping[FieldPath, str], slots: JobSlots, combination: Combination) -> JobVariant:
+    variant: Any = changed_job(job, combination.choices, slots)
     for path, text in zip(sources, combination.texts.values(), strict=True):
         normal = normalize_prompt(text)
         if len(normal) > PROMPT_CHARACTERS:
@@ -131,6 +139,8 @@ def _replaced(value: Any, path: FieldPath, text: str) -> Any:
 def _placed(error: TemplateError, snapshot: WildcardSnapshot) -> FieldError:
     """The error at the key of the job whose text led to it."""
     name = error.places[-1].source
+    if name.startswith("template.slots."):
+        return FieldError(("template", "slots", name.split(".")[2]), str(error))
     unusable = f" ({'; '.join(snapshot.problems[:3])})" if snapshot.problems and "no wildcard" in error.message else ""
     return FieldError(_path_of(name), f"{error}{unusable}")
 

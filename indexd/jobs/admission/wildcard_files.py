@@ -15,6 +15,7 @@ from indexd.errors import JobRefused, NotRegularFile, is_transient_os_error, rai
 from indexd.fs.paths import display
 from indexd.fs.safe_open import open_regular
 from indexd.jobs.parsing import yaml_guard
+from indexd.templates.errors import nearest_name
 from indexd.templates.wildcards import WildcardLibrary, WildcardValue, lists_from_data, values_from_text
 
 WILDCARD_FILE_LIMITS = yaml_guard.YamlLimits("wildcard file", 1 << 20, 40_000, 80_000, allows_list=True)
@@ -29,6 +30,7 @@ class WildcardFileError(Exception):
 @dataclass(frozen=True, slots=True)
 class _ParsedFile:
     stamp: tuple[int, int, int]
+    data: Any
     lists: Mapping[str, Sequence[WildcardValue]]
     content_hash: str
 
@@ -55,8 +57,9 @@ class WildcardFolder:
         if known is None or known.stamp != stamp:
             content = _read_file(path, relative, WILDCARD_FILE_LIMITS.max_bytes)
             folder, _, name = relative.rpartition("/")
-            lists = lists_from_data(_parse(content, relative), folder, relative, os.path.splitext(name)[0])
-            known = self._parsed[relative] = _ParsedFile(stamp, lists, blake3(content).hexdigest())
+            data = _parse(content, relative)
+            lists = lists_from_data(data, folder, relative, os.path.splitext(name)[0])
+            known = self._parsed[relative] = _ParsedFile(stamp, data, lists, blake3(content).hexdigest())
         return known
 
 
@@ -85,10 +88,26 @@ class WildcardSnapshot:
                     self._files.setdefault(name, []).append(relative)
         self.library = WildcardLibrary(self._files, self._values, file_folders)
 
+    def data(self, relative: str) -> Any:
+        """The content of a YAML or JSON file. Raises LookupError with a sentence, WildcardFileError."""
+        parsed = self._structured.get(relative)
+        if parsed is None:
+            problem = next((one for one in self.problems if one.startswith(relative)), None)
+            if problem is not None:
+                raise WildcardFileError(problem)
+            raise LookupError(
+                f"there is no file {relative!r} in the folder of wildcards{nearest_name(relative, self._structured)}"
+            )
+        self._hashes[relative] = parsed.content_hash
+        return parsed.data
+
+    def nearest(self, name: str) -> str:
+        """The nearest name of a list as the end of a sentence."""
+        return nearest_name(name, self.library.names)
+
     def used_files(self) -> dict[str, str]:
         """The files whose values a template used, relative to the folder, and the blake3 of their content in hex."""
-        used = {file for name in self.library.used_names for file in self._files[name]}
-        return {file: self._hashes[file] for file in sorted(used)}
+        return dict(sorted(self._hashes.items()))
 
     def _values(self, name: str) -> list[WildcardValue]:
         values: list[WildcardValue] = []

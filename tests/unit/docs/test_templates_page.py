@@ -12,7 +12,8 @@ from indexd.jobs.parsing.yaml_guard import parse_yaml
 from indexd.registry import job_kinds
 from indexd.templates.template import compile_text
 from indexd.templates.wildcards import WildcardLibrary, values_from_text
-from indexd_schemas.jobs.template import DEFAULT_MAX_COMBINATIONS
+from indexd_schemas.jobs.job import Job
+from indexd_schemas.jobs.template import DEFAULT_MAX_COMBINATIONS, SLOT_KEYS, JobTemplate
 from tests.support.paths import DOCS
 
 PAGE = (DOCS / "templates.md").read_text("utf-8")
@@ -35,11 +36,14 @@ def _library() -> WildcardLibrary:
 @pytest.mark.parametrize("text", re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL))
 def test_an_example_is_a_valid_job(text: str) -> None:
     job = parse_job(parse_yaml(text.encode()), job_kinds.kinds())
-    prompt: str = job.prompt  # type: ignore[attr-defined]
-    assert compile_text(prompt.replace("__hair__", "{bob|braid}")).count in (6, 4)
+    assert isinstance(job, Job)
+    slots = JobTemplate() if job.template is None else job.template
+    for name in slots.slots:
+        assert f"{{{name}" in job.prompt
+    assert compile_text(re.sub(r"__hair__|\{[A-Z]\w+(\[.*?\])?\}", "{x|y}", job.prompt)).count in (6, 4, 8)
 
 
-@pytest.mark.parametrize("text", [one.replace(r"\|", "|") for one in SYNTAX if "…" not in one])
+@pytest.mark.parametrize("text", [one.replace(r"\|", "|") for one in SYNTAX if "…" not in one and "Name" not in one])
 def test_the_syntax_of_the_table_is_understood(text: str) -> None:
     template = compile_text(f"${{x=1}}{text}", _library())
     found = [one.texts["text"] for one in islice(template.combinations(), template.count)]
@@ -51,6 +55,8 @@ def test_the_syntax_of_the_table_is_understood(text: str) -> None:
 def test_the_table_is_read() -> None:
     assert len(SYNTAX) > 20
     assert f"Default {DEFAULT_MAX_COMBINATIONS}" in PAGE
+    [keys] = re.findall(r"A part may set a key of the job: (.*?)\.\n", PAGE, re.DOTALL)
+    assert re.findall(r"`(\w+)`", keys) == list(SLOT_KEYS)
 
 
 def test_the_wildcard_file_of_the_page_is_read() -> None:

@@ -259,3 +259,96 @@ def test_a_preview_estimates_the_time_from_finished_images(setup: JobSetup, monk
     assert larger.seconds == 4.0
     other = preview_job(setup.config, setup.store, (HEAD + "prompt: a\nhires: {scale: 2}").encode(), "x.yaml", 1)
     assert other.seconds is None
+
+
+SLOTS = """template:
+  slots:
+    Hair: hair
+    Outfit: [red dress, "blue {coat|hat}"]
+    Mood:
+      sad: crying
+      happy: {prompt: smiling, negative: tears, loras: [film-grain], steps: 40, size: 128x64}
+"""
+
+
+def test_slots_have_parts_that_are_chosen_together(setup: JobSetup, wildcards: Path) -> None:
+    recipes = _recipes(setup, SLOTS + "prompt: 'a girl, {Hair}, {Outfit}, {Mood}'\nnegative_prompt: ugly\nsteps: 20")
+    assert len(recipes) == 2 * 3 * 2
+    happy = next(one for one in recipes if one["choices"] == {"Hair": "pixie", "Outfit": "red dress", "Mood": "happy"})
+    assert (happy["prompt"], happy["negative_prompt"]) == ("a girl, pixie, red dress, smiling", "ugly, tears")
+    assert (happy["steps"], happy["width"], [lora["name"] for lora in happy["loras"]]) == (40, 128, ["film-grain"])
+    sad = next(one for one in recipes if one["choices"]["Mood"] == "sad" and "coat" in one["prompt"])
+    assert (sad["prompt"], sad["negative_prompt"]) == ("a girl, bob, blue coat, crying", "ugly")
+    assert (sad["steps"], sad["width"], sad["loras"]) == (20, 64, [])
+    assert sad["choices"]["Outfit"] == "blue {coat|hat}"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("{Hair} {Mood}", ["bob crying", "bob smiling", "pixie crying", "pixie smiling"]),
+        ("{Hair[$2]} {Mood[$1]}", ["bob crying", "pixie crying", "bob smiling", "pixie smiling"]),
+        ("{Hair[pixie]} {Mood}", ["pixie crying", "pixie smiling"]),
+        ("{Hair[#1]} {Mood[happy,sad]}", ["pixie smiling", "pixie crying"]),
+        ("{Hair[#0-9;$5]} {Mood[#0]}", ["bob crying", "pixie crying"]),
+        ("{Hair[#0]} {Hair} {Mood[sad]} not {Mood:negative}{Mood:prompt}", ["bob bob crying not crying"]),
+    ],
+)
+def test_selectors_narrow_slots_and_order_loops(
+    setup: JobSetup, wildcards: Path, prompt: str, expected: list[str]
+) -> None:
+    slots = "template: {slots: {Hair: hair, Mood: {sad: crying, happy: {prompt: smiling, negative: tears}}}}\n"
+    assert _prompts(setup, f"{slots}prompt: '{prompt}'") == expected
+
+
+def test_a_selector_takes_some_options_at_random_or_one_for_each_image(setup: JobSetup) -> None:
+    slots = "template: {seed: 4, slots: {A: [a, b, c, d, e], B: [x, y]}}\n"
+    some = _recipes(setup, f"{slots}prompt: '{{A[2]}} {{B}}'")
+    assert len(some) == 4
+    assert len({one["choices"]["A"] for one in some}) == 2
+    drawn = _recipes(setup, f"{slots}prompt: '{{A[$0]}} {{B}}'\ncount: 40")
+    assert [one["choices"]["B"] for one in drawn] == ["x", "y"] * 20
+    assert len({one["choices"]["A"] for one in drawn}) > 2
+
+
+def test_slots_are_read_from_files_of_template_system_v2(setup: JobSetup, wildcards: Path) -> None:
+    (wildcards / "outfits.yaml").write_text(
+        "version: '2.0'\nname: outfits\nvariations:\n  gown: {main: a gown, lora: '<lora:film-grain:0.4>'}\n  suit: a suit\n",
+        "utf-8",
+    )
+    job = setup.jobs.submit(
+        f"{HEAD}template: {{slots: {{Outfit: outfits.yaml}}}}\nprompt: '{{Outfit}} {{Outfit:lora}}'".encode(), "x.yaml"
+    )
+    gown, suit = setup.store.jobs.items(job.id)
+    assert (gown.settings["recipe"]["prompt"], gown.settings["recipe"]["choices"]) == ("a gown", {"Outfit": "gown"})
+    assert gown.settings["recipe"]["loras"][0]["weight"] == 0.4
+    assert (suit.settings["recipe"]["prompt"], suit.settings["recipe"]["loras"]) == ("a suit", [])
+    assert list(gown.settings["template_files"]) == ["outfits.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("slots", "prompt", "sentence"),
+    [
+        ("{Hair: hare}", "{Hair}", "template.slots.Hair: there is no wildcard 'hare'; did you mean 'hair'"),
+        ("{Hair: hair}", "a", "template.slots.Hair: no prompt uses the slot; write {Hair} into one"),
+        ("{Hair: hair}", "{Hair} {Hiar}", "prompt, line 1, column 8: there is no slot 'Hiar'; did you mean 'Hair'"),
+        ("{Hair: hair}", "{Hair[bop]}", "the slot 'Hair' has no option 'bop'; did you mean 'bob'"),
+        ("{Hair: hair}", "{Hair:lora}", "no option of the slot 'Hair' has the part 'lora'"),
+        ("{Hair: hair}", "{Hair[#7]}", "the selector [#7] leaves no option of the slot 'Hair'"),
+        ("{Hair: hair}", "{Hair[#0]} {Hair[#1]}", "has two selectors, [#0] and [#1]; keep one"),
+        ("{Hair: []}", "{Hair}", "template.slots.Hair: the slot has no options"),
+        ("{Hair: 3}", "{Hair}", "Hair must be the name of a list or file"),
+        ("{'a b': [x]}", "{a b}", "'a b' is no name of a slot"),
+        ("{Hair: nowhere.yaml}", "{Hair}", "there is no file 'nowhere.yaml' in the folder of wildcards"),
+        ("{Hair: ../x.yaml}", "{Hair}", "there is no file '../x.yaml'"),
+        ("{Hair: {a: {steps: many}}}", "{Hair}", "template.slots.Hair.a.steps: must be"),
+        ("{Hair: {a: {denoise: [1]}}}", "{Hair}", "the part 'denoise' must be a text"),
+        ("{Hair: hair}", "__{Hair}__", "the value of a slot must not decide between lists"),
+        ("{Hair: ['{b|']}", "{Hair}", "this { has no closing }"),
+        ("{Hair: ['{Mood}'], Mood: [x]}", "{Hair} {Mood}", "the value of a slot must not use the slot 'Mood'"),
+    ],
+)
+def test_mistakes_in_slots_are_refused(
+    setup: JobSetup, wildcards: Path, slots: str, prompt: str, sentence: str
+) -> None:
+    assert sentence in _refusal(setup, f"template: {{slots: {slots}}}\nprompt: '{prompt}'")

@@ -317,8 +317,8 @@ def test_an_error_names_the_chain_of_files_that_led_to_it() -> None:
     with pytest.raises(TemplateError) as raised:
         compile_text("see __outer__", library)
     assert str(raised.value) == (
-        "inner.txt, line 1, column 1: this { has no closing }; add it, or write \\{ for the signs themselves, "
-        "used at outer.txt, line 2, column 3, used at text, line 1, column 5"
+        "inner.txt, line 1, column 1: this { has no closing }; add it, or write \\{ for the signs themselves "
+        "(used at outer.txt, line 2, column 3, used at text, line 1, column 5)"
     )
 
 
