@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 def replay(image: Path, out: Path | None, as_json: bool) -> int:
     """Render an image again from the recipe inside it, and report whether all pixels are equal.
 
-    The daemon renders it. Exit code 0 when every pixel is equal, 1 when not. Without --out the new image is deleted.
+    Images of other programs are rendered from their metadata, with the noise of their program. The daemon renders it. Exit code 0 when every pixel is equal, 1 when not. Without --out the new image is deleted.
     """
     from indexd.api.operations.jobs import submit
-    from indexd.jobs.export.replay import compare_images, read_recipe, replay_job_text
+    from indexd.jobs.export.replay import compare_images, read_origin, replay_job_text
     from indexd_schemas.api.requests import SubmitRequest
 
-    recipe = read_recipe(image)
+    made, recipe = read_origin(image)
     if str(image.absolute()).encode("utf-8", "replace") != os.fsencode(image.absolute()):
         raise UsageError(f"the path of the image must be Unicode (got {str(image.absolute())!r}); rename it first")
     folder, name = _output_location(out)
@@ -50,7 +50,13 @@ def replay(image: Path, out: Path | None, as_json: bool) -> int:
         if job_exit_code(shown) != EXIT_OK:
             raise IndexdError(f"the image could not be rendered again; see `indexd jobs show {shown.job.id}`")
         replayed = compare_images(image, Path(shown.items[0].path))
-        print_differences(recipe, Path(replayed.replayed))
+        if recipe is None:
+            print_notice(
+                f"note: {made.generator or 'another program'} made {image}; `indexd query --emit-job` shows its job, and "
+                "what of it indexd cannot do"
+            )
+        else:
+            print_differences(recipe, Path(replayed.replayed))
     finally:
         if out is None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -72,9 +78,10 @@ def outcome_text(replayed: ReplayReport) -> str:
 
 def print_differences(recipe: Recipe, replayed: Path) -> None:
     """Print differences in the conditions of the render, which explain different pixels."""
-    from indexd.jobs.export.replay import read_recipe
+    from indexd.jobs.export.replay import read_origin
 
-    again = read_recipe(replayed)
+    _, again = read_origin(replayed)
+    assert again is not None  # indexd made it
     old, new = recipe.model, again.model
     if old and new and old.hash and new.hash and old.hash != new.hash:
         print_notice(f"note: the checkpoint {old.name} is another file now ({new.hash}, was {old.hash})")

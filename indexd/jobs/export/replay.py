@@ -18,16 +18,20 @@ from indexd_schemas.api.responses import ReplayReport
 from indexd_schemas.recipe import Recipe
 
 
-def read_recipe(path: Path) -> Recipe:
-    """The recipe that an image carries. Raises IndexdError when it carries none."""
+def read_origin(path: Path) -> tuple[ImageMetadata, Recipe | None]:
+    """What an image says of how it was made, and its recipe if indexd made it.
+
+    Raises IndexdError when it says nothing by which it can be made again.
+    """
     try:
         facts = read_image_file(os.fsencode(path.resolve()), with_sidecars=False)
     except (OSError, NotAnImage) as error:
         raise IndexdError(f"{path} cannot be read: {error}") from None
-    recipe = parse_recipe(facts.metadata, str(path))
-    if recipe is None:
-        raise IndexdError(f"{path} carries no recipe of indexd; only images that indexd made can be made again")
-    return recipe
+    made = facts.metadata
+    recipe = parse_recipe(made, str(path))
+    if recipe is None and (made.prompt is None or made.seed is None):
+        raise IndexdError(f"{path} carries no recipe of indexd, and no prompt and seed of another program")
+    return made, recipe
 
 
 def parse_recipe(made: ImageMetadata, name: str) -> Recipe | None:

@@ -203,6 +203,19 @@ def test_replay_that_differs_says_how_and_why(indexd: Indexd, daemon: ScriptedJo
     assert "float16" in different.err
 
 
+def test_replay_of_an_image_of_another_program(indexd: Indexd, daemon: ScriptedJobs, tmp_path: Path) -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text(
+        "parameters", "a cat\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 5, Size: 64x64, Version: v1.9.4"
+    )
+    foreign = tmp_path / "foreign.png"
+    Image.new("RGB", (64, 64), "red").save(foreign, pnginfo=info)
+    equal = indexd("replay", str(foreign))
+    assert equal.code == 0
+    assert equal.out.startswith("equal: every pixel")
+    assert f"note: a1111 made {foreign}" in equal.err
+
+
 def test_replay_put_wrongly(indexd: Indexd, daemon: ScriptedJobs, tmp_path: Path) -> None:
     original = picture(tmp_path / "original.png", RECIPE, "red")
     plain = tmp_path / "plain.png"
