@@ -25,6 +25,8 @@ _MEDIA_TYPES = {
     "GIF": "image/gif",
     "BMP": "image/bmp",
     "TIFF": "image/tiff",
+    "MP4": "video/mp4",
+    "WEBM": "video/webm",
 }
 _UNKNOWN_MEDIA_TYPE = "application/octet-stream"
 

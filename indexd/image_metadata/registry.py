@@ -22,7 +22,14 @@ from indexd.image_metadata.sanitize import sanitize
 
 log = logging.getLogger(__name__)
 
-WRAPPER_KEYS = ("exif:UserComment", "jpeg:comment", "stealth:parameters", "exif:ImageDescription", "gif:comment")
+WRAPPER_KEYS = (
+    "exif:UserComment",
+    "jpeg:comment",
+    "stealth:parameters",
+    "exif:ImageDescription",
+    "gif:comment",
+    "video:comment",
+)
 """Where programs without named chunks (JPEG, WebP, stealth) put one JSON object with what PNG keeps in several chunks."""
 
 _WRAPPED_JSON = (
@@ -36,6 +43,7 @@ _WRAPPED_JSON = (
     "indexd",
     "Comment",
 )
+_VIDEO_PREFIX = "video:"
 _WRAPPED_TEXT = ("Description", "Source", "Software", "Title")
 
 
@@ -68,6 +76,9 @@ class MetadataTexts:
         for chunk in self.chunks:
             self._by_key.setdefault(chunk.key, chunk.text)
         for key, text in list(self._by_key.items()):
+            # ComfyUI and ffmpeg name the tags of a video as ComfyUI names the chunks of a PNG.
+            if key.startswith(_VIDEO_PREFIX):
+                self._by_key.setdefault(f"png:{key.removeprefix(_VIDEO_PREFIX)}", text)
             if (usual := _CANONICAL_KEYS.get(key.lower())) is not None:
                 self._by_key.setdefault(usual, text)
         self._parsed: dict[str, Any] = {}

@@ -20,7 +20,13 @@ from indexd.errors import NotAnImage, NotRegularFile, is_transient_os_error, rai
 from indexd.fs.safe_open import open_regular
 from indexd.image_metadata.byte_source import ByteSource
 from indexd.image_metadata.containers import webp
-from indexd.image_metadata.containers.container_reader import SUPPORTED_FORMATS, read_container
+from indexd.image_metadata.containers.container_reader import (
+    HEAD_BYTES,
+    SUPPORTED_FORMATS,
+    VIDEO_FORMATS,
+    detect_format,
+    read_container,
+)
 from indexd.image_metadata.containers.text_collector import Container
 from indexd.image_metadata.errors import UnreadableImage
 from indexd.images.perceptual_hash import compute_perceptual_hash
@@ -28,6 +34,7 @@ from indexd.images.pixel_data import extract_pixel_data
 from indexd.images.pixel_file import write_pixels
 from indexd.images.stealth_webp import read_stealth_pixels
 from indexd.images.thumbnail import shrink_image, thumbnail_path, write_thumbnail
+from indexd.images.video_frame import read_first_frame
 from indexd.worker.calls import MakeThumbnails, ThumbnailsMade
 
 PIXELS_MAX = 1 << 28
@@ -154,6 +161,9 @@ def _decode(file: BinaryIO) -> DecodedImage:
 
 def _decode_first_frame(file: BinaryIO) -> DecodedImage:
     may_hide_text = _may_hide_text(file)
+    file.seek(0)
+    if detect_format(file.read(HEAD_BYTES)) in VIDEO_FORMATS:
+        return DecodedImage(read_first_frame(file), None)
     file.seek(0)
     data = file.read()
     container = _read_container(data)

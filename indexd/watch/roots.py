@@ -134,7 +134,10 @@ def watched_folders(config: Config) -> list[WatchedFolder]:
     ]
     found.append(
         WatchedFolder(
-            output, "images", "auto", WatchFilter(ignore=watch.ignore, nested_roots=_nested_below(output, paths))
+            output,
+            "images",
+            "auto",
+            WatchFilter(ignore=watch.ignore, nested_roots=_nested_below(output, paths), videos=watch.videos),
         )
     )
     found.append(WatchedFolder(inbox, "jobs", "auto", WatchFilter(ignore=watch.ignore, purpose="jobs")))

@@ -59,6 +59,10 @@ IMAGE_SUFFIXES = (
 )
 
 
+VIDEO_SUFFIXES = (b".mp4", b".webm", b".mov", b".mkv")
+"""Watched where `[watch] videos` is on."""
+
+
 def has_image_suffix(name: bytes) -> bool:
     return name.lower().endswith(IMAGE_SUFFIXES)
 
@@ -70,7 +74,7 @@ class WatchFilter:
     A glob without `/` means the name at any depth. `ignore` holds names or globs that count everywhere. Letter case
     counts for globs except on Windows, never for the built-in names. Only names that end as pictures do count; with
     `purpose` "jobs" only job files (JOB_SUFFIXES) directly inside the root. `inner` are folders below the root that are watched
-    by themselves: what lies there is theirs.
+    by themselves: what lies there is theirs. `videos` lets VIDEO_SUFFIXES through as well.
     """
 
     def __init__(
@@ -80,16 +84,18 @@ class WatchFilter:
         ignore: Sequence[str] = (),
         purpose: str = "images",
         nested_roots: Iterable[bytes] = (),
+        videos: bool = False,
     ) -> None:
         self._include = _compile_globs(include)
         self._exclude = _compile_globs((*exclude, *ignore))
         self._jobs = purpose == "jobs"
+        self._suffixes = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES) if videos else IMAGE_SUFFIXES
         self._nested_roots = frozenset(nested_roots)
 
     @classmethod
     def from_settings(cls, root: RootSettings, watch: WatchSettings, nested_roots: Iterable[bytes] = ()) -> WatchFilter:
         """The selection that the settings ask for one folder of pictures."""
-        return cls(root.include, root.exclude, watch.ignore, nested_roots=nested_roots)
+        return cls(root.include, root.exclude, watch.ignore, nested_roots=nested_roots, videos=watch.videos)
 
     def includes_file(self, rel: bytes, name: bytes) -> bool:
         """Whether the file counts; the folders above it are taken to be entered."""
@@ -135,7 +141,9 @@ class WatchFilter:
             return f"the name {_display_name(name)} is ignored everywhere (hidden, temporary or a system's own)"
         if self._jobs:
             return None if name.lower().endswith(JOB_SUFFIXES) else "job files end in .yaml, .yml or .json"
-        if not has_image_suffix(name):
+        if not name.lower().endswith(self._suffixes):
+            if name.lower().endswith(VIDEO_SUFFIXES):
+                return "it is a video; [watch] videos = true indexes its metadata and its first frame"
             return f"its name has no image suffix; supported: {_display_name(b' '.join(IMAGE_SUFFIXES))}"
         if self._exclude and self._exclude.match(rel):
             return "it is excluded by the settings"

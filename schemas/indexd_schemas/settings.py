@@ -106,6 +106,12 @@ class WatchSettings(SettingsSection):
         description="Larger files are not read as images.",
         examples=[2048],
     )
+    videos: bool = Field(
+        False,
+        description="Index MP4, MOV, WebM and MKV files: their metadata, and their first frame where PyAV is installed "
+        "(`pip install 'indexd[video]'`).",
+        examples=[True],
+    )
     sweep: Duration = Field(
         "20s",
         description="Interval of the quick scan that compares only folder times, to find missed events.",

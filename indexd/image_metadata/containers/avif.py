@@ -45,7 +45,7 @@ def read_avif(source: ByteSource) -> Container:
     texts = TextCollector()
     size: tuple[int, int] | None = None
     end = 0
-    for kind, offset, length in _iter_boxes(source, 0, source.size):
+    for kind, offset, length in iter_boxes(source, 0, source.size):
         end = offset + length
         if kind == b"meta" and size is None:
             meta = _parse_meta_box(ByteSource.from_bytes(source.read_at(offset, min(length, META_BYTES_MAX))))
@@ -59,7 +59,7 @@ def read_avif(source: ByteSource) -> Container:
     return build_container("AVIF", size[0], size[1], 1, texts)
 
 
-def _iter_boxes(source: ByteSource, offset: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+def iter_boxes(source: ByteSource, offset: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """The boxes between two offsets as (kind, offset of the content, length of the content)."""
     for _ in range(BOXES_MAX):
         head = source.read_at(offset, 16)
@@ -78,7 +78,7 @@ def _iter_boxes(source: ByteSource, offset: int, end: int) -> Iterator[tuple[byt
 
 def _parse_meta_box(source: ByteSource) -> _MetaBox:
     meta = _MetaBox()
-    for kind, offset, length in _iter_boxes(source, 4, source.size):
+    for kind, offset, length in iter_boxes(source, 4, source.size):
         body = source.read_at(offset, length)
         if kind == b"pitm":
             meta.primary_item = int.from_bytes(body[4:6] if body[:1] == b"\0" else body[4:8], "big")
@@ -87,7 +87,7 @@ def _parse_meta_box(source: ByteSource) -> _MetaBox:
         elif kind == b"iloc":
             _read_item_locations(body, meta)
         elif kind == b"iprp":
-            for inner, place, count in _iter_boxes(source, offset, offset + length):
+            for inner, place, count in iter_boxes(source, offset, offset + length):
                 if inner == b"ipco":
                     _read_spatial_extents(source, place, count, meta)
                 elif inner == b"ipma":
@@ -99,9 +99,9 @@ def text_item_type_offsets(source: ByteSource) -> list[int]:
     """The offsets in the file of the item types (4 bytes each) of the items that hold EXIF and XMP."""
     return [
         offset
-        for box, place, length in _iter_boxes(source, 0, source.size)
+        for box, place, length in iter_boxes(source, 0, source.size)
         if box == b"meta"
-        for kind, inner, count in _iter_boxes(source, place + 4, place + length)
+        for kind, inner, count in iter_boxes(source, place + 4, place + length)
         if kind == b"iinf"
         for _, rest, offset in _iter_items(source, inner, count)
         if rest[:4] in (b"Exif", b"mime")
@@ -111,7 +111,7 @@ def text_item_type_offsets(source: ByteSource) -> list[int]:
 def _iter_items(source: ByteSource, offset: int, length: int) -> Iterator[tuple[int, bytes, int]]:
     """The items of an `iinf` box as (id, item type and what follows, offset of the item type)."""
     start = offset + (6 if source.read_at(offset, 1) == b"\0" else 8)
-    for kind, place, count in _iter_boxes(source, start, offset + length):
+    for kind, place, count in iter_boxes(source, start, offset + length):
         body = source.read_at(place, min(count, 512))
         if kind != b"infe" or len(body) < 12 or body[0] not in (2, 3):
             continue
@@ -173,7 +173,7 @@ def _read_item_locations(body: bytes, meta: _MetaBox) -> None:
 
 
 def _read_spatial_extents(source: ByteSource, offset: int, length: int, meta: _MetaBox) -> None:
-    for index, (kind, place, _) in enumerate(_iter_boxes(source, offset, offset + length), start=1):
+    for index, (kind, place, _) in enumerate(iter_boxes(source, offset, offset + length), start=1):
         if kind == b"ispe":
             body = source.read_at(place, 12)
             meta.property_sizes[index] = int.from_bytes(body[4:8], "big"), int.from_bytes(body[8:12], "big")

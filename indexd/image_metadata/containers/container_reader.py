@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from indexd.image_metadata.byte_source import ByteSource
-from indexd.image_metadata.containers import avif, bmp, gif, jpeg, png, tiff, webp
+from indexd.image_metadata.containers import avif, bmp, gif, jpeg, mp4, png, tiff, webm, webp
 from indexd.image_metadata.containers.text_collector import Container
 from indexd.image_metadata.errors import UnreadableImage
 
 SUPPORTED_FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")
 """Everything else stays closed: exotic decoders are where the memory bombs were seen."""
+
+VIDEO_FORMATS = ("MP4", "WEBM")
+"""Files that are read only where `[watch] videos` lets them through; PyAV decodes their first frame."""
 
 HEAD_BYTES = 64
 UNKNOWN_FORMAT = "the content is none of PNG, JPEG, WebP, AVIF, GIF, BMP, TIFF"
@@ -28,6 +31,10 @@ def detect_format(head: bytes) -> str | None:
         return "GIF"
     if head.startswith(tiff.SIGNATURES):
         return "TIFF"
+    if mp4.is_mp4(head):
+        return "MP4"
+    if head.startswith(webm.SIGNATURE):
+        return "WEBM"
     return "BMP" if head.startswith(bmp.SIGNATURE) else None
 
 
@@ -39,6 +46,8 @@ _READERS = {
     "GIF": gif.read_gif,
     "BMP": bmp.read_bmp,
     "TIFF": tiff.read_tiff,
+    "MP4": mp4.read_mp4,
+    "WEBM": webm.read_webm,
 }
 
 

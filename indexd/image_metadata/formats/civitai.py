@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from indexd.image_metadata import coerce, infotext
+from indexd.image_metadata.formats.a1111 import metadata_from_infotext
 from indexd.image_metadata.model import ImageMetadata, MetadataLora, ResourceUse
 from indexd.image_metadata.registry import MetadataTexts, register_reader
 
@@ -28,6 +29,7 @@ _COLUMNS = frozenset(
         "Denoising strength",
         "resources",
         "civitaiResources",
+        "hashes",
     )
 )
 
@@ -58,6 +60,8 @@ def _metadata(given: dict[str, Any], source: str) -> ImageMetadata:
         and (name := coerce.nonempty_text(item.get("name") or item.get("modelName")))
     )
     loras = {use.name: use for use in (*infotext.parse_loras(prompt or "", None), *named)}
+    rest = _from_infotext(given)
+    unused = {"Version", *(key for key, _ in rest.extras)}
     return ImageMetadata(
         generator="civitai",
         source=source,
@@ -72,7 +76,18 @@ def _metadata(given: dict[str, Any], source: str) -> ImageMetadata:
         denoise=coerce.parse_float(given.get("Denoising strength")),
         clip_skip=coerce.parse_int(given.get("clipSkip") or given.get("Clip skip")),
         model_name=model,
-        model_hash=coerce.nonempty_text(given.get("Model hash")),
+        model_hash=coerce.nonempty_text(given.get("Model hash"))
+        or coerce.nonempty_text(coerce.as_object(given.get("hashes")).get("model")),
+        hires_scale=rest.hires_scale,
+        hires_steps=rest.hires_steps,
+        hires_upscaler=rest.hires_upscaler,
+        hires_denoise=rest.hires_denoise,
+        refiner=rest.refiner,
+        variation_seed=rest.variation_seed,
+        variation_strength=rest.variation_strength,
+        controls=rest.controls,
+        embeddings=rest.embeddings,
+        detailers=rest.detailers,
         vae=coerce.parse_model_name(given.get("VAE")),
         gen_width=size[0] if size else None,
         gen_height=size[1] if size else None,
@@ -84,5 +99,15 @@ def _metadata(given: dict[str, Any], source: str) -> ImageMetadata:
             for item in listed
             if isinstance(address := item.get("modelVersionId"), int) and not isinstance(address, bool)
         ),
-        extras=coerce.unmapped_pairs(given, _COLUMNS),
+        extras=tuple(pair for pair in coerce.unmapped_pairs(given, _COLUMNS) if pair[0] in unused),
     )
+
+
+def _from_infotext(given: dict[str, Any]) -> ImageMetadata:
+    """What Civitai left as it stood in the infotext: hires, ControlNets, detailers."""
+    settings = {
+        key: value if isinstance(value, str) else coerce.display_text(value)
+        for key, value in given.items()
+        if value is not None
+    }
+    return metadata_from_infotext(infotext.Infotext("", "", settings), "")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from indexd.image_metadata import coerce, infotext
-from indexd.image_metadata.model import ImageMetadata, MetadataLora
+from indexd.image_metadata.model import ControlUse, ImageMetadata, MetadataLora
 from indexd.image_metadata.registry import MetadataTexts, register_reader
 from indexd.image_metadata.xmp import find_xmp_property
 
@@ -25,6 +25,9 @@ def read_draw_things(texts: MetadataTexts) -> ImageMetadata | None:
     if not isinstance(given.get("c"), str) or "sampler" not in given:
         return None
     size = coerce.parse_size(given.get("size"))
+    # Newer versions repeat everything under `v2`, with what the short keys leave out.
+    more = coerce.as_object(given.get("v2"))
+    hires = more if more.get("hiresFix") is True else {}
     prompt, negative = _restore_letters(given, texts.get("exif:ImageDescription"))
     return ImageMetadata(
         generator="draw-things",
@@ -40,11 +43,27 @@ def read_draw_things(texts: MetadataTexts) -> ImageMetadata | None:
         denoise=coerce.parse_float(given.get("strength")),
         clip_skip=coerce.parse_int(given.get("clip_skip")) or None,
         model_name=coerce.parse_model_name(given.get("model")),
+        refiner=coerce.parse_model_name(more.get("refinerModel")),
+        hires_denoise=coerce.parse_float(hires.get("hiresFixStrength")),
+        upscaler=coerce.parse_model_name(more.get("upscaler")),
         gen_width=size[0] if size else None,
         gen_height=size[1] if size else None,
-        loras=tuple(_loras(given)),
+        loras=tuple(_loras(given)) or tuple(_loras(more)),
+        controls=tuple(_controls(more)),
         extras=coerce.unmapped_pairs(given, _COLUMNS),
     )
+
+
+def _controls(more: dict[str, Any]) -> Iterator[ControlUse]:
+    for item in coerce.as_objects(more.get("controls")):
+        if name := coerce.parse_model_name(item.get("file")):
+            yield ControlUse(
+                name,
+                None,
+                coerce.parse_float(item.get("weight")),
+                coerce.parse_float(item.get("guidanceStart")),
+                coerce.parse_float(item.get("guidanceEnd")),
+            )
 
 
 def _restore_letters(given: dict[str, Any], description: str | None) -> tuple[Any, Any]:

@@ -81,7 +81,7 @@ def _metadata(given: Mapping[str, object], source: str) -> ImageMetadata:
         cfg=coerce.parse_float(_first_text(given, "cfg")),
         sampler=coerce.nonempty_text(_first_text(given, "sampler")),
         denoise=coerce.parse_float(_first_text(given, "denoise")),
-        clip_skip=coerce.parse_int(_first_text(given, "clip_skip")),
+        clip_skip=_clip_skip(given),
         model_name=coerce.parse_model_name(_first_text(given, "model")),
         vae=coerce.parse_model_name(_first_text(given, "vae")),
         gen_width=coerce.parse_int(_first_text(given, "width")),
@@ -94,6 +94,12 @@ def _metadata(given: Mapping[str, object], source: str) -> ImageMetadata:
         ),
         extras=coerce.unmapped_pairs(given, _COLUMNS),
     )
+
+
+def _clip_skip(given: Mapping[str, object]) -> int | None:
+    """A switch: on = the last layer but one is used."""
+    stated = _first_text(given, "clip_skip")
+    return 2 if (stated or "").lower() == "true" else coerce.parse_int(stated)
 
 
 def _loras(given: Mapping[str, object]) -> tuple[MetadataLora, ...]:

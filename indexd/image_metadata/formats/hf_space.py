@@ -23,6 +23,8 @@ _COLUMNS = frozenset(
         "resolution",
         "width",
         "height",
+        "strength",
+        "clip_skip",
     )
 )
 
@@ -35,6 +37,7 @@ def read_hf_space(texts: MetadataTexts) -> ImageMetadata | None:
         if "num_inference_steps" not in given or "prompt" not in given:
             continue
         size = coerce.parse_size(given.get("resolution"))
+        hires = coerce.as_object(given.get("use_upscaler"))
         return ImageMetadata(
             generator="hf-space",
             source=key,
@@ -47,6 +50,11 @@ def read_hf_space(texts: MetadataTexts) -> ImageMetadata | None:
             sampler=coerce.nonempty_text(given.get("sampler") or given.get("scheduler")),
             model_name=coerce.parse_model_name(given.get("Model") or given.get("model")),
             model_hash=coerce.nonempty_text(given.get("Model hash")),
+            denoise=coerce.parse_float(given.get("strength")),
+            clip_skip=coerce.parse_int(given.get("clip_skip")),
+            hires_scale=coerce.parse_float(hires.get("upscale_by")),
+            hires_upscaler=coerce.nonempty_text(hires.get("upscale_method")),
+            hires_denoise=coerce.parse_float(hires.get("upscaler_strength")),
             gen_width=size[0] if size else coerce.parse_int(given.get("width")),
             gen_height=size[1] if size else coerce.parse_int(given.get("height")),
             extras=coerce.unmapped_pairs(given, _COLUMNS),

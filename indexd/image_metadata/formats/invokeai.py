@@ -31,6 +31,8 @@ _COLUMNS = frozenset(
         "height",
         "loras",
         "controlnets",
+        "t2iAdapters",
+        "hrf_enabled",
         "vae",
         "strength",
         "clip_skip",
@@ -69,6 +71,8 @@ def read_invokeai(texts: MetadataTexts) -> ImageMetadata | None:
 
 def _from_invokeai_metadata(given: dict[str, Any]) -> ImageMetadata:
     model = coerce.as_object(given.get("model"))
+    # Version 3 states the settings of the high-resolution fix whether or not it was on.
+    hires = {} if given.get("hrf_enabled") is False else given
     return ImageMetadata(
         generator="invokeai",
         generator_version=coerce.nonempty_text(given.get("app_version")),
@@ -87,13 +91,15 @@ def _from_invokeai_metadata(given: dict[str, Any]) -> ImageMetadata:
         vae=_model_name(coerce.as_object(given.get("vae"))),
         guidance=coerce.parse_float(given.get("guidance")),
         refiner=_model_name(coerce.as_object(given.get("refiner_model"))),
-        hires_scale=coerce.parse_float(given.get("hrf_scale")),
-        hires_upscaler=coerce.nonempty_text(given.get("hrf_method")),
-        hires_denoise=coerce.parse_float(given.get("hrf_strength")),
+        hires_scale=coerce.parse_float(hires.get("hrf_scale")),
+        hires_upscaler=coerce.nonempty_text(hires.get("hrf_method")),
+        hires_denoise=coerce.parse_float(hires.get("hrf_strength")),
         gen_width=coerce.parse_int(given.get("width")),
         gen_height=coerce.parse_int(given.get("height")),
         loras=tuple(_parse_lora(item) for item in coerce.as_objects(given.get("loras"))),
-        controls=tuple(_parse_control(item) for item in coerce.as_objects(given.get("controlnets"))),
+        controls=tuple(
+            _parse_control(item) for key in ("controlnets", "t2iAdapters") for item in coerce.as_objects(given.get(key))
+        ),
         extras=tuple(
             (key, coerce.display_text(value)) for key, value in given.items() if key not in _COLUMNS and value
         ),
@@ -117,9 +123,9 @@ def _parse_lora(item: dict[str, Any]) -> MetadataLora:
 
 def _parse_control(item: dict[str, Any]) -> ControlUse:
     return ControlUse(
-        _model_name(coerce.as_object(item.get("control_model"))),
+        _model_name(coerce.as_object(item.get("control_model") or item.get("t2i_adapter_model"))),
         None,
-        coerce.parse_float(item.get("control_weight")),
+        coerce.parse_float(item.get("control_weight", item.get("weight"))),
         coerce.parse_float(item.get("begin_step_percent")),
         coerce.parse_float(item.get("end_step_percent")),
     )

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from indexd.image_metadata import coerce
-from indexd.image_metadata.model import CharacterPrompt, ImageMetadata, SamplerPass
+from indexd.image_metadata.model import CharacterPrompt, ControlUse, ImageMetadata, SamplerPass
 from indexd.image_metadata.registry import MetadataTexts, register_reader
 
 _SIGNATURE_KEYS = frozenset(("uc", "v4_prompt", "noise_schedule", "uncond_scale", "signed_hash"))
+_MODEL_HASH = re.compile(r" ([0-9A-F]{8})$")
 _COLUMNS = frozenset(
     (
+        "controlnet_model",
+        "controlnet_strength",
         "prompt",
         "uc",
         "seed",
@@ -61,6 +65,8 @@ def read_novelai(texts: MetadataTexts) -> ImageMetadata | None:
         schedule=schedule,
         denoise=coerce.parse_float(given.get("strength")) if given.get("request_type") == "Img2ImgRequest" else None,
         model_name=model,
+        model_hash=match[1] if (match := _MODEL_HASH.search(model or "")) else None,
+        controls=_controls(given),
         gen_width=coerce.parse_int(given.get("width")),
         gen_height=coerce.parse_int(given.get("height")),
         passes=(SamplerPass(seed, steps, cfg, sampler, schedule, None, model),),
@@ -71,6 +77,12 @@ def read_novelai(texts: MetadataTexts) -> ImageMetadata | None:
             if key not in _COLUMNS and _is_meaningful(value)
         ),
     )
+
+
+def _controls(given: dict[str, Any]) -> tuple[ControlUse, ...]:
+    """The control tool of the first generations; its strength is stated whether or not it was used."""
+    name = coerce.nonempty_text(given.get("controlnet_model"))
+    return (ControlUse(name, weight=coerce.parse_float(given.get("controlnet_strength"))),) if name else ()
 
 
 def _from_director_tool(texts: MetadataTexts, given: dict[str, Any]) -> ImageMetadata | None:

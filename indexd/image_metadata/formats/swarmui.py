@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import Any
 
 from indexd.image_metadata import coerce
 from indexd.image_metadata.model import ControlUse, ImageMetadata, MetadataLora
 from indexd.image_metadata.registry import MetadataTexts, register_reader
 
+_CONTROL_KEY = re.compile(r"controlnet(?:two|three)?(?:model|preprocessor|strength|start|end)")
 CHUNKS = ("png:parameters", "exif:UserComment", "exif:Model", "stealth:parameters", "sidecar:json")
 
 _COLUMNS = frozenset(
@@ -27,8 +30,6 @@ _COLUMNS = frozenset(
         "loraweights",
         "swarm_version",
         "initimagecreativity",
-        "controlnetmodel",
-        "controlnetstrength",
         "variationseed",
         "variationseedstrength",
         "fluxguidancescale",
@@ -62,7 +63,6 @@ def _metadata(given: dict[str, Any], whole: dict[str, Any], source: str) -> Imag
         for item in coerce.as_objects(whole.get("sui_models"))
     }
     model = coerce.parse_model_name(given.get("model"))
-    control = coerce.parse_model_name(given.get("controlnetmodel"))
     return ImageMetadata(
         generator="swarmui",
         generator_version=coerce.nonempty_text(given.get("swarm_version")),
@@ -93,12 +93,29 @@ def _metadata(given: dict[str, Any], whole: dict[str, Any], source: str) -> Imag
         gen_width=coerce.parse_int(given.get("width")),
         gen_height=coerce.parse_int(given.get("height")),
         loras=_loras(given, hashes),
-        controls=(ControlUse(control, weight=coerce.parse_float(given.get("controlnetstrength"))),) if control else (),
+        controls=tuple(_controls(given)),
         extras=(
-            *((key, coerce.display_text(value)) for key, value in given.items() if key not in _COLUMNS),
+            *(
+                (key, coerce.display_text(value))
+                for key, value in given.items()
+                if key not in _COLUMNS and not _CONTROL_KEY.fullmatch(key)
+            ),
             *((key, coerce.display_text(more[key])) for key in ("date",) if more.get(key)),
         ),
     )
+
+
+def _controls(given: dict[str, Any]) -> Iterator[ControlUse]:
+    """Up to three ControlNets: `controlnetmodel`, `controlnettwomodel`, `controlnetthreemodel` and so on."""
+    for unit in ("controlnet", "controlnettwo", "controlnetthree"):
+        if model := coerce.parse_model_name(given.get(f"{unit}model")):
+            yield ControlUse(
+                model,
+                coerce.nonempty_text(given.get(f"{unit}preprocessor")),
+                coerce.parse_float(given.get(f"{unit}strength")),
+                coerce.parse_float(given.get(f"{unit}start")),
+                coerce.parse_float(given.get(f"{unit}end")),
+            )
 
 
 def _refiner_share(given: dict[str, Any]) -> float | None:

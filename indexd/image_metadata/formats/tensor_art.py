@@ -35,6 +35,7 @@ def read_tensor_art(texts: MetadataTexts) -> ImageMetadata | None:
         return None
     base = coerce.as_object(given.get("baseModel"))
     models = coerce.as_objects(given.get("models"))
+    hires = given if given.get("enableHr") is True else {}
     return ImageMetadata(
         generator="tensor.art",
         source="png:generation_data",
@@ -50,6 +51,9 @@ def read_tensor_art(texts: MetadataTexts) -> ImageMetadata | None:
         or next((_file_name(item) for item in models if item.get("type") == "BASE_MODEL"), None),
         model_hash=coerce.nonempty_text(base.get("hash")),
         vae=coerce.parse_model_name(given.get("vae")),
+        hires_steps=coerce.parse_int(hires.get("hrSecondPassSteps")) or None,
+        hires_upscaler=coerce.nonempty_text(hires.get("hrUpscaler")),
+        hires_denoise=coerce.parse_float(hires.get("denoisingStrength")),
         gen_width=coerce.parse_int(given.get("width")),
         gen_height=coerce.parse_int(given.get("height")),
         loras=tuple(
