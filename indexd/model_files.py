@@ -205,10 +205,12 @@ class ModelCatalogue:
         detectors: Sequence[Path] = (),
         control_folders: Sequence[str | Path] = (),
         reference_folders: Sequence[str | Path] = (),
+        cache_folder: Path | None = None,
     ) -> None:
-        """`default` is the file or folder of the `generator` role, None = the role has none; `detectors` are those of [faces]."""
+        """`cache_folder` keeps what headers tell; None = this process alone remembers it. `default` is the file or folder of the `generator` role, None = the role has none; `detectors` are those of [faces]."""
         suffixes = (*WEIGHTS_SUFFIXES, *PICKLE_SUFFIXES) if allow_pickles else WEIGHTS_SUFFIXES
         self._default = default
+        self._cache_folder = cache_folder
         self.checkpoints = ModelFolders(
             CHECKPOINT_NOUN, checkpoint_folders, suffixes, () if default is None else (default,), DIFFUSERS_INDEX
         )
@@ -249,6 +251,7 @@ class ModelCatalogue:
             [Path(one.path) for one in config.settings.faces.detectors],
             config.settings.control.folders,
             config.settings.control.reference_folders,
+            config.paths.cache,
         )
 
     def default_checkpoint(self) -> ModelFile:
@@ -304,13 +307,13 @@ class ModelCatalogue:
 
     def describe(self, file: ModelFile) -> ModelDescription:
         """What the header of a file tells about it."""
-        return describe_model_files([file.path])[0]
+        return describe_model_files([file.path], self._cache_folder)[0]
 
     def verdicts(self, kind: FileKind, files: Sequence[ModelFile]) -> list[tuple[ModelDescription, str | None]]:
         """The description of each file and why it cannot be used as `kind` (None = nothing speaks against it)."""
         return [
             (found, find_unusable_reason(kind, found, pickles_allowed=self.allows_pickles))
-            for found in describe_model_files([file.path for file in files])
+            for found in describe_model_files([file.path for file in files], self._cache_folder)
         ]
 
     def folders(self, kind: FileKind) -> ModelFolders:

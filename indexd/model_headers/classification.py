@@ -63,16 +63,11 @@ _CONTROL_NET_MARKS = (
 _UPSCALER_MARKS = ("conv_first.weight", "model.0.weight", "body.0.weight", "shallow_feature_extraction.weight")
 _UPSCALER_PREFIXES = ("", "params_ema.", "params.", "module.")
 _EMBEDDING_NAMES = {"clip_l", "clip_g", "t5", "t5xxl", "emb_params", "string_to_param.*", "string_to_param"}
-_LORA_PARTS = (
-    (re.compile(r"\.lora_(?:down|A)(?:\.[\w-]+)?\.weight$|\.lora\.down\.weight$|_lora\.down\.weight$"), "lora"),
-    (re.compile(r"\.lora_linear_layer\.down\.weight$"), "lora"),
-    (re.compile(r"\.hada_w1_a$"), "loha"),
-    (re.compile(r"\.lokr_w1(?:_a)?$"), "lokr"),
-    (re.compile(r"\.oft_blocks$|\.oft_diag$|\.oft_R(?:\.[\w-]+)?\.weight$"), "oft"),
-    (re.compile(r"\.a1\.weight$"), "glora"),
-    (re.compile(r"\.on_input$|\.ia3_l(?:\.[\w-]+)?$"), "ia3"),
-    (re.compile(r"\.diff$"), "full"),
-    (re.compile(r"\.w_norm$"), "norm"),
+# The group that matches is the form of the module. All alternatives end the name, so one search is enough.
+_LORA_PART = re.compile(
+    r"(?:(?P<lora>\.lora_(?:down|A)(?:\.[\w-]+)?\.weight|[._]lora\.down\.weight|\.lora_linear_layer\.down\.weight)"
+    r"|(?P<loha>\.hada_w1_a)|(?P<lokr>\.lokr_w1(?:_a)?)|(?P<oft>\.oft_blocks|\.oft_diag|\.oft_R(?:\.[\w-]+)?\.weight)"
+    r"|(?P<glora>\.a1\.weight)|(?P<ia3>\.on_input|\.ia3_l(?:\.[\w-]+)?)|(?P<full>\.diff)|(?P<norm>\.w_norm))$"
 )
 _DORA = re.compile(r"\.dora_scale$|\.lora_magnitude_vector(?:\.|$)")
 _LORA_CROSS_ATTENTION = re.compile(r"attn2[._]to_[kv]\.(?:lora_(?:down|A)(?:\.[\w-]+)?|lora\.down)\.weight$")
@@ -93,11 +88,11 @@ _SD1_OR_2 = re.compile(
 _SDXL_LORA = re.compile(
     r"lora_te2_|text_encoder_2\.|down_blocks[._]2[._]attentions[._]\d[._]transformer_blocks[._][1-9]"
 )
-_QUANTIZED = (
-    (re.compile(r"\.quant_state\.bitsandbytes__|\.weight\.absmax$|\.SCB$"), "bitsandbytes"),
-    (re.compile(r"\.weight_scale_2$"), "nvfp4"),
-    (re.compile(r"\.qweight$|\.wscales$"), "SVDQuant or AWQ"),
+_PACKED = re.compile(
+    r"(?P<bitsandbytes>\.quant_state\.bitsandbytes__|\.weight\.absmax$|\.SCB$)|(?P<nvfp4>\.weight_scale_2$)"
+    r"|(?P<svdquant>\.qweight$|\.wscales$)"
 )
+_PACKED_LABELS = {"bitsandbytes": "bitsandbytes", "nvfp4": "nvfp4", "svdquant": "SVDQuant or AWQ"}
 _PRECISIONS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "fp8", "F8_E5M2": "fp8"}  # fmt: skip
 _STATED_FAMILIES = (
     ("sdxl-refiner", re.compile(r"xl-v1-refiner")),
@@ -157,7 +152,8 @@ def _lora(header: SafetensorsHeader) -> ModelDescription | None:
     ranks: Counter[int] = Counter()
     widths: Counter[int] = Counter()
     for name, tensor in header.tensors.items():
-        form = next((form for pattern, form in _LORA_PARTS if pattern.search(name)), None)
+        found = _LORA_PART.search(name)
+        form = None if found is None else found.lastgroup
         if form is None:
             continue
         forms[form] += 1
@@ -307,9 +303,9 @@ def _precision(header: SafetensorsHeader) -> str:
 def _quantization(header: SafetensorsHeader) -> str:
     """A packed form of the weights; "" for plain ones and for fp8 with scales, which are multiplied out."""
     for name in header.tensors:
-        label = next((label for pattern, label in _QUANTIZED if pattern.search(name)), None)
-        if label is not None:
-            return label
+        found = _PACKED.search(name)
+        if found is not None and found.lastgroup is not None:
+            return _PACKED_LABELS[found.lastgroup]
         if name.endswith((".weight_scale", ".scale_weight")):
             weight = header.tensors.get(name.removesuffix(".scale_weight").removesuffix(".weight_scale") + ".weight")
             if weight is not None and weight.dtype in ("I8", "U8", "F4"):

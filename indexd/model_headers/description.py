@@ -22,6 +22,8 @@ ModelKind = Literal[
 ]
 """`checkpoint` has a diffusion model and text encoders; `diffusion_model` has no text encoders."""
 
+DESCRIPTION_VERSION = 1
+"""Raise it when the same header gives another description: descriptions on disk are made again then."""
 TEXT_CHARACTERS_MAX = 300
 """No text in a description is longer."""
 

@@ -16,6 +16,7 @@ MAX_HEADER_BYTES = 16 << 20
 """The format allows 100 MB. The largest real headers, with a training log and a thumbnail in them, have 5 MB."""
 MAX_TENSORS = 200_000
 _MAX_DIMENSIONS = 16
+_NUMBER_END = 1 << 62
 _DTYPE_BITS = {
     "F64": 64, "F32": 32, "F16": 16, "BF16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8,
     "F8_E5M2FNUZ": 8, "F4": 4, "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64, "U32": 32, "U16": 16, "U8": 8, "BOOL": 8,
@@ -79,10 +80,10 @@ def _parse(text: bytes) -> tuple[dict[str, TensorInfo], dict[str, str], int]:
         spans: list[tuple[int, int]] = []
         tensors: dict[str, TensorInfo] = {}
         for name, entry in stated.items():
-            begin, end = (_whole_number(place) for place in entry["data_offsets"])
-            if len(entry["shape"]) > _MAX_DIMENSIONS:
+            begin, end = entry["data_offsets"]
+            shape = tuple(entry["shape"])
+            if len(shape) > _MAX_DIMENSIONS or not all(map(_is_whole_number, (begin, end, *shape))):
                 raise ValueError(name)
-            shape = tuple(_whole_number(side) for side in entry["shape"])
             dtype = entry["dtype"]
             bits = _DTYPE_BITS.get(dtype)
             if bits is not None and (math.prod(shape) * bits + 7) // 8 != end - begin:
@@ -101,7 +102,5 @@ def _parse(text: bytes) -> tuple[dict[str, TensorInfo], dict[str, str], int]:
     return tensors, texts, place
 
 
-def _whole_number(value: Any) -> int:
-    if type(value) is not int or not 0 <= value < 1 << 62:
-        raise ValueError(value)
-    return value
+def _is_whole_number(value: Any) -> bool:
+    return type(value) is int and 0 <= value < _NUMBER_END

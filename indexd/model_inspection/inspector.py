@@ -15,13 +15,13 @@ from pathlib import Path
 from indexd.errors import CallCancelled, CallTimedOut, WorkerDied
 from indexd.images.reader_client import SILENCE_SECONDS, as_error, reader_workers
 from indexd.model_headers.description import ModelDescription
+from indexd.model_inspection.description_cache import Stamp, read_descriptions, write_descriptions
 from indexd.worker.calls import DescribeModels, ModelsDescribed, Priority, ReadFailure
 
 CACHED_DESCRIPTIONS = 20_000
 _BATCH = 64
 
-_Stamp = tuple[str, int, int]
-_cache: OrderedDict[_Stamp, ModelDescription] = OrderedDict()
+_cache: OrderedDict[Stamp, ModelDescription] = OrderedDict()
 _cache_lock = threading.Lock()
 
 
@@ -30,10 +30,15 @@ def describe_model_file(path: Path) -> ModelDescription:
     return describe_model_files([path])[0]
 
 
-def describe_model_files(paths: Sequence[Path]) -> list[ModelDescription]:
-    """The description of each file, in order. Raises OSError where this machine is at fault."""
+def describe_model_files(paths: Sequence[Path], cache_folder: Path | None = None) -> list[ModelDescription]:
+    """The description of each file, in order. Raises OSError where this machine is at fault.
+
+    With `cache_folder`, descriptions are kept there for the next process.
+    """
     stamps = [_stamp(path) for path in paths]
     with _cache_lock:
+        if cache_folder is not None and any(stamp not in _cache for stamp in stamps):
+            _cache.update(read_descriptions(cache_folder))
         found = {stamp: _cache[stamp] for stamp in stamps if stamp in _cache}
     missing = [(stamp, path) for stamp, path in zip(stamps, paths, strict=True) if stamp not in found]
     for start in range(0, len(missing), _BATCH):
@@ -42,14 +47,22 @@ def describe_model_files(paths: Sequence[Path]) -> list[ModelDescription]:
         found.update((stamp, one) for (stamp, _), one in zip(batch, described, strict=True))
     with _cache_lock:
         for stamp in stamps:
-            _cache[stamp] = found[stamp]
-            _cache.move_to_end(stamp)
+            if _is_of_the_content(found[stamp]):
+                _cache[stamp] = found[stamp]
+                _cache.move_to_end(stamp)
         while len(_cache) > CACHED_DESCRIPTIONS:
             _cache.popitem(last=False)
+        if missing and cache_folder is not None:
+            write_descriptions(cache_folder, _cache)
     return [found[stamp] for stamp in stamps]
 
 
-def _stamp(path: Path) -> _Stamp:
+def _is_of_the_content(description: ModelDescription) -> bool:
+    """A missing permission or a dead process says nothing of the content, and the stamp does not change when it is cured."""
+    return not description.problem.startswith("cannot be ")
+
+
+def _stamp(path: Path) -> Stamp:
     """Path, size and mtime in nanoseconds; of a folder those of the files in it that are looked at."""
     try:
         files = [

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,8 @@ import pytest
 
 from indexd.errors import CallCancelled, WorkerDied
 from indexd.images.reader_client import ReaderClient, use_reader_processes
+from indexd.model_inspection import inspector
+from indexd.model_inspection.description_cache import CACHE_NAME
 from indexd.model_inspection.inspector import describe_model_file, describe_model_files
 from indexd.worker.calls import DescribeModels, WorkerSettings
 from indexd.worker.fake_workers import FakeWorkers
@@ -77,4 +81,43 @@ def test_a_machine_that_is_at_fault_is_not_the_files(fake: FakeWorkers, tmp_path
     with pytest.raises(OSError, match="stopping") as raised:
         describe_model_file(path)
     assert raised.value.errno == errno.EAGAIN
+    assert describe_model_file(path).family == "sdxl"
+
+
+def test_the_next_process_reads_no_header_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [write_model(tmp_path / f"{name}.safetensors", SDXL_LORA) for name in "ab"]
+    first = describe_model_files(paths, tmp_path / "cache")
+
+    def as_a_new_process() -> FakeWorkers:
+        monkeypatch.setattr(inspector, "_cache", OrderedDict())
+        return FakeWorkers()
+
+    workers = as_a_new_process()
+    restore = use_reader_processes(ReaderClient(workers))
+    try:
+        assert describe_model_files(paths, tmp_path / "cache") == first
+        assert workers.call_counts[DescribeModels] == 0
+        paths[0].write_bytes(b"<html>")
+        assert [bool(one.problem) for one in describe_model_files(paths, tmp_path / "cache")] == [True, False]
+        assert workers.call_counts[DescribeModels] == 1
+        (tmp_path / "cache" / CACHE_NAME).write_text('{"version": 1, "files": [[1]]}', "utf-8")
+        as_a_new_process()
+        assert describe_model_files(paths[1:], tmp_path / "cache") == first[1:]
+    finally:
+        restore()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_a_file_whose_permission_came_is_read(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "a.safetensors", SDXL_LORA)
+    path.chmod(0)
+    assert describe_model_file(path).problem == "cannot be read: Permission denied"
+    path.chmod(0o600)
+    assert describe_model_file(path).family == "sdxl"
+
+
+def test_a_file_that_could_not_be_described_is_described_again(fake: FakeWorkers, tmp_path: Path) -> None:
+    path = write_model(tmp_path / "a.safetensors", SDXL_LORA)
+    fake.fail_next(WorkerDied("the process ended"))
+    assert describe_model_file(path).problem.startswith("cannot be used")
     assert describe_model_file(path).family == "sdxl"
