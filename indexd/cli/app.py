@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from indexd.cli.support.printing import print_click_error, print_notice, print_text
 from indexd.errors import EXIT_ERROR, EXIT_OK, IndexdError
 
 EXIT_INTERRUPTED = 130
@@ -115,7 +116,7 @@ def _print_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -
     if wanted and not ctx.resilient_parsing:
         from importlib.metadata import version
 
-        click.echo(f"indexd {version('indexd')}")
+        print_text(f"indexd {version('indexd')}")
         ctx.exit()
 
 
@@ -142,16 +143,16 @@ def run(arguments: Sequence[str] | None = None) -> int:
             None if arguments is None else list(arguments), prog_name="indexd", standalone_mode=False
         )
     except click.Abort:
-        click.echo("stopped", err=True)
+        print_notice("stopped")
         return EXIT_INTERRUPTED
     except click.ClickException as error:
-        error.show()
+        print_click_error(error)
         return error.exit_code
     except IndexdError as error:
-        click.echo(f"indexd: {error}", err=True)
+        print_notice(f"indexd: {error}")
         return error.exit_code
     except KeyboardInterrupt:
-        click.echo("stopped", err=True)
+        print_notice("stopped")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader of our output closed the pipe (`| head`); flushing the buffer must not raise at exit.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from indexd.cli.support.printing import format_bytes, format_time, json_option, print_json, progress
+from indexd.cli.support.printing import format_bytes, format_time, json_option, print_json, print_text, progress
 from indexd.cli.support.session import load_config
 from indexd.errors import NothingFound
 
@@ -37,7 +37,7 @@ def backup(file: Path | None, list_them: bool, as_json: bool) -> None:
         if as_json:
             print_json(BackupList(backups=kept))
         for one in () if as_json else kept:
-            click.echo(f"{format_time(one.at)}  {format_bytes(one.byte_count):>10}  {one.path}")
+            print_text(f"{format_time(one.at)}  {format_bytes(one.byte_count):>10}  {one.path}")
         if not kept:
             raise NothingFound(f"there are no backups in {places.backups}")
         return
@@ -57,4 +57,4 @@ def backup(file: Path | None, list_them: bool, as_json: bool) -> None:
     if as_json:
         print_json(BackupInfo(path=str(made.path), byte_count=made.byte_count, at=now, rows=made.rows))
     else:
-        click.echo(f"{made.path}  {format_bytes(made.byte_count)}")
+        print_text(f"{made.path}  {format_bytes(made.byte_count)}")

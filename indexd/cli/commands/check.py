@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from indexd.cli.commands.doctor import STATE_COLOURS, STATE_LABELS
-from indexd.cli.support.printing import json_option, print_json, progress
+from indexd.cli.support.printing import json_option, print_check, print_json, progress
 from indexd.cli.support.session import load_config
 from indexd.errors import EXIT_ERROR, EXIT_OK, NothingFound
 
@@ -34,7 +33,5 @@ def check(full: bool, as_json: bool) -> int:
         print_json(DoctorReport(checks=checks))
     else:
         for one in found:
-            click.echo(f"{click.style(STATE_LABELS[one.state], fg=STATE_COLOURS[one.state])}  {one.name}: {one.detail}")
-            if one.advice:
-                click.echo(f"         → {one.advice}")
+            print_check(one.state, one.name, one.detail, one.advice)
     return EXIT_ERROR if any(one.state == "failed" for one in found) else EXIT_OK

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from indexd.cli.support.printing import json_option, print_notice
+from indexd.cli.support.printing import json_option, print_data, print_json_text, print_notice, print_text
 from indexd.cli.support.session import home_folder, load_config
 from indexd.errors import EXIT_OK, SettingsError
 
@@ -31,9 +31,9 @@ def show(as_json: bool) -> None:
             "settings": loaded.settings.model_dump(mode="json"),
             "places": places,
         }
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        print_json_text(json.dumps(document, indent=2, ensure_ascii=False))
     else:
-        click.echo(to_toml(loaded.settings), nl=False)
+        print_data(to_toml(loaded.settings))
 
 
 @config.command()
@@ -51,7 +51,7 @@ def validate() -> int:
 
         if not Path(root.path).is_dir():
             print_notice(f"warning: the folder {root.path} is not there now; it will be watched when it comes")
-    click.echo(f"{file}: valid")
+    print_text(f"{file}: valid")
     return EXIT_OK
 
 
@@ -61,7 +61,7 @@ def path() -> None:
     from indexd.config import default_home, settings_path
 
     folder = home_folder()
-    click.echo(settings_path(folder.expanduser().absolute() if folder else default_home()))
+    print_text(str(settings_path(folder.expanduser().absolute() if folder else default_home())))
 
 
 @config.command()
@@ -69,4 +69,4 @@ def sample() -> None:
     """Print the commented settings file: every option with description and example."""
     from indexd_schemas.settings_sample import sample_toml
 
-    click.echo(sample_toml(), nl=False)
+    print_data(sample_toml())

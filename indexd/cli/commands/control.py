@@ -62,7 +62,7 @@ def control(picture: Path, kind: str, out: Path | None, size: str | None, low: i
     if as_json:
         print_json(made)
     elif out is None:
-        click.echo(made.path)
+        print_text(made.path)
     else:
         how = made.method or "the image itself"
         print_text(f"{out}: {made.width}x{made.height}, {how}{', found in the cache' if made.cached else ''}")

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import click
 
-from indexd.cli.support.printing import json_option, print_json, progress, sanitize_text
+from indexd.cli.support.printing import json_option, print_check, print_json, progress
 from indexd.cli.support.session import home_folder
 
 EXIT_WARNINGS = 1
 EXIT_FAILED = 2
-STATE_LABELS = {"ok": "OK     ", "warning": "WARNING", "failed": "FAILED "}
-STATE_COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
 
 
 @click.command(short_help="Diagnose problems and suggest fixes.")
@@ -33,9 +31,6 @@ def doctor(fix: bool, as_json: bool) -> int:
         print_json(DoctorReport(checks=found))
     else:
         for check in found:
-            sign = click.style(STATE_LABELS[check.state], fg=STATE_COLOURS[check.state])
-            click.echo(f"{sign}  {sanitize_text(f'{check.name}: {check.detail}')}")
-            if check.advice:
-                click.echo(f"         → {sanitize_text(check.advice)}")
+            print_check(check.state, check.name, check.detail, check.advice)
     states = {check.state for check in found}
     return EXIT_FAILED if "failed" in states else EXIT_WARNINGS if "warning" in states else 0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import click
 
-from indexd.cli.support.printing import json_option, print_json, print_notice, progress
+from indexd.cli.support.printing import json_option, print_json, print_notice, print_text, progress
 from indexd.cli.support.session import open_operations
 from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK, EXIT_PARTLY_FAILED, IndexdError, UsageError
 
@@ -133,7 +133,7 @@ def _write_sidecars(
     if as_json:
         print_json(done)
     else:
-        click.echo(f"{done.written} sidecars written, {done.unchanged} were up to date")
+        print_text(f"{done.written} sidecars written, {done.unchanged} were up to date")
     for text in done.foreign:
         print_notice(f"left as it is, another program's: {text}")
     for text in done.failed:

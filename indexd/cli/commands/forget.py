@@ -8,7 +8,7 @@ from urllib.parse import quote_from_bytes
 import click
 
 from indexd.cli.support.annotation_commands import confirm
-from indexd.cli.support.printing import json_option, print_json, print_notice
+from indexd.cli.support.printing import json_option, print_json, print_notice, print_text
 from indexd.cli.support.request_validation import validated
 from indexd.cli.support.session import open_operations
 from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK, UsageError
@@ -72,8 +72,8 @@ def forget(
     else:
         if dry_run:
             for example in found.examples:
-                click.echo(example)
-        click.echo(f"{found.files} files and {found.images} images {'would be ' if dry_run else ''}forgotten")
+                print_text(example)
+        print_text(f"{found.files} files and {found.images} images {'would be ' if dry_run else ''}forgotten")
     if found.annotations_kept:
         print_notice(f"the annotations of {found.annotations_kept} images are kept, and return with their content")
     if found.still_there:

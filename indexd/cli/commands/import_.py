@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 import click
 
-from indexd.cli.support.printing import json_option, print_json, progress
+from indexd.cli.support.printing import json_option, print_json, print_text, progress
 from indexd.cli.support.session import open_operations
 from indexd.errors import EXIT_OK, IndexdError, UsageError
 
@@ -76,7 +76,7 @@ def import_(sources: tuple[str, ...], prefer_file: bool, dry_run: bool, as_json:
     else:
         would = "would be " if dry_run else ""
         waits = f"; {total.pending} are not in the index, and their annotations stay pending" if total.pending else ""
-        click.echo(f"{total.records} images read, {total.changed} {would}changed{waits}")
+        print_text(f"{total.records} images read, {total.changed} {would}changed{waits}")
     return EXIT_OK
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from indexd.cli.support.printing import print_notice
+from indexd.cli.support.printing import print_notice, print_text
 from indexd.cli.support.session import home_folder, load_config
 from indexd.errors import IndexdError
 
@@ -48,6 +48,7 @@ def init(roots: tuple[str, ...]) -> None:
     places = load_config().paths
     for made in (places.home, places.inbox, places.output):
         made.mkdir(parents=True, exist_ok=True)
-    click.echo(file)
-    print_notice(f"inbox for job files: {places.inbox}\nimages of jobs:      {places.output}")
+    print_text(str(file))
+    print_notice(f"inbox for job files: {places.inbox}")
+    print_notice(f"images of jobs:      {places.output}")
     print_notice("next: name your folders and models in the settings, then `indexd doctor`, then `indexd run`")

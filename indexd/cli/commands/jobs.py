@@ -9,11 +9,13 @@ import click
 
 from indexd.cli.support.number_types import WholeNumber
 from indexd.cli.support.printing import (
+    add_row,
     console,
     format_duration,
     format_time,
     json_option,
     one_line,
+    print_block,
     print_json,
     print_notice,
     print_text,
@@ -65,7 +67,8 @@ def list_(states: tuple[str, ...], limit: int, as_json: bool) -> int:
     for heading in ("job", "name", "kind", "state", "images", "since", "error"):
         table.add_column(heading)
     for job in listed.jobs:
-        table.add_row(
+        add_row(
+            table,
             str(job.id),
             job.name,
             job.kind,
@@ -89,7 +92,7 @@ def show(job: str, source: bool, as_json: bool) -> None:
     with open_operations() as operations:
         shown = operations.call(show_job, _selector(job))
     if source:
-        print_text(shown.source, nl=not shown.source.endswith("\n"))
+        print_block(shown.source)
     else:
         _print(shown, as_json)
 

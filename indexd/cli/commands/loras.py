@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from indexd.cli.support.printing import console, format_bytes, json_option, print_json, print_notice, sanitize_text
+from indexd.cli.support.printing import add_row, console, format_bytes, json_option, print_json, print_notice
 from indexd.cli.support.session import load_config
 from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK
 
@@ -57,7 +57,7 @@ def _print(found: list[ListedLora]) -> None:
             "no file" if lora.size_bytes is None else format_bytes(lora.size_bytes),
             f"UNUSABLE: {lora.problem}" if lora.problem else lora.description or "-",
         )
-        table.add_row(*(sanitize_text(text) for text in row))
+        add_row(table, *row)
     console().print(table)
 
 

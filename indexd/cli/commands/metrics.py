@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from indexd.cli.support.printing import print_data
 from indexd.cli.support.session import open_operations
 
 
@@ -16,4 +17,4 @@ def metrics() -> None:
     from indexd.api.operations import status
 
     with open_operations() as operations:
-        click.echo(operations.call(status.metrics), nl=False)
+        print_data(operations.call(status.metrics))

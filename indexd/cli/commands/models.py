@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from indexd.cli.support.printing import json_option, print_json, print_notice, progress, sanitize_text
+from indexd.cli.support.printing import json_option, print_json, print_notice, print_text, progress
 from indexd.cli.support.session import load_config
 from indexd.errors import (
     EXIT_ERROR,
@@ -78,10 +78,10 @@ def list_models(as_json: bool) -> None:
         print_json(listed)
         return
     for role in listed.roles:
-        click.echo(f"{role.role:8} {'on' if role.on else 'off':4} {'' if role.on else 'because '}{role.detail}")
+        print_text(f"{role.role:8} {'on' if role.on else 'off':4} {'' if role.on else 'because '}{role.detail}")
     for file in listed.files:
         contents = f"UNUSABLE: {file.problem}" if file.problem else file.description or "-"
-        click.echo(sanitize_text(f"{file.kind:10} {file.name}  {contents}"))
+        print_text(f"{file.kind:10} {file.name}  {contents}")
 
 
 @models.command()
@@ -108,7 +108,7 @@ def pull(roles: tuple[str, ...]) -> int:
             continue
         print_notice(f"downloading {hub} to {folder}")
         download(hub, folder, _patterns(config, hub))
-        click.echo(folder)
+        print_text(str(folder))
     return EXIT_OK
 
 
@@ -175,7 +175,7 @@ def verify(roles: tuple[str, ...], as_json: bool) -> int:
         print_json(VerifiedModels(models=outcomes))
     else:
         for outcome in outcomes:
-            click.echo(
+            print_text(
                 f"{outcome.role:8} {'ok' if outcome.ok else 'FAILED':7} {outcome.detail}  {outcome.seconds:.1f} s"
             )
     failed = sum(not outcome.ok for outcome in outcomes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from indexd.cli.support.annotation_commands import annotate_matching, bulk_query_options, run_annotation, target_texts
-from indexd.cli.support.printing import json_option, print_json
+from indexd.cli.support.printing import json_option, print_block, print_json
 from indexd.cli.support.request_validation import validated
 from indexd.cli.support.session import open_operations
 from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK, UsageError
@@ -67,5 +67,5 @@ def _show_note(image: str, as_json: bool) -> int:
     if as_json:
         print_json(shown)
     elif shown.image.note:
-        click.echo(shown.image.note)
+        print_block(shown.image.note)
     return EXIT_OK if shown.image.note else EXIT_NOTHING_FOUND

@@ -122,7 +122,7 @@ def _print(results: SearchResults, *, as_json: bool, jsonl: bool, paths: bool, n
         print_json(results)
     elif jsonl:
         for hit in results.hits:
-            click.echo(hit.model_dump_json())
+            print_json(hit, indent=None)
     elif paths or null:
         print_hit_paths(results, "\0" if null else "\n")
     else:

@@ -8,7 +8,7 @@ from urllib.parse import quote_from_bytes
 
 import click
 
-from indexd.cli.support.printing import json_option, print_json, print_notice
+from indexd.cli.support.printing import json_option, print_json, print_notice, print_text
 from indexd.cli.support.session import open_operations
 from indexd.errors import EXIT_OK
 
@@ -36,9 +36,9 @@ def relocate(old: str, new: str, dry_run: bool, as_json: bool) -> int:
         print_json(done)
     else:
         for root in done.roots:
-            click.echo(f"{root.old} -> {root.new}")
+            print_text(f"{root.old} -> {root.new}")
         gave_way = f", {done.dropped} known at the new place already" if done.dropped else ""
-        click.echo(f"{'would move' if dry_run else 'moved'} {done.files} file entries to {new}{gave_way}")
+        print_text(f"{'would move' if dry_run else 'moved'} {done.files} file entries to {new}{gave_way}")
     for text in done.notes:
         print_notice(f"note: {text}")
     return EXIT_OK

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from indexd.cli.support.printing import json_option, print_json, progress
+from indexd.cli.support.printing import json_option, print_json, print_text, progress
 from indexd.cli.support.session import open_operations
 
 BATCH_IMAGES = 500
@@ -36,4 +36,4 @@ def reparse(everything: bool, as_json: bool) -> None:
     if as_json:
         print_json(ReparseReport(read=read, changed=changed, last_id=after or None, left=left))
     else:
-        click.echo(f"{read} images parsed again, {changed} changed")
+        print_text(f"{read} images parsed again, {changed} changed")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from indexd.cli.commands.submit import job_exit_code, wait_for_job
-from indexd.cli.support.printing import json_option, print_json, print_notice
+from indexd.cli.support.printing import json_option, print_json, print_notice, print_text
 from indexd.cli.support.session import load_config, open_operations
 from indexd.errors import EXIT_ERROR, EXIT_OK, IndexdError, UsageError
 
@@ -63,7 +63,7 @@ def replay(image: Path, out: Path | None, as_json: bool) -> int:
     if as_json:
         print_json(replayed)
     else:
-        click.echo(outcome_text(replayed))
+        print_text(outcome_text(replayed))
     return EXIT_OK if replayed.equal else EXIT_ERROR
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from indexd.cli.support.printing import json_option, print_json, print_notice, progress
+from indexd.cli.support.printing import json_option, print_json, print_notice, print_text, progress
 from indexd.cli.support.session import load_config
 
 
@@ -39,7 +39,7 @@ def restore(file: Path, as_json: bool) -> None:
     if as_json:
         print_json(RestoreReport(index=str(index), backup=str(file), set_aside=str(aside) if aside else None))
     else:
-        click.echo(f"{index} is now what {file} holds")
+        print_text(f"{index} is now what {file} holds")
     if aside is not None:
         print_notice(f"the index that was here is {aside}")
     print_notice("start the daemon: its first scan finds what has changed since, and models make the vectors again")

@@ -6,7 +6,7 @@ import click
 
 from indexd.cli.support.dash_arguments import dash_argument_command
 from indexd.cli.support.number_types import WholeNumber
-from indexd.cli.support.printing import json_option, print_json
+from indexd.cli.support.printing import json_option, print_json, print_text
 from indexd.cli.support.request_validation import validated
 from indexd.cli.support.session import open_operations
 from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK
@@ -57,5 +57,5 @@ def sample(character: str | None, strategy: str, count: int, seed: int, as_json:
     else:
         # Programs read the paths, so print them unchanged.
         for image in found.images:
-            click.echo(image.path or f"#{image.image_id}")
+            print_text(image.path or f"#{image.image_id}")
     return EXIT_OK if found.images else EXIT_NOTHING_FOUND

@@ -6,7 +6,7 @@ import time
 
 import click
 
-from indexd.cli.support.printing import format_duration, json_option, print_json, print_notice, progress
+from indexd.cli.support.printing import format_duration, json_option, print_json, print_notice, print_text, progress
 from indexd.cli.support.session import load_config, open_operations
 from indexd.errors import EXIT_OK, EXIT_PARTLY_FAILED
 
@@ -55,11 +55,11 @@ def scan(once: bool, no_models: bool, no_wait: bool, as_json: bool) -> int:
     if as_json:
         print_json(scanned)
     elif scanned.waited:
-        click.echo(
+        print_text(
             f"{scanned.images} images in {scanned.files} files, {scanned.missing_files} missing; {format_duration(scanned.seconds)}"
         )
     else:
-        click.echo("the daemon scans")
+        print_text("the daemon scans")
     offline = [root for root in scanned.roots if not root.online]
     for root in offline:
         print_notice(f"offline: {root.path} ({root.reason}); nothing of it was marked as missing")

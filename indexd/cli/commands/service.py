@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from indexd.cli.support.number_types import WholeNumber
-from indexd.cli.support.printing import json_option, print_json, print_notice, print_text
+from indexd.cli.support.printing import json_option, print_block, print_json, print_notice, print_text
 from indexd.cli.support.session import home_folder
 from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK
 
@@ -116,7 +116,7 @@ def status(scope: str, user: str | None, as_json: bool) -> int:
             ServiceStatus(installed=found.installed, current=found.current, running=found.running, detail=found.detail)
         )
     else:
-        print_text(found.detail)
+        print_block(found.detail)
     return EXIT_OK if found.running else EXIT_NOTHING_FOUND
 
 
@@ -131,7 +131,7 @@ def logs(scope: str, user: str | None, lines: int, follow: bool) -> int:
     chosen = _detect_service(scope, user)
     source = chosen.manager.logs(chosen.spec, lines, follow)
     if isinstance(source, Path):
-        tail_log(source, lines, follow=follow, echo=click.echo)
+        tail_log(source, lines, follow=follow, echo=print_text)
         return EXIT_OK
     try:
         return subprocess.run(source, check=False).returncode

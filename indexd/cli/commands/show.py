@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, get_args
 import click
 
 from indexd.cli.support.annotation_commands import target_texts
-from indexd.cli.support.printing import format_bytes, format_time, json_option, one_line, print_json, print_text
+from indexd.cli.support.printing import (
+    format_bytes,
+    format_time,
+    json_option,
+    one_line,
+    print_block,
+    print_field,
+    print_json,
+    sanitize_line,
+)
 from indexd.cli.support.request_validation import validated
 from indexd.cli.support.session import open_operations
 
@@ -75,31 +84,31 @@ def _print(shown: ShownImage, raw: bool) -> None:
     ]
     for name, value in rows:
         if value not in (None, ""):
-            print_text(f"{name:>16}  {value}")
+            print_field(name, value)
     for note in shown.notes:
-        print_text(f"{'note on search':>16}  {note}")
+        print_field("note on search", note)
     for name, text in generation_lines(shown.generation, image.prompt):
-        print_text(f"{name:>16}  {one_line(text)}")
+        print_field(name, one_line(text))
     for file in shown.files:
         gone = f"  missing since {format_time(file.missing_since)}" if file.missing_since else ""
-        print_text(f"{'file':>16}  {file.path}  {format_bytes(file.size)}{gone}")
+        print_field("file", f"{sanitize_line(file.path)}  {format_bytes(file.size)}{gone}")
     for region in shown.regions:
         place = f"{region.left:.0%} from the left, {region.top:.0%} from the top"
         sure = f"{region.size_px} px, sure {region.confidence:.2f}, quality {region.quality:.2f}"
         whose = region.character_name or (f"character {region.character}" if region.character else "")
-        print_text(f"{region.kind[:16]:>16}  #{region.id}  {place}, {sure}{', ' + whose if whose else ''}")
+        print_field(region.kind, f"#{region.id}  {place}, {sure}{', ' + whose if whose else ''}")
     for one in shown.attributes:
         score = f"  ({one.score:.2f})" if one.score is not None else ""
         origin = f"  (of another program, in the {one.source})" if one.source in get_args(SuggestionSource) else ""
-        print_text(f"{one.key[:16]:>16}  {one_line(one.value)}{score}{origin}")
+        print_field(one.key, f"{one_line(one.value)}{score}{origin}")
     for work in shown.index_tasks:
         waits = f"  {work.waits_for or work.error or ''}".rstrip()
-        print_text(f"{'pending':>16}  {work.stage} {work.state}{waits}")
+        print_field("pending", f"{work.stage} {work.state}{waits}")
     for key, text in shown.extras.items():
-        print_text(f"{key[:16]:>16}  {one_line(text)}")
+        print_field(key, one_line(text))
     if raw:
         for key, text in shown.raw.items():
-            print_text(f"\n[{key}]\n{text}")
+            print_block(f"\n[{key}]\n{text}")
 
 
 def _creation_text(shown: ShownImage) -> str | None:

@@ -8,7 +8,7 @@ import click
 
 from indexd.cli.support.dash_arguments import dash_argument_command
 from indexd.cli.support.number_types import WholeNumber
-from indexd.cli.support.printing import console, format_time, json_option, print_json, print_notice, sanitize_text
+from indexd.cli.support.printing import add_row, console, format_time, json_option, print_json, print_notice, print_text
 from indexd.cli.support.request_validation import validated
 from indexd.cli.support.session import call_with_progress
 from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK
@@ -106,7 +106,7 @@ def _plot(found: StatisticsReport, plot: str) -> None:
 
 def _print(found: StatisticsReport) -> None:
     rated = f", {found.rated} rated, {found.mean_rating:.2f} on average" if found.mean_rating is not None else ""
-    click.echo(f"{found.images} images{rated}, made {format_time(found.first_at)} to {format_time(found.last_at)}")
+    print_text(f"{found.images} images{rated}, made {format_time(found.first_at)} to {format_time(found.last_at)}")
     screen = console()
     for table in found.tables:
         screen.print(_count_table(table, found))
@@ -137,7 +137,7 @@ def _count_table(counted: CountTable, found: StatisticsReport) -> Table:
     )
     for row in counted.rows:
         means = [f"{mean:.2f}" if mean is not None else "-" for mean in (row.mean_rating, row.shrunk_rating)]
-        table.add_row(sanitize_text(row.value), str(row.images), f"{row.share:.1%}", str(row.rated), *means)
+        add_row(table, row.value, str(row.images), f"{row.share:.1%}", str(row.rated), *means)
     return table
 
 
@@ -145,8 +145,9 @@ def _five_star_table(rows: list[FiveStarRow]) -> Table:
     table = _table("what five-star images have in common", "what", "five", "of", "share", "95 % interval", "others", "")
     for row in rows:
         shares = (f"{row.share:.0%}", f"{row.low:.0%} to {row.high:.0%}", f"{row.others_share:.0%}")
-        table.add_row(
-            sanitize_text(f"{row.key} {row.value}"),
+        add_row(
+            table,
+            f"{row.key} {row.value}",
             str(row.five),
             str(row.compared),
             *shares,
@@ -158,5 +159,5 @@ def _five_star_table(rows: list[FiveStarRow]) -> Table:
 def _term_table(title: str, terms: list[PromptTermRow]) -> Table:
     table = _table(title, "term", "five stars", "others", "log-odds", "z")
     for row in terms:
-        table.add_row(sanitize_text(row.term), str(row.five), str(row.others), f"{row.log_odds:+.2f}", f"{row.z:+.1f}")
+        add_row(table, row.term, str(row.five), str(row.others), f"{row.log_odds:+.2f}", f"{row.z:+.1f}")
     return table

@@ -10,6 +10,7 @@ import click
 
 from indexd.cli.support.number_types import Number
 from indexd.cli.support.printing import (
+    add_row,
     console,
     format_bytes,
     format_duration,
@@ -17,7 +18,7 @@ from indexd.cli.support.printing import (
     json_option,
     print_json,
     print_text,
-    sanitize_text,
+    sanitize_line,
 )
 from indexd.cli.support.session import open_operations
 from indexd.errors import IndexdError
@@ -67,11 +68,14 @@ def status(as_json: bool, watch: bool, seconds: float) -> None:
 
 
 def _sections(now: DaemonStatus) -> Iterable[RenderableType]:
-    if now.running:
-        yield f"indexd {now.version} runs as process {now.pid} for {format_duration(now.uptime_seconds or 0)}"
-    else:
-        yield f"indexd {now.version}: no daemon is running (start it with `indexd run`)"
-    yield (
+    uptime = format_duration(now.uptime_seconds or 0)
+    state = (
+        f" runs as process {now.pid} for {uptime}"
+        if now.running
+        else ": no daemon is running (start it with `indexd run`)"
+    )
+    yield sanitize_line(f"indexd {now.version}{state}")
+    yield sanitize_line(
         f"{now.images} images in {now.files} files, {now.missing_files} missing; "
         f"index {now.index} ({format_bytes(now.index_bytes)})"
     )
@@ -109,9 +113,7 @@ def _roots(now: DaemonStatus) -> Table:
             parts.append(f"{root.lost_events} events lost, found by scanning")
         if root.last_reconcile is not None:
             parts.append(f"compared {format_time(root.last_reconcile)}")
-        table.add_row(
-            sanitize_text(root.path), "job files" if root.purpose == "jobs" else "images", state, "; ".join(parts)
-        )
+        add_row(table, root.path, "job files" if root.purpose == "jobs" else "images", state, "; ".join(parts))
     return table
 
 
@@ -122,7 +124,7 @@ def _pending(now: DaemonStatus) -> Table:
         words = ", ".join(f"{count} {state}" for state, count in sorted(states.items()) if count)
         role = "bge" if stage.startswith("bge") else stage
         if words:
-            table.add_row(stage, f"{words} ({role} is off)" if role in off else words)
+            add_row(table, stage, f"{words} ({role} is off)" if role in off else words)
     return table
 
 
@@ -130,11 +132,11 @@ def _jobs(now: DaemonStatus) -> Table:
     table = _table(2)
     for state, count in now.jobs.items():
         if count:
-            table.add_row(state, str(count))
+            add_row(table, state, str(count))
     if now.queue_paused:
-        table.add_row("the queue is paused", sanitize_text(now.queue_paused))
+        add_row(table, "the queue is paused", now.queue_paused)
     for text in now.unread_job_files:
-        table.add_row("not read", sanitize_text(text))
+        add_row(table, "not read", text)
     return table
 
 
@@ -147,21 +149,21 @@ def _workers(now: DaemonStatus) -> Table:
             f"{number} {what}" for number, what in ((worker.running, "running"), (worker.queued, "waiting")) if number
         ]
         deaths = [f"{worker.deaths} deaths"] if worker.deaths else []
-        table.add_row(worker.lane, state, "; ".join([*models, *counts, *deaths]))
+        add_row(table, worker.lane, state, "; ".join([*models, *counts, *deaths]))
     return table
 
 
 def _roles(now: DaemonStatus) -> Table:
     table = _table(2)
     for role in now.roles:
-        table.add_row(role.role, role.detail if role.on else f"off, because {role.detail}")
+        add_row(table, role.role, role.detail if role.on else f"off, because {role.detail}")
     return table
 
 
 def _events(now: DaemonStatus) -> Table:
     table = _table(3)
     for event in now.events[:EVENTS_SHOWN]:
-        table.add_row(format_time(event.at), event.kind, sanitize_text(event.text))
+        add_row(table, format_time(event.at), event.kind, event.text)
     return table
 
 
@@ -176,7 +178,7 @@ def watch_status(build_sections: SectionBuilder, seconds: float, *, as_json: boo
     screen = console()
     try:
         if as_json:
-            _repeat(lambda: click.echo(_fetch_status().model_dump_json()), seconds)
+            _repeat(lambda: print_json(_fetch_status(), indent=None), seconds)
         elif screen.is_terminal:
             _show_live(build_sections, seconds)
         else:

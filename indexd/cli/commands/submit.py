@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from indexd.cli.support.printing import json_option, print_json, print_notice, progress
+from indexd.cli.support.printing import json_option, print_json, print_notice, print_text, progress
 from indexd.cli.support.request_validation import validated
 from indexd.cli.support.session import load_config, open_operations
 from indexd.errors import EXIT_ERROR, EXIT_OK, EXIT_PARTLY_FAILED, DaemonNotRunning, IndexdError, JobRefused
@@ -51,7 +51,7 @@ def submit(file: Path, wait: bool, as_json: bool) -> int:
     else:
         for picture in shown.items:
             if picture.state == "done":
-                click.echo(picture.path)
+                print_text(picture.path)
     return job_exit_code(shown) if wait else EXIT_OK
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from indexd.cli.support.printing import print_json, print_notice
+from indexd.cli.support.printing import print_json, print_notice, print_text, sanitize_line
 from indexd.cli.support.request_validation import validated
 from indexd.cli.support.session import open_operations
 from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK, EXIT_PARTLY_FAILED, UsageError
@@ -28,7 +28,7 @@ def run_annotation(operation: Operation[RequestT, AnnotateReport], request: Requ
     if as_json:
         print_json(outcome)
     else:
-        click.echo(f"{outcome.changed} changed")
+        print_text(f"{outcome.changed} changed")
     for name in outcome.not_found:
         print_notice(f"not in the index: {name}")
     if not outcome.not_found:
@@ -76,7 +76,7 @@ def annotate_matching(
             if as_json:
                 print_json(count)
             else:
-                click.echo(f"{count.changed} images match; nothing was changed")
+                print_text(f"{count.changed} images match; nothing was changed")
             return EXIT_OK if count.changed else EXIT_NOTHING_FOUND
         if not count.changed:
             print_notice("nothing found")
@@ -87,7 +87,7 @@ def annotate_matching(
     if as_json:
         print_json(outcome)
     else:
-        click.echo(f"{outcome.changed} changed")
+        print_text(f"{outcome.changed} changed")
     return EXIT_OK
 
 
@@ -97,4 +97,4 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise UsageError(f"{question} Repeat the command with --yes, or preview it with --dry-run")
-    click.confirm(question, abort=True, err=True)
+    click.confirm(sanitize_line(question), abort=True, err=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from urllib.parse import unquote_to_bytes
 
 import click
 
-from indexd.cli.support.printing import format_time, one_line, print_notice, print_text
+from indexd.cli.support.printing import format_time, one_line, print_notice, print_paths, print_text
 from indexd.cli.support.session import load_config
 
 if TYPE_CHECKING:
@@ -70,10 +69,7 @@ def _score_part_line(part: ScoreContribution) -> str:
 
 def print_hit_paths(answer: SearchResults, end: str) -> None:
     """Print the path of every hit with an existing file, byte for byte, each followed by `end`."""
-    paths = [path for hit in answer.hits if (path := path_bytes(hit.image)) is not None]
-    sys.stdout.flush()
-    sys.stdout.buffer.write(b"".join(path + end.encode() for path in paths))
-    sys.stdout.flush()
+    print_paths([path for hit in answer.hits if (path := path_bytes(hit.image)) is not None], end)
 
 
 def path_bytes(image: ImageSummary) -> bytes | None:
