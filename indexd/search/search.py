@@ -21,7 +21,7 @@ from indexd.search.ranking.ranking import Ranking, ScoreColumn
 from indexd.search.serialization import find_present_file, serialize_image
 from indexd.search.text_matches import find_text_matches
 from indexd.store.protocols import IndexStore
-from indexd.store.records import ImageRow
+from indexd.store.records import ImageRow, OverwrittenFile
 from indexd.vector_index.parallel import run_parallel
 from indexd_schemas.api.output import ScoreContribution, SearchHit, SearchResults, TextMatch
 from indexd_schemas.api.requests import SearchRequest, SortOrder
@@ -85,9 +85,9 @@ class Search:
             ids = self._store.filters.sorted_ids(order, plan.allowed_ids, count)
             rows = self._visible_rows(ids, plan, limit)
             if len(rows) >= limit or len(ids) < count:
-                matches = self._text_matches(plan, rows)
+                matches, overwritten = self._text_matches(plan, rows), self._overwritten(rows)
                 return [
-                    SearchHit(rank=rank, matches=matches[row.id], image=serialize_image(row))
+                    SearchHit(rank=rank, matches=matches[row.id], image=serialize_image(row, overwritten.get(row.id)))
                     for rank, row in enumerate(rows, 1)
                 ]
             count *= 4
@@ -104,7 +104,7 @@ class Search:
         rows = self._visible_rows(matching, plan, limit)
         if plan.sort != "score":
             rows = sorted(rows, key=_SORT_KEYS[plan.sort])
-        matches = self._text_matches(plan, rows)
+        matches, overwritten = self._text_matches(plan, rows), self._overwritten(rows)
         hits = [
             SearchHit(
                 rank=rank,
@@ -112,7 +112,7 @@ class Search:
                 scores={label: round(score, 4) for label, score in ranked.raw_scores_of(row.id).items()},
                 parts=_score_parts(plan, ranked, row.id) if request.explain else None,
                 matches=matches[row.id],
-                image=serialize_image(row),
+                image=serialize_image(row, overwritten.get(row.id)),
             )
             for rank, row in enumerate(rows, 1)
         ]
@@ -122,6 +122,10 @@ class Search:
 
     def _text_matches(self, plan: SearchPlan, rows: Sequence[ImageRow]) -> dict[int, list[TextMatch]]:
         return find_text_matches(self._store, [row.id for row in rows], plan.sought_words)
+
+    def _overwritten(self, rows: Sequence[ImageRow]) -> dict[int, OverwrittenFile]:
+        without_file = [row.id for row in rows if not row.files]
+        return self._store.files.overwritten(without_file) if without_file else {}
 
     def _visible_rows(self, ids: Sequence[int], plan: SearchPlan, limit: int) -> list[ImageRow]:
         """The first `limit` rows in the order of `ids`, without images that have no present file unless the plan includes them."""

@@ -9,7 +9,7 @@ from typing import Any
 from indexd.fs.paths import display, quoted_if_not_utf8
 from indexd.image_metadata.model import GenerationDetails, ImageMetadata
 from indexd.image_metadata.redact import redact_secrets
-from indexd.store.records import AttributeRow, FileRow, ImageRow, RegionRow
+from indexd.store.records import AttributeRow, FileRow, ImageRow, OverwrittenFile, RegionRow
 from indexd_schemas.api.output import (
     ImageFile,
     ImageRegion,
@@ -30,17 +30,23 @@ def find_present_file(row: ImageRow) -> FileRow | None:
     return next((file for file in row.files if file.missing_since is None), None)
 
 
-def serialize_image(row: ImageRow) -> ImageSummary:
-    """Convert an image. Fields of the same name are copied."""
+def serialize_image(row: ImageRow, overwritten: OverwrittenFile | None = None) -> ImageSummary:
+    """Convert an image. Fields of the same name are copied. `overwritten` is where the content of an image without a file lay."""
     file = find_present_file(row)
-    lost = max(row.files, key=lambda one: one.missing_since or 0.0, default=None) if file is None else None
+    last_path, missing_since = None, None
+    if file is None and row.files:
+        lost = max(row.files, key=lambda one: one.missing_since or 0.0)
+        last_path, missing_since = lost.path, lost.missing_since
+    elif file is None and overwritten is not None:
+        last_path, missing_since = overwritten.path, overwritten.at
     return ImageSummary(
         **{name: getattr(row, name) for name in _COPIED_FIELDS},
         hash=row.content_hash.hex(),
         path=display(file.path) if file else None,
         path_quoted=quoted_if_not_utf8(file.path) if file else None,
-        last_path=display(lost.path) if lost else None,
-        missing_since=lost.missing_since if lost else None,
+        last_path=display(last_path) if last_path is not None else None,
+        missing_since=missing_since,
+        is_overwritten=last_path is not None and not row.files,
         model=row.model_name,
         loras=list(row.loras),
         scores={one.name: one.value for one in row.scores},

@@ -57,7 +57,8 @@ def describe_missing(image: ImageSummary) -> str:
     """What stands in the place of the path where the image has no file: where its last one lay, and since when it is gone."""
     if image.last_path is None or image.missing_since is None:
         return f"#{image.id} (missing)"
-    return f"{image.last_path} (missing since {format_time(image.missing_since)}, #{image.id})"
+    fate = "overwritten" if image.is_overwritten else "missing since"
+    return f"{image.last_path} ({fate} {format_time(image.missing_since)}, #{image.id})"
 
 
 def _score_part_line(part: ScoreContribution) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
-from indexd.store.records import FileRow, ForgetResult, RelocationResult, RootRow
+from indexd.store.records import FileRow, ForgetResult, OverwrittenFile, RelocationResult, RootRow
 from indexd.watch.indexed_files import IndexedFiles
 
 
@@ -43,6 +43,10 @@ class FileRepository(IndexedFiles, Protocol):
 
     def counts(self) -> tuple[int, int]:
         """How many files are present (unreadable ones included), and how many are missing."""
+        ...
+
+    def overwritten(self, ids: Iterable[int]) -> dict[int, OverwrittenFile]:
+        """For each of these images whose file was overwritten, the latest such file."""
         ...
 
     def find(self, path: bytes) -> FileRow | None:

@@ -65,6 +65,14 @@ class IngestResult:
 
 
 @dataclass(frozen=True, slots=True)
+class OverwrittenFile:
+    """The path of a file that holds another content by now, and its modification time."""
+
+    path: bytes
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class FileRow:
     """A file that has or had a content. `missing_since` is seconds since the epoch, None while the file is present."""
 

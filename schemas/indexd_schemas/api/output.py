@@ -47,7 +47,8 @@ class PendingTask(Contract):
 class ImageSummary(Contract):
     """An image with its annotations and the most important generation settings.
 
-    `path` is null when the image has no file any more; `last_path` then says where one lay until `missing_since`.
+    `path` is null when the image has no file any more; `last_path` then says where one lay until `missing_since`. With
+    `is_overwritten`, another image lies there now.
     """
 
     id: int
@@ -56,6 +57,7 @@ class ImageSummary(Contract):
     path_quoted: str | None = None
     last_path: str | None = None
     missing_since: float | None = None
+    is_overwritten: bool = False
     format: str
     width: int
     height: int

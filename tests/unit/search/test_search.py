@@ -15,11 +15,13 @@ from indexd.search.query.image_target import ImageTarget, format_target, target_
 from indexd.search.query.query_embedder import FakeQueryEmbedder
 from indexd.search.ranking.background_samples import MIN_CACHED_SIZE
 from indexd.search.search import Search
+from indexd.store.records import RootRow
 from indexd.store.sqlite.store import SqliteStore
 from indexd.worker.calls import Embedded, EmbedImages, EmbedText
 from indexd_schemas.api.output import SearchResults
 from indexd_schemas.api.requests import SearchRequest, SearchTerm
 from tests.support.sample_library import DIM, SUBJECTS, SampleLibrary, make_library, normalize, subject_vector
+from tests.unit.store.sample_rows import Library
 
 
 def toy(call: EmbedText | EmbedImages) -> Embedded:
@@ -170,6 +172,15 @@ def test_missing_images_are_found_only_on_request(search: Search, library: Sampl
     assert gone.hits[0].image.missing_since == 1.0
     library.store.files.mark_missing(library.root_id, [os.fsencode(f"cats/cat-{n}.png") for n in range(1, 5)], 1.0)
     assert len(search.query(SearchRequest(limit=15)).hits) == 15
+
+
+def test_an_overwritten_image_is_shown_where_it_lay(search: Search, library: SampleLibrary) -> None:
+    place = Library(library.store, RootRow(library.root_id, b"", "images"))
+    old = place.add("output.png", "the first image", prompt="a heron")
+    place.add("output.png", "another image", prompt="a crane")
+    (hit,) = search.query(SearchRequest(filters=("missing:yes",))).hits
+    assert (hit.image.id, hit.image.path, hit.image.is_overwritten) == (old, None, True)
+    assert (hit.image.last_path, hit.image.missing_since) == (library.path("output.png"), 1_700_000_000.0)
 
 
 def test_hits_show_the_words_that_were_found(search: Search, library: SampleLibrary) -> None:

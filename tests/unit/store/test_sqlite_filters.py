@@ -67,6 +67,18 @@ def test_a_folder_is_found_without_reading_every_path(store: SqliteStore, librar
     assert "file_by_path (root_id=? AND display>? AND display<?)" in told
 
 
+def test_schedules_and_samplers_are_found_by_their_indexes(store: SqliteStore, library: Library) -> None:
+    for number, (sampler, schedule) in enumerate(
+        (("DPM++ 2M Karras", None), ("DPM++ 2M", "Automatic"), ("Euler", "karras"), ("Euler", "Simple"))
+    ):
+        library.add(f"{number}.png", sampler=sampler, schedule=schedule)
+    with store._database.read() as connection:
+        for wanted in (_is("schedule", "karras"), _is("schedule", "simple"), _is("sampler", "DPM++ 2M Karras")):
+            sql, bound = build_condition(connection, wanted)
+            plan = connection.execute(f"EXPLAIN QUERY PLAN SELECT 1 FROM image WHERE {sql}", bound).fetchall()
+            assert "SCAN image" not in " ".join(str(row) for row in plan), (wanted, plan)
+
+
 def test_a_condition_on_a_list_of_ids_is_one_condition() -> None:
     assert (
         id_subquery("(image.id IN (SELECT image_id FROM a WHERE b IN (1)))") == "SELECT image_id FROM a WHERE b IN (1)"

@@ -14,6 +14,7 @@ from indexd.store.sqlite.database import Connection
 Condition = tuple[str, tuple[str | int | float, ...]]
 """SQL on `image`, and what is bound in it."""
 NO_MATCH: Condition = ("0", ())
+ALWAYS: Condition = ("1", ())
 
 
 def compile_pattern(value: str) -> Callable[[str], bool]:

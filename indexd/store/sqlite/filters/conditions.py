@@ -16,6 +16,7 @@ from indexd.store.sqlite.adapters import AMONG, canonical_seed, utf8_text
 from indexd.store.sqlite.annotations.tags import with_ancestors
 from indexd.store.sqlite.database import Connection
 from indexd.store.sqlite.filters.condition_builders import (
+    ALWAYS,
     NO_MATCH,
     Condition,
     and_clauses,
@@ -230,14 +231,21 @@ def _schedule(connection: Connection, wanted: Filter) -> Condition:
         meant = {sampler: canonical_names(sampler, schedule)[1] for sampler in samplers}
         return [sampler for sampler, one in meant.items() if one and matching_names([one], name, schedule_spellings)]
 
-    stated_sql, names = in_list("image.schedule", matching_names(stated, name, schedule_spellings))
-    glued_sql, glued = in_list("image.sampler", samplers_with(None))
-    automatic_sql, automatic = in_list("image.schedule", [one for one in stated if is_automatic(one)])
-    chosen_sql, chosen = in_list("image.sampler", samplers_with("automatic"))
-    return (
-        f"{stated_sql} OR (image.schedule IS NULL AND {glued_sql}) OR ({automatic_sql} AND {chosen_sql})",
-        (*names, *glued, *automatic, *chosen),
-    )
+    def is_one_of(column: str, names: list[str]) -> Condition:
+        return in_list(f"image.{column}", names)
+
+    automatic = is_one_of("schedule", [one for one in stated if is_automatic(one)])
+    alternatives: list[tuple[Condition, Condition]] = [
+        (ALWAYS, is_one_of("schedule", matching_names(stated, name, schedule_spellings))),
+        (("image.schedule IS NULL", ()), is_one_of("sampler", samplers_with(None))),
+        (automatic, is_one_of("sampler", samplers_with("automatic"))),
+    ]
+    # An impossible alternative would keep SQLite from answering the others by their indexes.
+    possible = [(one, other) for one, other in alternatives if NO_MATCH not in (one, other)]
+    if not possible:
+        return NO_MATCH
+    sql = " OR ".join(f"({one[0]} AND {other[0]})" for one, other in possible)
+    return sql, tuple(value for one, other in possible for value in (*one[1], *other[1]))
 
 
 def _tag(connection: Connection, wanted: Filter) -> Condition:

@@ -9,8 +9,8 @@ from typing import Any
 from indexd.fs.file_stamp import FileStamp
 from indexd.fs.paths import absolute
 from indexd.store.protocols.files import FileRepository
-from indexd.store.records import FileRow
-from indexd.store.sqlite.adapters import searchable_path, to_signed64, to_unsigned64
+from indexd.store.records import FileRow, OverwrittenFile
+from indexd.store.sqlite.adapters import ids_json, searchable_path, to_signed64, to_unsigned64
 from indexd.store.sqlite.database import Connection, Database
 from indexd.store.sqlite.library.fulltext import refresh_fulltext
 from indexd.store.sqlite.library.replaced_files import record_replacements
@@ -72,6 +72,18 @@ class Files(FileRepository):
                     ).fetchall()
                 )
         return found
+
+    def overwritten(self, ids: Iterable[int]) -> dict[int, OverwrittenFile]:
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT previous_image_id, root.path, rel, mtime_ns FROM file JOIN root ON root.id = root_id"
+                " WHERE previous_image_id IN (SELECT value FROM json_each(?)) AND image_id IS NOT previous_image_id"
+                " ORDER BY mtime_ns",
+                (ids_json(ids),),
+            ).fetchall()
+        return {
+            image_id: OverwrittenFile(absolute(root, rel), mtime_ns / 1e9) for image_id, root, rel, mtime_ns in rows
+        }
 
     def counts(self) -> tuple[int, int]:
         with self._database.read() as connection:
