@@ -37,8 +37,8 @@ NOT_SETTINGS = frozenset(
     (
         *("generator", "generator_version", "source", "is_ai", "created_at", "created_until", "created_from", "job"),
         *("scores", "annotations", "raw", "problem", "parser_version"),
-        # The same models by their numbers on a model site.
-        "resources",
+        # The same models by their numbers on a model site; what a template chose stands in the prompt.
+        *("resources", "choices"),
     )
 )
 """The fields of ImageMetadata that decide no pixel. Every other one becomes a key of the job or a remark."""
