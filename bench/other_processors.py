@@ -93,7 +93,7 @@ def render_all(folder: Path) -> None:
                 schedule=schedule,
                 model=ModelRef(name="toy"),
             )
-            (folder / f"{number}-{sampler}.png").write_bytes(render(Render(recipe, model), session).png)
+            (folder / f"{number}-{sampler}.png").write_bytes(render(Render(recipe, model), session).encoded)
 
 
 def images_of(variant: Mapping[str, str], folder: Path) -> dict[str, NDArray[np.int16]]:

@@ -7,6 +7,7 @@ stages of the recipe run, the image is scored and saved. Inpaint works on a canv
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +34,7 @@ from indexd.generate.diffusion.latents import (
 from indexd.generate.file_hashes import check_hash
 from indexd.generate.model_lease import lease_model
 from indexd.generate.output import scores
-from indexd.generate.output.png_writer import encode_png
+from indexd.generate.output.infotext_writer import format_infotext
 from indexd.generate.pass_hooks import (
     hooks_for_pass,
     relative_box,
@@ -41,10 +42,11 @@ from indexd.generate.pass_hooks import (
 )
 from indexd.generate.sampling.noise_source import has_torchsde
 from indexd.generate.sampling.sampler_functions import SAMPLER_FUNCTIONS
+from indexd.images.encode import ImageTexts, encode_image
 from indexd.models.device import is_out_of_memory
 from indexd.render_stages.stage import ImageStage, LatentStage, numbered_stages, stage_of
 from indexd.worker.calls import Box, Render, Rendered
-from indexd.worker.session import RenderSession
+from indexd.worker.session import Deferred, RenderSession
 from indexd_schemas.recipe import Recipe
 from indexd_schemas.recipe_part import FileKind, ModelRef, PassRecipe
 from indexd_schemas.samplers import SamplerChoice, UnknownSampler, resolve_sampler
@@ -52,12 +54,30 @@ from indexd_schemas.samplers import SamplerChoice, UnknownSampler, resolve_sampl
 log = logging.getLogger(__name__)
 
 
+def begin_render(call: Render, session: RenderSession) -> Deferred[Rendered]:
+    """Render one image; what is left to do, encoding it, needs no model. `render` does both."""
+    image, context, seconds = _render_and_score(call, session)
+
+    def finish() -> Rendered:
+        with _timed_stage("save", seconds):
+            recipe = context.recipe
+            texts = ImageTexts(format_infotext(recipe), json.dumps(recipe.model_dump(mode="json"), ensure_ascii=False))
+            encoded = encode_image(image, texts, recipe.encoding)
+        return Rendered(encoded, recipe, seconds, tuple(context.notes))
+
+    return Deferred(finish)
+
+
 def render(call: Render, session: RenderSession) -> Rendered:
-    """Render one image. The answered recipe is complete: rendering it again gives the same bytes on the same device.
+    """Render and encode one image. The answered recipe is complete: rendering it again gives the same bytes on the same device.
 
     Raises RenderFailed (which stage, what was measured), OutOfMemory, ModelUnavailable (no checkpoint at the path) or
     CallCancelled (within one denoising step).
     """
+    return begin_render(call, session).finish()
+
+
+def _render_and_score(call: Render, session: RenderSession) -> tuple[Image.Image, RenderContext, dict[str, float]]:
     recipe = call.recipe
     try:
         choice = resolve_sampler(recipe.sampler, recipe.schedule)
@@ -72,11 +92,9 @@ def render(call: Render, session: RenderSession) -> Rendered:
         # Nothing holds the checkpoint any more, so that it can make room for clip_h.
         with _timed_stage(scores.STAGE, seconds):
             context.recipe = scores.score_image(context.recipe, image, session)
-    with _timed_stage("save", seconds):
-        software = recipe.software or f"indexd {importlib.metadata.version('indexd')}"
-        context.recipe = context.recipe.model_copy(update={"software": software})
-        png = encode_png(image, context.recipe)
-    return Rendered(png, context.recipe, seconds, tuple(context.notes))
+    software = recipe.software or f"indexd {importlib.metadata.version('indexd')}"
+    context.recipe = context.recipe.model_copy(update={"software": software})
+    return image, context, seconds
 
 
 def _settle_noise(context: RenderContext) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from indexd.errors import IndexdError, NotAnImage, NotRegularFile
 from indexd.images.decode import open_image
+from indexd.images.label_font import label_font
 
 GAP_PX = 8
 BACKGROUND, CELL_BACKGROUND, TEXT_COLOR, MUTED_TEXT_COLOR = "#16181d", "#23262e", "#e8eaf0", "#9aa1b2"
@@ -27,11 +28,11 @@ class ImageGrid:
             "RGB", (GAP_PX + columns * (cell_px + GAP_PX), GAP_PX + rows * self._row_px), BACKGROUND
         )
         self._draw = ImageDraw.Draw(self._image)
-        self._font = ImageFont.load_default(font_px)
+        self._font = label_font(font_px)
 
     def draw_title(self, row: int, text: str) -> None:
         """A line above a row."""
-        self._draw.text((GAP_PX, GAP_PX + row * self._row_px + 4), text, TEXT_COLOR, self._font)
+        self._font.draw(self._draw, (GAP_PX, GAP_PX + row * self._row_px + 4), text, TEXT_COLOR)
 
     def draw_cell(
         self, index: int, image: Image.Image | None, first_line: str, second_line: str, frame_color: str | None = None
@@ -46,22 +47,13 @@ class ImageGrid:
             self._image.paste(image, (x + (side - image.width) // 2, y + (side - image.height) // 2))
         if frame_color is not None:
             self._draw.rectangle(square, outline=frame_color, width=3)
-        self._draw.text((x, y + side + 3), self._ellipsize(first_line), TEXT_COLOR, self._font)
-        self._draw.text((x, y + side + self._font_px + 7), self._ellipsize(second_line), MUTED_TEXT_COLOR, self._font)
+        first, second = (self._font.ellipsize(line, side) for line in (first_line, second_line))
+        self._font.draw(self._draw, (x, y + side + 3), first, TEXT_COLOR)
+        self._font.draw(self._draw, (x, y + side + self._font_px + 7), second, MUTED_TEXT_COLOR)
 
     def save(self, target: Path) -> None:
         """Write the sheet, whole or not at all. Raises IndexdError when it cannot be written."""
         save_png(self._image, target, "sheet")
-
-    def _ellipsize(self, text: str) -> str:
-        # A file's name may hold them, and what is measured must be one line.
-        text = text.replace("\n", " ")
-        keep = len(text)
-        shown = text
-        while keep > 8 and self._draw.textlength(shown, self._font) > self._cell_px:
-            keep -= 1
-            shown = f"{text[: keep // 2]}…{text[-(keep - keep // 2) :]}"
-        return shown
 
 
 def load_small_image(thumbnail: Path, path: str | None, size_px: int) -> Image.Image | None:

@@ -1,9 +1,12 @@
-"""Metadata of images that indexd rendered: the recipe (indexd_schemas.recipe) as JSON in the text chunk `indexd`."""
+"""Metadata of images that indexd rendered: the recipe (indexd_schemas.recipe) as JSON.
+
+PNG has it in the text chunk `indexd`, the other formats in the XMP property `indexd:recipe` (indexd/images/encode.py).
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -20,20 +23,28 @@ from indexd.image_metadata.model import (
     SamplerPass,
 )
 from indexd.image_metadata.registry import MetadataTexts, register_reader
+from indexd.image_metadata.xmp import find_xmp_property
 from indexd_schemas.jobs.stages import DetailRecipe, HiresRecipe, RefineRecipe, UpscaleRecipe
 from indexd_schemas.recipe import Recipe
 
-RECIPE_CHUNK = "png:indexd"
-RECIPE_CHUNKS = (RECIPE_CHUNK, "stealth:indexd")
+RECIPE_CHUNKS = ("png:indexd", "stealth:indexd")
+RECIPE_PACKETS = ("xmp", "xmp:extended")
+
+
+def iter_recipe_texts(get: Callable[[str], str | None]) -> Iterator[tuple[str, str]]:
+    """Every recipe in the texts of an image, as (key of the text, JSON). `get` gives a text by its key."""
+    for key in RECIPE_CHUNKS:
+        if (text := get(key)) is not None:
+            yield key, text
+    for key in RECIPE_PACKETS:
+        if (text := find_xmp_property(get(key), "recipe", ("indexd",))) is not None:
+            yield key, text
 
 
 @register_reader("indexd", rank=10)
 def read_indexd_recipe(texts: MetadataTexts) -> ImageMetadata | None:
     """Return the metadata of a recipe, or None where there is no valid one."""
-    for key in RECIPE_CHUNKS:
-        text = texts.get(key)
-        if text is None:
-            continue
+    for key, text in iter_recipe_texts(texts.get):
         try:
             return _metadata(Recipe.model_validate_json(text), key)
         except (ValidationError, ValueError, RecursionError):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from indexd.fs.paths import display
+from indexd.jobs.queue.series_sheet import is_sheet
 from indexd.registry import job_kinds
 from indexd.store.records import JobItemRow, JobRow
 from indexd.worker.calls import CallProgress
@@ -51,6 +52,6 @@ def job_result(job: JobRow, items: Sequence[JobItemRow]) -> output.JobResult:
 
 
 def _record(kind_name: str, item: JobItemRow) -> dict[str, Any]:
-    kind = job_kinds.get(kind_name)
+    kind = None if is_sheet(item) else job_kinds.get(kind_name)
     record: dict[str, Any] = dict(item.settings) if kind is None else kind.record(item)
     return record

@@ -29,13 +29,16 @@ KindT = TypeVar("KindT", bound="type[JobKind[Any]]")
 class PlannedItem:
     """One item of a job. `settings` is JSON, stored with the item: `call` builds the call from it, after any restart.
 
-    `name_values` are the values of placeholders in the name of its file; `notes` are sentences for the person.
+    `name_values` are the values of placeholders in the name of its file; `notes` are sentences for the person. `suffix`
+    ends the name of its file; None = that of the kind. The sheet of a series has the name of the job and waits for the others.
     """
 
     settings: Mapping[str, Any]
     seed: int = 0
     name_values: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    suffix: str | None = None
+    is_sheet: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,21 +70,12 @@ class Artifact:
         return len(self.content) if isinstance(self.content, bytes) else self.content.stat().st_size
 
 
-class JobKind(ABC, Generic[JobT]):
-    """One kind of job by `name`, the value of `kind` in a job file.
-
-    `suffix` ends the name of each artifact. `silence_seconds` is how long a call may report no progress before its worker
-    is ended; None = as long as it takes.
+class ItemMaker(ABC):
+    """How items are made. `silence_seconds` is how long a call may report no progress before its worker is ended; None = as
+    long as it takes.
     """
 
-    name: ClassVar[str]
-    schema: type[JobT]
-    suffix: ClassVar[str] = ".png"
     silence_seconds: ClassVar[float | None] = 900.0
-
-    @abstractmethod
-    def plan(self, job: JobT, planner: JobPlanner) -> Sequence[PlannedItem]:
-        """The items of a job. Reads files and writes nothing. Raises FieldError for what the job asks wrongly."""
 
     @abstractmethod
     def call(self, job: JobRow, item: JobItemRow, catalogue: ModelCatalogue) -> ItemCall:
@@ -90,6 +84,18 @@ class JobKind(ABC, Generic[JobT]):
     @abstractmethod
     def artifact(self, result: Any) -> Artifact:
         """What the result of the call becomes."""
+
+
+class JobKind(ItemMaker, Generic[JobT]):
+    """One kind of job by `name`, the value of `kind` in a job file; `suffix` ends the name of each artifact."""
+
+    name: ClassVar[str]
+    schema: type[JobT]
+    suffix: ClassVar[str] = ".png"
+
+    @abstractmethod
+    def plan(self, job: JobT, planner: JobPlanner) -> Sequence[PlannedItem]:
+        """The items of a job. Reads files and writes nothing. Raises FieldError for what the job asks wrongly."""
 
     def record(self, item: JobItemRow) -> dict[str, Any]:
         """What `x.result.json` records of how an item was made."""

@@ -1,4 +1,4 @@
-"""Base of the job kinds that render images: one recipe an item, called as `Render`, published as a PNG that carries it."""
+"""Base of the job kinds that render images: one recipe an item, called as `Render`, published as an image that carries it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from indexd.jobs.queue.retry import InputImageGone
 from indexd.model_files import ModelCatalogue, UnknownModel
 from indexd.store.records import JobItemRow, JobRow
 from indexd.worker.calls import GENERATOR, FileRef, Render, Rendered
+from indexd_schemas.image_format import SUFFIXES
 from indexd_schemas.recipe import Recipe
 from indexd_schemas.recipe_part import FileKey
 
@@ -30,7 +31,7 @@ class RenderKind(JobKind[JobT]):
     def artifact(self, result: Rendered) -> Artifact:
         seconds = {stage: round(taken, 4) for stage, taken in result.seconds.items()}
         scores: dict[str, float] = {name: one.value for name, one in (result.recipe.scores or {}).items()}
-        return Artifact(result.png, {"seconds": seconds, "notes": list(result.notes)}, scores)
+        return Artifact(result.encoded, {"seconds": seconds, "notes": list(result.notes)}, scores)
 
     def record(self, item: JobItemRow) -> dict[str, Any]:
         return item_recipe(item).model_dump(mode="json")
@@ -49,7 +50,7 @@ def planned_render(recipe: Recipe, image_paths: Mapping[str, str], notes: tuple[
         "model": main_model.rpartition("/")[2],
         "prompt": "-".join(re.findall(r"\w+", recipe.prompt)[:8]).lower()[:80] or "image",
     }
-    return PlannedItem(settings, recipe.seed, names, notes)
+    return PlannedItem(settings, recipe.seed, names, notes, SUFFIXES[recipe.encoding.format])
 
 
 def item_recipe(item: JobItemRow) -> Recipe:

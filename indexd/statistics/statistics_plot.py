@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from indexd.images.image_grid import save_png
+from indexd.images.label_font import label_font
 from indexd_schemas.api.library_reports import FiveStarRow, PromptTermRow, StatisticsReport
 
 WIDTH_PX = 1100
@@ -21,8 +22,6 @@ MAX_ROWS = 40
 BACKGROUND, INK, FAINT, LINE = "#ffffff", "#1d2129", "#6a7282", "#d9dde5"
 BLUE, GREEN, RED, GREY = "#3f78c9", "#3a9a63", "#c9553f", "#9aa4b5"
 VERDICTS = {"above": GREEN, "below": RED, "unclear": GREY}
-
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +82,8 @@ def _term_bars(terms: Sequence[PromptTermRow]) -> list[Bar]:
 
 def _draw_chart(draw: ImageDraw.ImageDraw, chart: Chart, top: int) -> int:
     """Draw a chart below `top`, and return its lower end. Both in pixels."""
-    font, title_font = ImageFont.load_default(13), ImageFont.load_default(17)
-    draw.text((MARGIN_PX, top), chart.title, INK, title_font)
+    font, title_font = label_font(13), label_font(17)
+    title_font.draw(draw, (MARGIN_PX, top), chart.title, INK)
     low = min(0.0, *(bar.value for bar in chart.bars))
     high = max(0.0, *(bar.high if bar.high is not None else bar.value for bar in chart.bars))
     left = MARGIN_PX + LABEL_PX
@@ -96,25 +95,14 @@ def _draw_chart(draw: ImageDraw.ImageDraw, chart: Chart, top: int) -> int:
     y = top + TITLE_PX
     draw.line((x(0), y - 4, x(0), y + ROW_PX * len(chart.bars)), fill=LINE)
     for bar in chart.bars:
-        label = _truncate(bar.label, LABEL_PX - 14, draw, font)
-        draw.text((left - 10 - draw.textlength(label, font), y + 2), label, INK, font)
+        label = font.ellipsize(bar.label, LABEL_PX - 14)
+        font.draw(draw, (left - 10 - font.length(label), y + 2), label, INK)
         draw.rectangle((min(x(0), x(bar.value)), y + 3, max(x(0), x(bar.value)), y + ROW_PX - 5), fill=bar.colour)
         if bar.low is not None and bar.high is not None:
             middle = y + ROW_PX // 2 - 1
             draw.line((x(bar.low), middle, x(bar.high), middle), fill=INK)
             for end in (bar.low, bar.high):
                 draw.line((x(end), middle - 4, x(end), middle + 4), fill=INK)
-        draw.text((WIDTH_PX - MARGIN_PX - NUMBER_PX + 12, y + 2), bar.number, FAINT, font)
+        font.draw(draw, (WIDTH_PX - MARGIN_PX - NUMBER_PX + 12, y + 2), bar.number, FAINT)
         y += ROW_PX
     return y
-
-
-def _truncate(text: str, width: float, draw: ImageDraw.ImageDraw, font: Font) -> str:
-    # A line break would draw into the next row.
-    flat = " ".join(text.split())
-    if draw.textlength(flat, font) <= width:
-        return flat
-    keep = len(flat)
-    while keep > 1 and draw.textlength(flat[:keep] + "…", font) > width:
-        keep -= 1
-    return flat[:keep] + "…"

@@ -61,6 +61,8 @@ IMAGE_SUFFIXES = (
 
 VIDEO_SUFFIXES = (b".mp4", b".webm", b".mov", b".mkv")
 """Watched where `[watch] videos` is on."""
+SHEET_NAME = re.compile(rb"\.sheet(?:-\d+)?\.png$")
+"""The sheet of a series is like every image on it, so it would fill the results of searches."""
 
 
 def has_image_suffix(name: bytes) -> bool:
@@ -145,6 +147,8 @@ class WatchFilter:
             if name.lower().endswith(VIDEO_SUFFIXES):
                 return "it is a video; [watch] videos = true indexes its metadata and its first frame"
             return f"its name has no image suffix; supported: {_display_name(b' '.join(IMAGE_SUFFIXES))}"
+        if SHEET_NAME.search(name.lower()):
+            return "it is the sheet of a series (.sheet.png), which shows images that are indexed themselves"
         if self._exclude and self._exclude.match(rel):
             return "it is excluded by the settings"
         if self._include and not self._include.match(rel):

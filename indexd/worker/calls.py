@@ -477,12 +477,12 @@ class Render:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """The finished image as PNG bytes, the recipe as the worker completed it (model hash, …), and seconds by stage.
+    """The bytes of the finished file, the recipe as the worker completed it (model hash, …), and seconds by stage.
 
     `notes` are sentences on what a stage found or skipped.
     """
 
-    png: bytes
+    encoded: bytes
     recipe: Recipe
     seconds: Mapping[str, float]
     notes: tuple[str, ...] = ()

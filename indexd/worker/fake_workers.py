@@ -6,7 +6,6 @@ equal, and texts that share words are near. Renders are instant. Deaths and erro
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import threading
@@ -19,10 +18,10 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from indexd.errors import CallCancelled, IndexdError, ModelUnavailable, raise_transient_if_present
 from indexd.images.copy_comparison import compare_copies
+from indexd.images.encode import ImageTexts, encode_image
 from indexd.images.read_images import parse_texts, read_images
 from indexd.model_inspection.describe_models import describe_models
 from indexd.worker import result_validation, role_availability
@@ -347,10 +346,5 @@ def fake_render(call: Render) -> Rendered:
         recipe = recipe.model_copy(update={"scores": scores})
     text = json.dumps(recipe.model_dump(mode="json"), sort_keys=True)
     color = zlib.crc32(text.encode())
-    picture = Image.new("RGB", (recipe.width, recipe.height), (color & 255, color >> 8 & 255, color >> 16 & 255))
-    chunks = PngInfo()
-    chunks.add_text("parameters", recipe.prompt)
-    chunks.add_itxt("indexd", text)
-    png = io.BytesIO()
-    picture.save(png, "PNG", pnginfo=chunks)
-    return Rendered(png.getvalue(), recipe, {"denoise": 0.0})
+    image = Image.new("RGB", (recipe.width, recipe.height), (color & 255, color >> 8 & 255, color >> 16 & 255))
+    return Rendered(encode_image(image, ImageTexts(recipe.prompt, text), recipe.encoding), recipe, {"denoise": 0.0})

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from indexd.image_metadata.budget import PROBLEM_CHARACTERS_MAX, TEXTS_BYTES_MAX
 from indexd.image_metadata.coerce import TEXT_MAX
-from indexd.image_metadata.containers import png as png_format
 from indexd.image_metadata.model import ImageFacts, ImageMetadata
 from indexd.model_headers.description import ModelDescription
 from indexd.worker.calls import (
@@ -48,6 +47,7 @@ from indexd.worker.calls import (
     ThumbnailsMade,
     VerifyModel,
 )
+from indexd_schemas.image_format import ImageFormat
 
 RESULT_TYPES: Mapping[type, type] = {
     EmbedText: Embedded,
@@ -73,6 +73,14 @@ MODEL_TEXT_CHARACTERS_MAX = 2000
 MAX_ATTRIBUTES = 1000
 MAX_ATTRIBUTE_CHARACTERS = 8192
 """Per image, and per key or value: a stage cannot fill the index."""
+
+_MARKS: Mapping[ImageFormat, tuple[int, bytes]] = {
+    "png": (0, b"\x89PNG\r\n\x1a\n"),
+    "jpeg": (0, b"\xff\xd8\xff"),
+    "webp": (8, b"WEBP"),
+    "avif": (4, b"ftypavif"),
+}
+"""Bytes at an offset by which a file is told. The daemon loads no parser of images."""
 
 
 def find_result_error(call: AnyCall, result: Any) -> str | None:
@@ -102,8 +110,10 @@ def find_result_error(call: AnyCall, result: Any) -> str | None:
             return _descriptions_error(len(paths), result)
         case MakeThumbnails(), ThumbnailsMade():
             return _thumbnails_error(call, result)
-        case Render(), Rendered(png):
-            return None if png.startswith(png_format.SIGNATURE) else f"{len(png)} bytes that are no PNG"
+        case Render(recipe), Rendered(encoded):
+            name = recipe.encoding.format
+            offset, mark = _MARKS[name]
+            return None if encoded.startswith(mark, offset) else f"{len(encoded)} bytes that are no {name.upper()}"
     return None
 
 

@@ -101,7 +101,7 @@ ROUTES: Mapping[type, Route] = MappingProxyType(
         AnalyseImages: Route(_lane_by_device, "indexd.worker.routing:serve_named_function"),
         VerifyModel: Route(_lane_by_device, "indexd.models.serve_verify:verify_model"),
         RunFunction: Route(lambda call, _settings: call.lane, "indexd.worker.routing:serve_named_function"),
-        Render: Route(_lane_of_generator, "indexd.generate.render:render"),
+        Render: Route(_lane_of_generator, "indexd.generate.render:begin_render"),
         MakeControlMap: Route(_lane_by_map_type, "indexd.control_maps.control_map:make_map"),
         MakeThumbnails: Route(
             lambda _call, _settings: DECODE, "indexd.images.decode:make_thumbnails", takes_session=False

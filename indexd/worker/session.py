@@ -1,6 +1,6 @@
 """What a serving function in the worker may ask of its surroundings while it works on a call.
 
-Every serving function has the form `serve(call, session)`. It calls `session.poll()` at every point where it
+Every serving function has the form `serve(call, session)`; it returns the result, or a `Deferred`. It calls `session.poll()` at every point where it
 can be interrupted (between denoising steps, between batches): a cancelled call is ended there, and calls of a person who
 waits are served there. Protocols only, so that tests pass a plain object.
 """
@@ -9,11 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 from indexd.worker.calls import ModelSpec, WorkerSettings
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred(Generic[T_co]):
+    """The answer of a serving function whose last part needs no model: `finish` runs in a thread beside the next call."""
+
+    finish: Callable[[], T_co]
 
 
 class Pool(Protocol):

@@ -12,6 +12,7 @@ from typing import Literal, Self, TypeVar
 from pydantic import Field, field_validator, model_validator
 
 from indexd_schemas.control_types import CONTROL_TYPES
+from indexd_schemas.image_format import PNG, OutputEncoding
 from indexd_schemas.jobs.scoring import ScoreName
 from indexd_schemas.jobs.stages import HiresRecipe
 from indexd_schemas.limits import (
@@ -186,9 +187,10 @@ class Recipe(RecipePart):
     choices: dict[str, str] = Field(default_factory=dict)  # what the template chose, by name
     score: tuple[ScoreName, ...] = ()
     scores: dict[ScoreName, ScoreRef] | None = None
+    output: OutputEncoding | None = None  # None = PNG
     family: str | None = None  # of the model ("sdxl"), filled in by the worker; None = whichever the file is
     dtype: str | None = None
-    job: str | None = None
+    job: str | None = None  # written by early versions, and only read now
     software: str | None = None
 
     @property
@@ -209,6 +211,11 @@ class Recipe(RecipePart):
         if self.kind == "inpaint" and self.stages_of(HiresRecipe):
             raise ValueError("hires: inpaint keeps what lies around its mask, and its latents cannot grow")
         return self
+
+    @property
+    def encoding(self) -> OutputEncoding:
+        """Format and quality of the saved image."""
+        return self.output or PNG
 
     def stages_of(self, part: type[StageT]) -> tuple[StageT, ...]:
         """The stages whose recipe is a `part`."""

@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from indexd_schemas.contract import Contract
 from indexd_schemas.durations import Duration, TimeOfDay, parse_duration
+from indexd_schemas.image_format import ImageFormat
 from indexd_schemas.local_paths import LocalPath
 from indexd_schemas.model_roles import ROLES
 
@@ -295,6 +296,16 @@ class GenerateSettings(SettingsSection):
         False,
         description="Also load .ckpt, .pt and .pth files. They can contain code; indexd loads only their weights.",
         examples=[False],
+    )
+    output_format: ImageFormat = Field(
+        "png", description="File format of images whose job names none: png, jpeg, webp or avif.", examples=["webp"]
+    )
+    output_quality: int | None = Field(
+        None,
+        ge=1,
+        le=100,
+        description="Quality of output_format. Default: 92 for jpeg, 90 for webp, 80 for avif; png is lossless.",
+        examples=[90],
     )
     max_images_per_job: int = Field(
         1000, ge=1, le=100_000, description="Maximum number of images of a job.", examples=[1000]

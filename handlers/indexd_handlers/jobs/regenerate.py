@@ -28,6 +28,8 @@ class RegenerateKind(RenderKind[RegenerateJob]):
 
     def plan(self, job: RegenerateJob, planner: JobPlanner) -> list[PlannedItem]:
         changes = job.model_dump(exclude_unset=True, exclude={"kind", "input", "output", "priority"})
+        if encoding := job.output.model_dump(exclude_unset=True, include={"format", "quality"}):
+            changes["output"] = encoding
         return [item for image in planner.select_inputs(job.input) for item in _regenerate_one(changes, planner, image)]
 
 
@@ -36,6 +38,7 @@ def _regenerate_one(changes: dict[str, Any], planner: JobPlanner, image: InputIm
     _scale_hires(own.keys, changes)
     gone = {key for change in changes for key in _REPLACED_KEYS.get(change, ())}
     keys = {key: value for key, value in own.keys.items() if key not in gone} | changes
+    keys["output"] = _output(own.keys.get("output", {}), changes.get("output", {}))
     kind = keys["kind"]
     if "denoise" in changes and "denoise" not in JOB_KINDS[kind].model_fields:
         raise FieldError(("denoise",), f"denoise: {image.name} was not made from another image ({kind})")
@@ -55,6 +58,12 @@ def _regenerate_one(changes: dict[str, Any], planner: JobPlanner, image: InputIm
         text = f"input: {image.name} cannot be made again as it was: {problem}"
         raise FieldError(("input",), f"{text} (write another `{key}` into the job to change that)") from None
     return [replace(item, notes=tuple(own.remarks)) for item in items]
+
+
+def _output(own: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Format and quality; the quality of one format means nothing for another."""
+    keeps_quality = changes.get("format", own.get("format")) == own.get("format")
+    return (own if keeps_quality else {}) | changes
 
 
 def _scale_hires(own: dict[str, Any], changes: dict[str, Any]) -> None:

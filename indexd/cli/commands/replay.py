@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE.png",
+    metavar="FILE",
     help="Keep the new image in this file.",
 )
 @json_option
@@ -37,14 +37,16 @@ def replay(image: Path, out: Path | None, as_json: bool) -> int:
     from indexd.api.operations.jobs import submit
     from indexd.jobs.export.replay import compare_images, read_origin, replay_job_text
     from indexd_schemas.api.requests import SubmitRequest
+    from indexd_schemas.image_format import PNG, SUFFIXES
 
     made, recipe = read_origin(image)
+    encoding = PNG if recipe is None else recipe.encoding
     if str(image.absolute()).encode("utf-8", "replace") != os.fsencode(image.absolute()):
         raise UsageError(f"the path of the image must be Unicode (got {str(image.absolute())!r}); rename it first")
-    folder, name = _output_location(out)
+    folder, name = _output_location(out, SUFFIXES[encoding.format])
     try:
         with open_operations(need_daemon=True) as operations:
-            request = SubmitRequest(name=f"replay-{name}.yaml", source=replay_job_text(image, folder, name))
+            request = SubmitRequest(name=f"replay-{name}.yaml", source=replay_job_text(image, folder, name, encoding))
             submitted = operations.call(submit, request)
             shown = wait_for_job(operations, str(submitted.job.id))
         if job_exit_code(shown) != EXIT_OK:
@@ -89,16 +91,16 @@ def print_differences(recipe: Recipe, replayed: Path) -> None:
         print_notice(f"note: made in {recipe.dtype}, made again in {again.dtype}")
 
 
-def _output_location(out: Path | None) -> tuple[Path, str]:
-    """Folder and stem of the new image."""
+def _output_location(out: Path | None, suffix: str) -> tuple[Path, str]:
+    """Folder and stem of the new image, whose name must end in `suffix`."""
     if out is None:
         # Not the system's temporary folder: a daemon under systemd has a private one (PrivateTmp).
         cache = load_config().paths.cache
         cache.mkdir(parents=True, exist_ok=True)
         return Path(tempfile.mkdtemp(prefix="replay-", dir=cache)), "replay"
     target = out.absolute()
-    if target.suffix.lower() != ".png":
-        raise UsageError(f"images are PNG; name a file that ends in .png (got {out})")
+    if target.suffix != suffix:
+        raise UsageError(f"the image is made again in its own format; name a file that ends in {suffix} (got {out})")
     if target.name.encode("utf-8", "replace") != os.fsencode(target.name):
         raise UsageError(f"the name of the new image must be Unicode (got {target.name!r})")
     if target.exists():

@@ -26,6 +26,8 @@ _WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD8)))
 _END, _COMMENT, _APP1, _APP11, _APP13 = 0xD9, 0xFE, 0xE1, 0xEB, 0xED
 _END_MARKER, _SEARCHED_BYTES = b"\xff\xd9", 1 << 16
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
+_XMP_EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
+_XMP_EXTENSION_HEAD_BYTES = len(_XMP_EXTENSION) + 32 + 8
 
 
 def read_jpeg(source: ByteSource) -> Container:
@@ -33,6 +35,7 @@ def read_jpeg(source: ByteSource) -> Container:
     texts = TextCollector()
     size: tuple[int, int] | None = None
     manifest: list[bytes] = []
+    extension: list[bytes] = []
     for kind, offset, length in iter_segments(source):
         if kind == SCAN:
             if not _has_end(source, offset + 2 + length):
@@ -43,12 +46,16 @@ def read_jpeg(source: ByteSource) -> Container:
             size = int.from_bytes(data[3:5], "big"), int.from_bytes(data[1:3], "big")
         elif kind == _APP11:
             manifest.append(data)
+        elif kind == _APP1 and data.startswith(_XMP_EXTENSION):
+            extension.append(data)
         else:
             _add_segment(texts, kind, data)
     if size is None:
         raise UnreadableImage("the JPEG ends before it states its size")
     if manifest:
         _add_manifest(texts, manifest)
+    if extension:
+        _add_xmp_extension(texts, extension)
     return build_container("JPEG", size[0], size[1], 1, texts)
 
 
@@ -106,6 +113,22 @@ def _add_segment(texts: TextCollector, kind: int, data: bytes) -> None:
         texts.add("xmp", data[len(_XMP) :])
     elif kind == _APP13 and data.startswith(PHOTOSHOP_PREFIX):
         add_photoshop_blocks(texts, data[len(PHOTOSHOP_PREFIX) :])
+
+
+def _add_xmp_extension(texts: TextCollector, segments: list[bytes]) -> None:
+    """Join extended XMP: each segment has the MD5 of the whole in hex, its length, the offset of this piece, and the piece.
+
+    Form: XMP specification, part 3, 1.1.3.1. Of several wholes the first counts.
+    """
+    guid = segments[0][len(_XMP_EXTENSION) :][:32]
+    pieces = sorted(
+        (int.from_bytes(data[_XMP_EXTENSION_HEAD_BYTES - 4 : _XMP_EXTENSION_HEAD_BYTES], "big"), data)
+        for data in segments
+        if data[len(_XMP_EXTENSION) :][:32] == guid
+    )
+    packet = b"".join(data[_XMP_EXTENSION_HEAD_BYTES:] for _, data in pieces)
+    if texts.has_room("xmp:extended", len(packet)):
+        texts.add("xmp:extended", packet)
 
 
 def _add_manifest(texts: TextCollector, segments: list[bytes]) -> None:

@@ -26,14 +26,17 @@ from indexd.jobs.admission.planner import InputSources, JobLimits, JobPlanner
 from indexd.jobs.admission.prompts import PromptResolver
 from indexd.jobs.admission.regenerate import ImageRecipeReader
 from indexd.jobs.admission.scoring import ScoreValidator
+from indexd.jobs.admission.series import Series, plan_sheet, read_series
 from indexd.jobs.admission.variants import TemplateExpander
 from indexd.jobs.files.folders import JOB_FILE_SUFFIXES, is_job_file_name
 from indexd.jobs.files.output_names import (
     INVISIBLE_CATEGORIES,
     check_pattern,
     complete_pattern,
+    free_file_name,
     placeholder_values,
     resolve_output_folder,
+    safe_name,
     unique_file_names,
 )
 from indexd.jobs.files.sync import JobFileSync
@@ -41,10 +44,13 @@ from indexd.jobs.kinds import JobKind, PlannedItem
 from indexd.jobs.loras.registry import LoraRegistry
 from indexd.jobs.parsing import yaml_guard
 from indexd.jobs.parsing.validation import FieldError, build_refusal, parse_job
+from indexd.jobs.parsing.yaml_guard import YamlDocument
+from indexd.jobs.queue.series_sheet import SHEET_KEY, SHEET_SUFFIX
 from indexd.model_files import ModelCatalogue
 from indexd.registry import job_kinds
 from indexd.store.protocols import IndexStore
 from indexd.store.records import JobItemRow, JobRow, NewJob, NewJobItem
+from indexd_schemas.image_format import DEFAULT_QUALITY, OutputEncoding
 from indexd_schemas.jobs.job import Job, JobBase
 
 
@@ -112,7 +118,11 @@ class Admission:
     ) -> Admission:
         """The admission by these settings; `random_bits(n)` gives random seeds."""
         settings, places = config.settings.generate, config.paths
-        limits = JobLimits(settings.max_images_per_job, settings.max_megapixels)
+        encoding = OutputEncoding(
+            format=settings.output_format,
+            quality=settings.output_quality or DEFAULT_QUALITY[settings.output_format],
+        )
+        limits = JobLimits(settings.max_images_per_job, settings.max_megapixels, encoding)
         selector = InputSelector(store, places.inbox, limits.max_images)
         planner = JobPlanner(
             catalogue,
@@ -204,29 +214,86 @@ class Admission:
     def _plan_job(self, source: bytes, name: str, key: str, inbox_name: str | None) -> NewJob:
         document = yaml_guard.parse_yaml(source)
         kinds = self._kinds()
-        job = parse_job(document, kinds)
+        try:
+            series = self._read_series(document, kinds)
+        except FieldError as problem:
+            raise build_refusal(document, [problem]) from None
+        if series is None:
+            job = parse_job(document, kinds)
+            planned = self._plan_variant(document, job, kinds)
+        else:
+            document = series.base
+            job, planned = self._plan_series(series, kinds)
         kind = kinds[job.kind]
         try:
             folder = resolve_output_folder(job.output.folder, self._output)
-            planned = kind.plan(job, self._planner)
             check_pattern(job.output.name, {name for item in planned for name in item.name_values})
-            self._planner.check_image_count(len(planned))
             items = self._name_items(job, planned, folder, name, kind.suffix)
         except FieldError as problem:
             raise build_refusal(document, [problem]) from None
         return NewJob(name, job.kind, source, key, inbox_name, job.priority, items)
+
+    def _read_series(self, document: YamlDocument, kinds: Mapping[str, JobKind[Any]]) -> Series | None:
+        kind = kinds.get(str(document.data.get("kind")))
+        if kind is None or not issubclass(kind.schema, Job):
+            return None
+        series = read_series(document, kind.schema, self._planner.draw_seed)
+        if series is not None:
+            self._planner.check_series(series)
+        return series
+
+    def _plan_variant(
+        self, document: YamlDocument, job: JobBase, kinds: Mapping[str, JobKind[Any]]
+    ) -> Sequence[PlannedItem]:
+        try:
+            planned = kinds[job.kind].plan(job, self._planner)
+            self._planner.check_image_count(len(planned))
+        except FieldError as problem:
+            raise build_refusal(document, [problem]) from None
+        return planned
+
+    def _plan_series(self, series: Series, kinds: Mapping[str, JobKind[Any]]) -> tuple[JobBase, Sequence[PlannedItem]]:
+        """The job of the first variant, and the items of all, with the sheet behind them."""
+        jobs: list[JobBase] = []
+        variants: list[Sequence[PlannedItem]] = []
+        for variant in series.variants():
+            try:
+                document = series.document(variant)
+            except FieldError as problem:
+                raise build_refusal(series.base, [problem]) from None
+            jobs.append(parse_job(document, kinds))
+            variants.append(self._plan_variant(document, jobs[-1], kinds))
+            try:
+                self._planner.check_series(series, len(variants[-1]))
+                if len(variants[-1]) != len(variants[0]):
+                    raise FieldError(series.source, "every variant of a series must make the same number of images")
+            except FieldError as problem:
+                raise build_refusal(series.base, [problem]) from None
+        names = [
+            f"seed {item.seed}" if len({one.seed for one in variants[0]}) > 1 else f"image {number}"
+            for number, item in enumerate(variants[0], 1)
+        ]
+        sheet = PlannedItem(
+            {SHEET_KEY: plan_sheet(series.axes, names).to_settings()}, suffix=SHEET_SUFFIX, is_sheet=True
+        )
+        return jobs[0], [*(item for items in variants for item in items), sheet]
 
     def _name_items(
         self, job: JobBase, planned: Sequence[PlannedItem], folder: Path, name: str, suffix: str
     ) -> tuple[NewJobItem, ...]:
         now = datetime.fromtimestamp(self._clock()).astimezone()
         shared = {"name": name, "kind": job.kind, "date": f"{now:%Y-%m-%d}", "time": f"{now:%H%M%S}"}
-        count = len(planned)
+        count = sum(not item.is_sheet for item in planned)
         values = [placeholder_values(item.name_values, index, count, shared) for index, item in enumerate(planned)]
         taken = _existing_names(folder) | self._reserved_names(folder)
-        names = unique_file_names(complete_pattern(job.output.name, count), values, suffix, taken.__contains__)
+        suffixes = [item.suffix or suffix for item in planned]
+        names = unique_file_names(
+            complete_pattern(job.output.name, count), values[:count], suffixes[:count], taken.__contains__
+        )
+        if count < len(planned):
+            names.append(free_file_name(safe_name(name), SHEET_SUFFIX, taken.__contains__))
         return tuple(
-            NewJobItem(index, item.seed, os.fsencode(folder / file_name), _item_settings(item, job))
+            NewJobItem(index, item.seed, os.fsencode(folder / file_name), _item_settings(item, job), item.is_sheet)
             for index, (item, file_name) in enumerate(zip(planned, names, strict=True))
         )
 
@@ -259,7 +326,7 @@ def _item_settings(item: PlannedItem, job: JobBase) -> dict[str, Any]:
     settings = dict(item.settings)
     if item.notes:
         settings["notes"] = list(item.notes)
-    if isinstance(job, Job) and job.keep is not None:
+    if isinstance(job, Job) and job.keep is not None and not item.is_sheet:
         settings["keep"] = job.keep.model_dump(mode="json", exclude_none=True)
     return settings
 

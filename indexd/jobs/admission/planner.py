@@ -14,6 +14,7 @@ from indexd.jobs.admission.masks import MaskResolver, ResolvedMask
 from indexd.jobs.admission.prompts import PromptResolver
 from indexd.jobs.admission.regenerate import ImageRecipeReader
 from indexd.jobs.admission.scoring import ScoreValidator
+from indexd.jobs.admission.series import Series
 from indexd.jobs.admission.stages import has_denoising_stage, plan_stages
 from indexd.jobs.admission.variants import JobVariant, JobVariants, TemplateExpander, has_template
 from indexd.jobs.kinds import PlannedItem
@@ -23,8 +24,9 @@ from indexd.jobs.render_kind import planned_render
 from indexd.model_files import ModelCatalogue, UnknownModel
 from indexd.name_key import name_key
 from indexd_schemas import samplers
+from indexd_schemas.image_format import DEFAULT_QUALITY, LOSSLESS_FORMATS, PNG, OutputEncoding
 from indexd_schemas.jobs.input_selection import InputSelection
-from indexd_schemas.jobs.job import Job
+from indexd_schemas.jobs.job import Job, JobOutput
 from indexd_schemas.jobs.job_part import parse_sides
 from indexd_schemas.limits import MAX_SEED, MAX_SIDE_PX, MIN_SIDE_PX, SIZE_STEP_PX
 from indexd_schemas.noise import RecipeNoise
@@ -39,10 +41,11 @@ RANDOM_SEED_BITS = 32
 
 @dataclass(frozen=True, slots=True)
 class JobLimits:
-    """What the settings allow one job."""
+    """What the settings allow one job, and how they save images."""
 
     max_images: int
     max_megapixels: float
+    encoding: OutputEncoding = PNG
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +155,7 @@ class JobPlanner:
         model, vae = self.resolve_model_and_vae(job) if denoises else (None, None)
         mask_image = None if mask is None else mask.image
         images = {one.content_hash: one.path for one in (image, mask_image, *conditioning.images) if one is not None}
+        encoding = self.resolve_encoding(job.output)
         noise = RecipeNoise.model_validate(job.noise.model_dump()) if job.noise is not None else None
         return [
             planned_render(
@@ -187,12 +191,47 @@ class JobPlanner:
                     template=variant.template,
                     choices=dict(variant.choices),
                     score=scores,
+                    output=None if encoding == PNG else encoding,
                 ),
                 images,
                 prompt.notes,
             )
             for seed, variation in seeds
         ]
+
+    def draw_seed(self) -> int:
+        """A random seed."""
+        return self._random_bits(RANDOM_SEED_BITS)
+
+    def check_series(self, series: Series, images_per_variant: int = 1) -> None:
+        """Raise FieldError where a series makes more images than a job may."""
+        count = series.count * images_per_variant
+        if count > self._limits.max_images:
+            each = f" with {images_per_variant} images each" if images_per_variant > 1 else ""
+            raise FieldError(
+                series.source,
+                f"the series {series.describe()}{each} makes {count} images; a job makes at most {self._limits.max_images} "
+                "([generate] max_images_per_job)",
+            )
+
+    def resolve_encoding(self, output: JobOutput) -> OutputEncoding:
+        """Format and quality of the images. Raises FieldError."""
+        default = self._limits.encoding
+        chosen = output.format or default.format
+        if output.quality is None:
+            return (
+                default if chosen == default.format else OutputEncoding(format=chosen, quality=DEFAULT_QUALITY[chosen])
+            )
+        if output.quality == "lossless" and chosen not in LOSSLESS_FORMATS:
+            raise FieldError(
+                ("output", "quality"),
+                f"output.quality: {chosen} is not lossless here; use {' or '.join(LOSSLESS_FORMATS)}",
+            )
+        if output.quality != "lossless" and chosen == "png":
+            raise FieldError(
+                ("output", "quality"), "output.quality: png is lossless; leave `quality` out, or set `format`"
+            )
+        return OutputEncoding(format=chosen, quality=None if output.quality == "lossless" else output.quality)
 
     def resolve_seeds(self, job: Job) -> list[int]:
         """The seed of every item, drawn at random where the job states none. Raises FieldError over the limit."""
@@ -202,7 +241,7 @@ class JobPlanner:
             count = job.count or 1
             self._check_count(count, "count")
             if job.seed is None or job.seed < 0:
-                seeds = [self._random_bits(RANDOM_SEED_BITS) for _ in range(count)]
+                seeds = [self.draw_seed() for _ in range(count)]
             else:
                 seeds = list(range(job.seed, job.seed + count))
             if job.variation is not None:
@@ -219,7 +258,7 @@ class JobPlanner:
             return [None] * count
         first = variation.seed
         if first is None or first < 0:
-            first = self._random_bits(RANDOM_SEED_BITS)
+            first = self.draw_seed()
         if first + count - 1 > MAX_SEED:
             raise FieldError(
                 ("variation", "seed"), f"variation.seed: counting up {count} images from there passes {MAX_SEED}"

@@ -9,6 +9,7 @@ from typing import Any
 from indexd.errors import IndexdError
 from indexd.jobs.export.job_file import JobFile
 from indexd.render_stages.stage import stage_of
+from indexd_schemas.image_format import OutputEncoding
 from indexd_schemas.limits import SIZE_STEP_PX
 from indexd_schemas.recipe import MaskRef, Recipe
 
@@ -60,6 +61,7 @@ def job_keys(recipe: Recipe, paths: Mapping[str, str] = MappingProxyType({})) ->
         "loras": [lora.model_dump(exclude={"hash"}, exclude_none=True) for lora in recipe.loras],
         # The trigger words stand in the recipe's prompt already.
         "lora_triggers": False,
+        "output": output_keys(recipe.encoding),
     }
     if recipe.input is not None:
         keys["input"] = paths.get(recipe.input.hash)
@@ -71,6 +73,13 @@ def job_keys(recipe: Recipe, paths: Mapping[str, str] = MappingProxyType({})) ->
         del keys["width"], keys["height"]
     keys |= _conditioning_keys(recipe, paths) | _stage_keys(recipe)
     return {key: value for key, value in keys.items() if value is not None}
+
+
+def output_keys(encoding: OutputEncoding) -> dict[str, Any]:
+    """The keys of `output:` that save an image in this format and quality."""
+    if encoding.format == "png":
+        return {"format": "png"}
+    return {"format": encoding.format, "quality": "lossless" if encoding.quality is None else encoding.quality}
 
 
 def _stage_keys(recipe: Recipe) -> dict[str, Any]:

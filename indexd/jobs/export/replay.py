@@ -12,9 +12,11 @@ from pydantic import ValidationError
 from indexd.errors import IndexdError, NotAnImage
 from indexd.image_metadata.model import ImageMetadata
 from indexd.images.reader_client import read_image_file
-from indexd.images.recipe_reader import RECIPE_CHUNKS
+from indexd.images.recipe_reader import iter_recipe_texts
+from indexd.jobs.export.from_recipe import output_keys
 from indexd.jobs.export.job_file import json_in_yaml
 from indexd_schemas.api.responses import ReplayReport
+from indexd_schemas.image_format import OutputEncoding
 from indexd_schemas.recipe import Recipe
 
 
@@ -36,7 +38,10 @@ def read_origin(path: Path) -> tuple[ImageMetadata, Recipe | None]:
 
 def parse_recipe(made: ImageMetadata, name: str) -> Recipe | None:
     """The recipe in the metadata of the image called `name`, None where it is none of ours. Raises IndexdError."""
-    text = next((chunk.text for key in RECIPE_CHUNKS for chunk in made.raw if chunk.key == key), None)
+    texts: dict[str, str] = {}
+    for chunk in made.raw:
+        texts.setdefault(chunk.key, chunk.text)
+    text = next((text for _, text in iter_recipe_texts(texts.get)), None)
     if text is None:
         return None
     try:
@@ -47,12 +52,12 @@ def parse_recipe(made: ImageMetadata, name: str) -> Recipe | None:
         raise IndexdError(f"the recipe in {name} cannot be used: {where}: {first['msg']}") from None
 
 
-def replay_job_text(image: Path, folder: Path, name: str) -> str:
-    """A job file that makes `image` again as `folder/name.png`."""
+def replay_job_text(image: Path, folder: Path, name: str, encoding: OutputEncoding) -> str:
+    """A job file that makes `image` again in `folder` as `name`, with the suffix of its format."""
     job = {
         "kind": "regenerate",
         "input": str(image.absolute()),
-        "output": {"folder": str(folder), "name": name},
+        "output": {"folder": str(folder), "name": name, **output_keys(encoding)},
         "priority": "high",
     }
     return json_in_yaml(job, indent=1) + "\n"
@@ -81,7 +86,7 @@ def _pixels(path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
     from PIL import Image
 
     try:
-        with Image.open(path, formats=("PNG",)) as opened:
+        with Image.open(path, formats=("PNG", "JPEG", "WEBP", "AVIF")) as opened:
             return np.asarray(opened.convert("RGBA"), dtype=np.uint8)
     except Exception as error:
         # Pillow raises eight classes over broken files.

@@ -75,15 +75,16 @@ def placeholder_values(
 
 
 def unique_file_names(
-    pattern: str, values_per_item: Sequence[Mapping[str, str]], suffix: str, taken: Callable[[str], bool]
+    pattern: str, values_per_item: Sequence[Mapping[str, str]], suffixes: Sequence[str], taken: Callable[[str], bool]
 ) -> list[str]:
     """One file name an item, all different, none taken; letter case makes no difference (macOS, Windows).
 
-    `values_per_item[i]` are the values of the placeholders for item i; `taken` is called with the casefolded name.
+    `values_per_item[i]` are the values of the placeholders for item i, and `suffixes[i]` ends its name; `taken` is called
+    with the casefolded name.
     """
     used: set[str] = set()
     names = []
-    for values in values_per_item:
+    for values, suffix in zip(values_per_item, suffixes, strict=True):
         stem = safe_name(_PLACEHOLDER.sub(lambda match, values=values: values.get(match[1], ""), pattern))  # type: ignore[misc]
         name = free_file_name(stem, suffix, lambda key: key in used or taken(key))
         used.add(name.casefold())

@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from indexd.errors import (
     CallCancelled,
@@ -20,7 +19,7 @@ from indexd.errors import (
     is_transient_os_error,
 )
 from indexd.jobs.job_lookup import is_finished, require_job
-from indexd.jobs.kinds import Artifact, ItemCall, JobKind
+from indexd.jobs.kinds import Artifact, ItemCall, ItemMaker
 from indexd.jobs.queue.retry import (
     Blocked,
     BlockedJobs,
@@ -46,7 +45,7 @@ class InFlight:
 
     job: JobRow
     item: JobItemRow
-    kind: JobKind[Any]
+    kind: ItemMaker
     request: ItemCall
     handle: CallHandle
     attempt: int

@@ -17,10 +17,11 @@ from indexd.background.background_service import BackgroundService
 from indexd.errors import IndexdError, ModelUnavailable, StorageFull, StoreUnavailable, is_transient
 from indexd.jobs.files.sync import JobFileSyncRetry
 from indexd.jobs.job_lookup import is_finished, require_job
-from indexd.jobs.kinds import find_kind
+from indexd.jobs.kinds import ItemMaker, find_kind
 from indexd.jobs.queue.restart import recover_in_flight
 from indexd.jobs.queue.results import InFlight, ItemResults
 from indexd.jobs.queue.retry import Blocked, BlockedJobs, InputImageGone, QueuePause, has_free_space
+from indexd.jobs.queue.series_sheet import SheetMaker, is_sheet
 from indexd.jobs.service import JobService
 from indexd.store.protocols import IndexStore
 from indexd.store.records import JobItemRow, JobRow
@@ -56,6 +57,7 @@ class JobRunner(BackgroundService):
         self._pause = QueuePause(store, clock)
         self._blocked_jobs = BlockedJobs(clock)
         self._results = ItemResults(store, jobs, self._pause, self._blocked_jobs, clock)
+        self._sheet_maker = SheetMaker(store.jobs)
         self._sync_retry = JobFileSyncRetry(jobs.file_sync, clock)
         self._stop_at: float | None = None
         jobs.changed.subscribe(self.wake)
@@ -125,7 +127,7 @@ class JobRunner(BackgroundService):
         job = require_job(self._ledger, item.job_id)
         self._results.mark_changed(job.id)
         try:
-            kind = find_kind(job.kind)
+            kind = self._maker_of(job, item)
             request = kind.call(job, item, self._jobs.catalogue)
         except ModelUnavailable as error:
             self._block_job(job, item, error)
@@ -147,6 +149,9 @@ class JobRunner(BackgroundService):
         handle.future.add_done_callback(lambda _future: self.wake())
         return True
 
+    def _maker_of(self, job: JobRow, item: JobItemRow) -> ItemMaker:
+        return self._sheet_maker if is_sheet(item) else find_kind(job.kind)
+
     def _record_progress(self, item_id: int, progress: CallProgress) -> None:
         self._jobs.progress[item_id] = progress
 
@@ -167,7 +172,7 @@ class JobRunner(BackgroundService):
     def _block_job(self, job: JobRow, item: JobItemRow, error: ModelUnavailable) -> None:
         def is_resolved() -> bool:
             try:
-                find_kind(job.kind).call(job, item, self._jobs.catalogue)
+                self._maker_of(job, item).call(job, item, self._jobs.catalogue)
             except ModelUnavailable:
                 return is_finished(self._ledger, job.id)
             except InputImageGone:

@@ -11,12 +11,16 @@ from indexd_schemas.job_state import JobState
 
 @dataclass(frozen=True, slots=True)
 class NewJobItem:
-    """A job item: its index in the job, its seed, its output path, and the resolved settings as plain data."""
+    """A job item: its index in the job, its seed, its output path, and the resolved settings as plain data.
+
+    One that `is_last` waits until every other item of the job has ended.
+    """
 
     index: int
     seed: int
     path: bytes
     settings: dict[str, Any]
+    is_last: bool = False
 
 
 @dataclass(frozen=True, slots=True)

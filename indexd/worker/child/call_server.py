@@ -1,7 +1,8 @@
 """The worker process: receives calls, serves them one at a time in order of priority, and leaves when it is idle.
 
 It owns no durable state and may be killed at any moment. When the daemon is gone the pipe ends, and so does this process.
-Two threads: this one serves, another receives; what they share is guarded by one condition.
+Two threads: this one serves, another receives; what they share is guarded by one condition. A call that ends with work
+that needs no model (encoding an image) is finished in a third, beside the next call.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import math
 import os
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from indexd.errors import CallCancelled, ModelUnavailable
 from indexd.worker import protocol
@@ -22,7 +24,7 @@ from indexd.worker.calls import READ_LANES, READ_ON_DEMAND_LANE, CallProgress, M
 from indexd.worker.child.bootstrap import forward_logs, prepare_process
 from indexd.worker.role_availability import NO_MODEL_REASON
 from indexd.worker.routing import CPU, DECODE, serve
-from indexd.worker.session import Pool
+from indexd.worker.session import Deferred, Pool
 
 if TYPE_CHECKING:
     from indexd.models.model_pool import ModelPool
@@ -63,6 +65,7 @@ class CallServer:
         self._stopping = False
         self._pool: ModelPool | None = None
         self._idle_since = time.monotonic()
+        self._finishing = 0
 
     @property
     def pool(self) -> ModelPool:
@@ -135,12 +138,15 @@ class CallServer:
     def _next_call(self) -> protocol.RunCall | None:
         """The next call; None when the process must exit, which the daemon knows by then."""
         with self._condition:
-            while not self._stopping:
+            while not self._stopping or self._finishing:
+                if self._stopping:
+                    self._condition.wait()
+                    continue
                 if self._queue:
                     do = heapq.heappop(self._queue)[2]
                     self._running.add(do.number)
                     return do
-                seconds = self._seconds_to_wait()
+                seconds = None if self._finishing else self._seconds_to_wait()
                 if seconds is not None and seconds <= 0:
                     break
                 self._condition.wait(seconds)
@@ -163,21 +169,30 @@ class CallServer:
 
     def _serve(self, message: protocol.RunCall) -> None:
         self.send(protocol.CallStarted(message.number))
-        answer: protocol.CallFinished | protocol.CallFailed
-        try:
-            answer = protocol.CallFinished(message.number, serve(message.call, WorkerSession(self, message)))
-        except BaseException as error:
-            answer = protocol.CallFailed(message.number, protocol.picklable_error(error))
+        answer = _answer(message, lambda: serve(message.call, WorkerSession(self, message)))
+        deferred = answer.result if isinstance(answer, protocol.CallFinished) else None
         with self._condition:
             self._running.discard(message.number)
             self._cancelled.discard(message.number)
             self._idle_since = time.monotonic()
+            if isinstance(deferred, Deferred):
+                self._finishing += 1
         if self._pool is not None:
             # Between calls too, or a queue that never ends would keep what nobody uses. Not at once, though: with a
             # keep-alive of 0 the next call of the same job would load the model again.
             self._pool.drop_expired(time.monotonic(), at_least=BUSY_KEEP_ALIVE_SECONDS)
             self.send(protocol.ResidentRoles(self._pool.idle_seconds(time.monotonic())))
-        self._send_result(message, answer)
+        if isinstance(deferred, Deferred):
+            threading.Thread(target=self._finish, args=(message, deferred), name=f"finish-{message.number}").start()
+        else:
+            self._send_result(message, answer)
+
+    def _finish(self, message: protocol.RunCall, deferred: Deferred[Any]) -> None:
+        self._send_result(message, _answer(message, deferred.finish))
+        with self._condition:
+            self._finishing -= 1
+            self._idle_since = time.monotonic()
+            self._condition.notify_all()
 
     def _send_result(self, message: protocol.RunCall, result: protocol.CallFinished | protocol.CallFailed) -> None:
         try:
@@ -233,3 +248,10 @@ class WorkerSession:
     def progress(self, stage: str, done: int, total: int) -> None:
         """Report the progress to the caller."""
         self._server.send_progress(self._message.number, CallProgress(stage, done, total))
+
+
+def _answer(message: protocol.RunCall, work: Callable[[], Any]) -> protocol.CallFinished | protocol.CallFailed:
+    try:
+        return protocol.CallFinished(message.number, work())
+    except BaseException as error:
+        return protocol.CallFailed(message.number, protocol.picklable_error(error))

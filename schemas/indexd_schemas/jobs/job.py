@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from indexd_schemas import lora_blocks
 from indexd_schemas.control_types import CANNY_HIGH, CANNY_LOW, CONTROL_TYPES, UnknownControlType, find_control_type
+from indexd_schemas.image_format import FORMAT_SYNONYMS, ImageFormat, canonical_format
 from indexd_schemas.jobs.input_selection import Input
 from indexd_schemas.jobs.job_part import JobPart, WorkSize
 from indexd_schemas.jobs.mask import MaskedContent, MaskField
@@ -39,6 +40,8 @@ from indexd_schemas.samplers import StepCounting
 MAX_IMAGES = 100_000
 JobPromptSyntax = Literal["a1111", "plain", "dynamic"]
 """Those of a recipe, and the template syntax, which admission expands."""
+GRID_KEY = "grid"
+MAX_GRID_AXES = 3
 PRIORITIES: Mapping[str, int] = {"low": -10, "normal": 0, "high": 10}
 
 _RANGE = re.compile(r"\s*(\d+)\s*\.\.\s*(\d+)\s*")
@@ -231,8 +234,26 @@ class JobNoise(JobPart):
         return self
 
 
+FormatName = Annotated[
+    ImageFormat, BeforeValidator(canonical_format), WithJsonSchema({"enum": [*get_args(ImageFormat), *FORMAT_SYNONYMS]})
+]
+
+
+def _parse_quality(value: Any) -> Any:
+    if value != "lossless" and (isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 100):
+        raise ValueError("must be a number from 1 to 100, or lossless")
+    return value
+
+
+OutputQuality = Annotated[
+    int | Literal["lossless"],
+    BeforeValidator(_parse_quality),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": 100}, {"enum": ["lossless"]}]}),
+]
+
+
 class JobOutput(JobPart):
-    """Where images are saved. A bare text is the folder."""
+    """Where and how images are saved. A bare text is the folder."""
 
     folder: str = Field(
         "",
@@ -246,6 +267,17 @@ class JobOutput(JobPart):
         description="File name without extension; may contain {name} {index} {seed} {date} {time} {kind} {model} {prompt}"
         " and, with a template, names of its choices.",
         examples=["{name}-{seed}"],
+    )
+
+    format: FormatName | None = Field(
+        None,
+        description="File format: png, jpeg, webp or avif. Default: [generate] output_format.",
+        examples=["webp"],
+    )
+    quality: OutputQuality | None = Field(
+        None,
+        description="Quality of jpeg, webp and avif: 1 to 100, or lossless (webp). Default: 92, 90 and 80.",
+        examples=[85],
     )
 
     @model_validator(mode="before")
@@ -298,6 +330,16 @@ PriorityNumber = Annotated[
 JobLoras = Annotated[list[JobLora], ListShorthand(JobLora, {"type": "string"}, max_items=50)]
 JobControlNets = Annotated[list[JobControlNet], ListShorthand(JobControlNet, {"type": "string"}, max_items=10)]
 JobReferences = Annotated[list[JobReference], ListShorthand(JobReference, {"type": "string"}, max_items=10)]
+
+
+class SearchReplace(JobPart):
+    """Search and replace in the text of a key."""
+
+    search: str = Field(min_length=1, description="A part of the text.", examples=["fox"])
+    replace: list[str] = Field(min_length=1, description="What replaces it, one value each.", examples=[["fox", "owl"]])
+
+
+Grid = Annotated[dict[str, list[Any] | SearchReplace], Field(min_length=1, max_length=MAX_GRID_AXES)]
 
 
 class RenderOptions(JobPart):
@@ -434,6 +476,11 @@ class RenderOptions(JobPart):
         description="Scores to compute: clip (similarity to the prompt), aesthetic (needs [score] aesthetic), sharpness.",
         examples=[["clip", "sharpness"]],
     )
+    grid: Grid | None = Field(
+        None,
+        description="One image for each combination of values: up to three keys with lists, or search and replace (docs/jobs.md).",
+        examples=[{"cfg": [4, 7], "prompt": {"search": "fox", "replace": ["fox", "owl"]}}],
+    )
     keep: Keep | None = Field(
         None,
         description="Which images to keep, by score. indexd moves the others to `rejected/` and deletes none.",
@@ -447,7 +494,7 @@ class JobBase(JobPart):
     kind: str = Field(description="The kind of job.", examples=["txt2img"])
     output: JobOutput = Field(
         default_factory=JobOutput,
-        description="Where images are saved and how they are named.",
+        description="Where images are saved, their names and their format.",
         examples=[{"folder": "june"}],
     )
     priority: PriorityNumber = Field(

@@ -116,7 +116,7 @@ def recipe_data(made: Rendered) -> dict[str, Any]:
 
 
 def pixels(made: Rendered) -> np.ndarray[Any, Any]:
-    with Image.open(io.BytesIO(made.png)) as picture:
+    with Image.open(io.BytesIO(made.encoded)) as picture:
         return np.asarray(picture).copy()
 
 

@@ -242,15 +242,15 @@ def test_pictures_follow_the_prompt_and_repeat(studio: Any, look: Any) -> None:
         return studio(prompt=prompt, steps=4, prompt_syntax="a1111", **more)
 
     a, b, switched = made("a red cat"), made("a blue dog"), made("[a red cat:a blue dog:2]")
-    assert len({a.png, b.png, switched.png}) == 3
+    assert len({a.encoded, b.encoded, switched.encoded}) == 3
     assert (look(made("[a red cat:a blue dog:4]")) == look(a)).all()
     assert (look(made("[a red cat:a blue dog:0]")) == look(b)).all()
     again = studio(**recipe_data(switched))
-    assert again.png == switched.png
+    assert again.encoded == switched.encoded
     both = made("a red cat AND a blue dog :0.5")
-    assert both.png not in (a.png, b.png)
+    assert both.encoded not in (a.encoded, b.encoded)
     assert (look(made("a red cat AND a blue dog :0")) == look(a)).mean() > 0.99
-    assert made("a (red:1.5) cat").png != a.png
+    assert made("a (red:1.5) cat").encoded != a.encoded
 
 
 def test_a_picture_with_an_embedding_says_so(studio: Any, tmp_path: Path) -> None:
@@ -266,9 +266,9 @@ def test_a_picture_with_an_embedding_says_so(studio: Any, tmp_path: Path) -> Non
         return studio.render(recipe, {FileKey("embedding", name): path for name, path in files.items()})
 
     one = made(recipe, glow=path)
-    assert one.png == made(one.recipe, glow=path).png
-    assert one.png != made({**recipe, "embeddings": []}).png
-    assert f'TI hashes: "glow: {use["hash"]}"'.encode() in one.png
+    assert one.encoded == made(one.recipe, glow=path).encoded
+    assert one.encoded != made({**recipe, "embeddings": []}).encoded
+    assert f'TI hashes: "glow: {use["hash"]}"'.encode() in one.encoded
     with pytest.raises(RenderFailed, match="embedding glow has no file"):
         made(recipe)
     with pytest.raises(RenderFailed, match="embedding glow is not the file that the recipe was made with"):

@@ -151,7 +151,7 @@ def test_the_recipe_says_what_was_used_and_makes_it_again(
     [entry] = recipe_data(made)["control"]
     assert entry["map"] == "canny/50-90"
     assert len(entry["model"]["hash"]) == 10
-    assert studio.render(made.recipe, files).png == made.png
+    assert studio.render(made.recipe, files).encoded == made.encoded
     other = {**recipe_data(made), "control": [{**entry, "model": {**entry["model"], "hash": "0" * 10}}]}
     with pytest.raises(RenderFailed, match="ControlNet tiny-tile is not the file"):
         studio.render(other, files)
@@ -164,7 +164,7 @@ def test_the_infotext_has_a1111s_unit(
 
     made = steered(studio, control(picture, tiny_guides.canny, strength=0.5, end=0.8))
     path = tmp_path / "made.png"
-    path.write_bytes(made.png)
+    path.write_bytes(made.encoded)
     with Image.open(path) as opened:
         text = opened.text["parameters"]  # type: ignore[attr-defined]
     assert 'ControlNet 0: "Module: canny, Model: tiny-canny [' in text

@@ -191,14 +191,14 @@ def test_a_position_is_the_step_in_whose_levels_it_lies() -> None:
 def test_a_sampler_that_needs_the_negative_text_gets_it_at_any_cfg(studio: Any) -> None:
     sampler = "dpmpp_2m_cfg_pp"
     first = studio(sampler=sampler, cfg=1.0, steps=2, negative_prompt="blurry")
-    assert studio(sampler=sampler, cfg=1.0, steps=2, negative_prompt="a dog").png != first.png
+    assert studio(sampler=sampler, cfg=1.0, steps=2, negative_prompt="a dog").encoded != first.encoded
     plain = studio(sampler="dpmpp_2m", cfg=1.0, steps=2, negative_prompt="blurry")
     answered = {**recipe_data(plain), "negative_prompt": "a dog"}
     assert pixels_of(studio(**answered)) == pixels_of(plain)
 
 
 def pixels_of(made: Any) -> bytes:
-    with Image.open(io.BytesIO(made.png)) as picture:
+    with Image.open(io.BytesIO(made.encoded)) as picture:
         return picture.tobytes()
 
 
@@ -206,8 +206,8 @@ def test_rescale_and_cfg_pp_change_the_picture_and_are_written_down(studio: Any)
     plain = studio(sampler="euler", steps=2)
     rescaled = studio(sampler="euler", steps=2, cfg_rescale=0.7)
     assert pixels_of(rescaled) != pixels_of(plain)
-    assert b"CFG Rescale: 0.7" in rescaled.png
-    assert b"CFG Rescale" not in plain.png
+    assert b"CFG Rescale: 0.7" in rescaled.encoded
+    assert b"CFG Rescale" not in plain.encoded
 
 
 def test_a_mask_of_ones_changes_nothing(prepared: Any) -> None:

@@ -48,7 +48,7 @@ def test_only_the_found_region_changes(studio: Any, look: Any, eyes: Path, one_b
     assert not changed[~inside].any()
     assert changed[48:80, 32:64].mean() > 0.9
     assert made.notes == (f"detail: {eyes.stem} found face (0.90)",)
-    assert studio(**recipe_data(made), detectors=files).png == made.png
+    assert studio(**recipe_data(made), detectors=files).encoded == made.encoded
 
 
 def test_a_detector_of_the_real_kind_finds_and_is_told_by_name(studio: Any, look: Any, eyes: Path) -> None:
@@ -58,7 +58,7 @@ def test_a_detector_of_the_real_kind_finds_and_is_told_by_name(studio: Any, look
     assert note.count("face (") == 2
     assert len(recipe_data(made)["stages"][0]["detector"]["hash"]) == 10
     assert not np.array_equal(look(made), look(studio()))
-    assert studio(**recipe_data(made), detectors=files).png == made.png
+    assert studio(**recipe_data(made), detectors=files).encoded == made.encoded
 
 
 def test_where_nothing_is_found_nothing_is_done_and_it_is_said(studio: Any, look: Any, eyes: Path) -> None:

@@ -187,7 +187,7 @@ def test_a_second_family_renders_through_the_same_path(fresh_studio: Any, look: 
     assert np.abs(look(made).astype(int) - (255, 0, 0)).max() <= 1
     recipe = made.recipe
     assert (recipe.family, recipe.dtype, recipe.model and recipe.model.hash) == ("palette", "float32", "0123456789")
-    assert fresh_studio(checkpoint=palette, **recipe_data(made)).png == made.png
+    assert fresh_studio(checkpoint=palette, **recipe_data(made)).encoded == made.encoded
     assert fresh_studio.steps_seen()[:4] == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 

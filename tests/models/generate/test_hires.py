@@ -31,7 +31,7 @@ def test_the_picture_has_the_second_size_and_is_made_again(studio: Any, look: An
     assert look(made).shape == (96, 96, 3)
     assert list(made.seconds) == ["load", "loras", "text", "denoise", "hires", "decode", "save"]
     assert [done for stage, done, _ in studio.session.seen if stage == "hires"] == [1, 2, 3, 4]
-    assert studio(**recipe_data(made)).png == made.png
+    assert studio(**recipe_data(made)).encoded == made.encoded
 
 
 def test_latents_are_enlarged_as_their_names_say(studio: Any) -> None:
@@ -60,8 +60,8 @@ def test_a_model_enlarges_and_lanczos_brings_the_rest(studio: Any, look: Any) ->
     made = studio(hires=wanted, upscalers=files)
     assert look(made).shape == (96, 96, 3)
     assert len(recipe_data(made)["stages"][0]["model"]["hash"]) == 10
-    assert studio(**recipe_data(made), upscalers=files).png == made.png
-    assert studio(hires=second(upscaler="nearest", denoise=0.3)).png != made.png
+    assert studio(**recipe_data(made), upscalers=files).encoded == made.encoded
+    assert studio(hires=second(upscaler="nearest", denoise=0.3)).encoded != made.encoded
 
 
 def test_a_model_that_found_no_room_says_in_which_tiles_it_worked(studio: Any, look: Any, monkeypatch: Any) -> None:
@@ -97,7 +97,7 @@ def test_a_pass_has_wishes_of_its_own(studio: Any, look: Any) -> None:
 
 def test_other_programs_read_what_was_done(studio: Any) -> None:
     made = studio(hires=second(upscaler="latent_bicubic_antialiased", steps=3))
-    with Image.open(io.BytesIO(made.png)) as picture:
+    with Image.open(io.BytesIO(made.encoded)) as picture:
         assert isinstance(picture, PngImageFile)
         text = picture.text["parameters"]
     assert "Denoising strength: 0.7" in text and "Hires resize: 96x96" in text

@@ -54,13 +54,13 @@ def test_pixels_are_those_of_the_bare_pipeline(studio: Any, look: Any, source: P
         ).images[0]
     assert np.abs(look(made).astype(int) - np.asarray(expected).astype(int)).max() <= 1
     assert studio.steps_seen() == [(1, 3), (2, 3), (3, 3)]
-    assert studio(source=source, **recipe_data(made)).png == made.png
+    assert studio(source=source, **recipe_data(made)).encoded == made.encoded
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_sampler_starts_from_a_picture(studio: Any, source: Path, sampler: str) -> None:
     made = studio(kind="img2img", source=source, input=named(source), sampler=sampler, steps=6)
-    assert studio(kind="img2img", source=source, input=named(source), sampler=sampler, steps=6).png == made.png
+    assert studio(kind="img2img", source=source, input=named(source), sampler=sampler, steps=6).encoded == made.encoded
 
 
 def test_a_recipe_can_count_steps_as_a1111_does(studio: Any, source: Path) -> None:
@@ -81,7 +81,7 @@ def test_txt2img_and_img2img_share_one_model(fresh_studio: Any, source: Path) ->
     resident = fresh_studio.resident()
     assert resident.pipeline.unet is not None
     assert resident.pipeline.unet.dtype == torch.float32
-    assert fresh_studio().png == first.png
+    assert fresh_studio().encoded == first.encoded
 
 
 def open_source(path: Path, width: int = 64, height: int = 64) -> Image.Image:

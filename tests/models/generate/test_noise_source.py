@@ -113,8 +113,8 @@ def test_noise_of_another_program_is_recorded_and_made_again(studio: Any) -> Non
     made = studio(**recipe)
     assert recipe_data(made)["noise"]["source"] == "comfyui"
     assert made.notes == ()
-    assert studio.render(made.recipe).png == made.png
-    assert studio(sampler="dpmpp_2m_sde").png != made.png
+    assert studio.render(made.recipe).encoded == made.encoded
+    assert studio(sampler="dpmpp_2m_sde").encoded != made.encoded
 
 
 def test_without_torchsde_a_note_and_the_recipe_name_the_replaced_noise(
@@ -125,7 +125,7 @@ def test_without_torchsde_a_note_and_the_recipe_name_the_replaced_noise(
     assert recipe_data(made)["noise"]["brownian"] == "indexd"
     assert any("pip install 'indexd[torchsde]'" in note for note in made.notes)
     monkeypatch.undo()
-    assert studio.render(made.recipe).png == made.png
+    assert studio.render(made.recipe).encoded == made.encoded
     monkeypatch.setattr("indexd.generate.render.has_torchsde", lambda: False)
     assert studio(sampler="euler_ancestral", noise={"source": "comfyui"}).notes == ()
 

@@ -13,7 +13,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from indexd.generate.output.infotext_writer import format_infotext
-from indexd.generate.output.png_writer import encode_png
+from indexd.images.encode import ImageTexts, encode_image
 from indexd_schemas.recipe import Recipe
 
 
@@ -21,6 +21,12 @@ def recipe(**fields: Any) -> Recipe:
     plain: dict[str, Any] = {"kind": "txt2img", "prompt": "a cat", "seed": 5, "width": 64, "height": 48, "steps": 20}
     plain |= {"cfg": 7.0, "sampler": "dpmpp_2m", "schedule": "karras", "model": {"name": "base", "hash": "0123456789"}}
     return Recipe.model_validate(plain | fields)
+
+
+def encode_png(image: Image.Image, made: Recipe) -> bytes:
+    return encode_image(
+        image, ImageTexts(format_infotext(made), json.dumps(made.model_dump(mode="json"), ensure_ascii=False))
+    )
 
 
 def chunks(png: bytes) -> list[tuple[bytes, bytes]]:

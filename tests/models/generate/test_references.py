@@ -125,7 +125,7 @@ def test_the_base_comes_back_bit_for_bit_also_after_a_cancel(
     studio.session.on_pause = lambda _pause: None
     assert all(unet.attn_processors[name] is one for name, one in processors.items())
     assert set(unet.state_dict()) == keys
-    assert studio().png == base.png
+    assert studio().encoded == base.encoded
     assert np.array_equal(look(referred(studio, tiny_guides.adapter, [(pictures[0], 0.0)])), look(base))
 
 
@@ -147,7 +147,7 @@ def test_the_recipe_has_the_adapters_hash(
     made = referred(studio, tiny_guides.adapter, [(pictures[1], 0.5)])
     [entry] = recipe_data(made)["reference"]
     assert len(entry["model"]["hash"]) == 10
-    assert b"Module: ip-adapter, Model: tiny-adapter [" in made.png
+    assert b"Module: ip-adapter, Model: tiny-adapter [" in made.encoded
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ PAIRS = [(name, schedule) for name in ("dpmpp_2m", "dpmpp_2s_ancestral") for sch
 def test_the_same_recipe_gives_the_same_bytes(studio: Any) -> None:
     first = studio()
     studio(seed=8, sampler="DPM++ 2M Karras", cfg=1.0)
-    assert studio().png == first.png
+    assert studio().encoded == first.encoded
 
 
 def test_the_answered_recipe_is_complete_and_replays(studio: Any) -> None:
@@ -37,7 +37,7 @@ def test_the_answered_recipe_is_complete_and_replays(studio: Any) -> None:
     assert answered.model is not None and answered.model.hash is not None
     assert len(answered.model.hash) == 10
     assert answered.software is not None and answered.software.startswith("indexd ")
-    assert studio(**recipe_data(made)).png == made.png
+    assert studio(**recipe_data(made)).encoded == made.encoded
 
 
 def test_another_process_makes_the_same_bytes(studio: Any, tmp_path: Path) -> None:
@@ -58,19 +58,19 @@ class Session:
     def raise_if_cancelled(self): pass
     def progress(self, *_): pass
 call = Render(Recipe.model_validate_json(sys.argv[1]), {FileKey("checkpoint", "tiny"): FileRef(sys.argv[2].encode())})
-print(hashlib.sha256(render(call, Session()).png).hexdigest())
+print(hashlib.sha256(render(call, Session()).encoded).hexdigest())
 """
     import hashlib
 
     arguments = [sys.executable, "-c", script, made.recipe.model_dump_json(), str(studio.models.sdxl), str(tmp_path)]
     done = subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=180)
-    assert done.stdout.split()[-1] == hashlib.sha256(made.png).hexdigest()
+    assert done.stdout.split()[-1] == hashlib.sha256(made.encoded).hexdigest()
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_sampler_repeats_itself(studio: Any, sampler: str) -> None:
     made = studio(sampler=sampler, width=32, height=32)
-    assert studio(sampler=sampler, width=32, height=32).png == made.png
+    assert studio(sampler=sampler, width=32, height=32).encoded == made.encoded
 
 
 @pytest.mark.parametrize(("sampler", "schedule"), PAIRS)
@@ -117,7 +117,7 @@ def test_a_single_file_and_its_folder_give_the_same_pixels(studio: Any, look: An
 
 def test_seeds_up_to_the_last_are_different_pictures(studio: Any) -> None:
     seeds = [0, 1, 2**53 + 1, 2**63 - 1, 2**63, 2**64 - 1]
-    assert len({studio(seed=seed, steps=1).png for seed in seeds}) == len(seeds)
+    assert len({studio(seed=seed, steps=1).encoded for seed in seeds}) == len(seeds)
 
 
 def test_progress_counts_every_step(studio: Any) -> None:
@@ -145,7 +145,7 @@ def test_cancel_takes_effect_within_one_step(studio: Any) -> None:
         studio(steps=6)
     assert len(studio.steps_seen()) == 3
     studio.session.on_pause = lambda _n: None
-    assert studio(steps=6).png == before.png
+    assert studio(steps=6).encoded == before.encoded
 
 
 @pytest.mark.parametrize("stage", ["sampling", "decode", "first step"])
@@ -173,7 +173,7 @@ def test_cancel_takes_effect_between_the_blocks_of_a_network(studio: Any, stage:
     assert studio.session.checks - checks < checks
     assert len(studio.steps_seen()) == {"sampling": 1, "decode": 2, "first step": 0}[stage]
     studio.session.on_check = lambda _n: None
-    assert studio(steps=2).png == before.png
+    assert studio(steps=2).encoded == before.encoded
 
 
 def test_urgent_work_between_steps_leaves_the_picture_alone(studio: Any) -> None:
@@ -189,7 +189,7 @@ def test_urgent_work_between_steps_leaves_the_picture_alone(studio: Any) -> None
         inner.append(b"")
 
     studio.session.on_pause = somebody_asks
-    assert studio().png == before.png
+    assert studio().encoded == before.encoded
     assert len(inner) >= 4
 
 
@@ -214,7 +214,7 @@ def test_another_number_format_is_another_model_and_is_written_down(fresh_studio
     assert recipe_data(half)["dtype"] == "bfloat16"
     assert fresh_studio.resident().pipeline.unet.dtype == torch.bfloat16
     assert fresh_studio.resident().pipeline.vae.dtype == torch.float32
-    assert fresh_studio(**recipe_data(half)).png == half.png
+    assert fresh_studio(**recipe_data(half)).encoded == half.encoded
 
 
 def test_out_of_memory_is_said_and_the_next_render_works(fresh_studio: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,7 +227,7 @@ def test_out_of_memory_is_said_and_the_next_render_works(fresh_studio: Any, monk
         patch.setattr(fresh_studio.resident().pipeline.unet, "forward", no_room)
         with pytest.raises(OutOfMemory, match="out of memory"):
             fresh_studio()
-    assert fresh_studio().png == before.png
+    assert fresh_studio().encoded == before.encoded
 
 
 def test_out_of_memory_evicts_what_is_idle_and_goes_on(fresh_studio: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,7 +244,7 @@ def test_out_of_memory_evicts_what_is_idle_and_goes_on(fresh_studio: Any, monkey
         return real(*given, **named)
 
     monkeypatch.setattr(unet, "forward", no_room_in_the_second_step)
-    assert fresh_studio().png == before.png
+    assert fresh_studio().encoded == before.encoded
     assert len(fresh_studio.session.pool._residents) == 1
 
 

@@ -46,7 +46,7 @@ def test_scores_are_those_of_the_embedder_and_the_head(tmp_path: Path, tiny_mode
     recipe = studio.recipe(prompt=prompt, prompt_syntax="a1111", score=["clip", "aesthetic", "sharpness"])
     made = studio.render(recipe)
     file = tmp_path / "made.png"
-    file.write_bytes(made.png)
+    file.write_bytes(made.encoded)
     picture = embed_images(EmbedImages("clip_h", (str(file).encode(),)), session)
     words = "a red moon " + ("and a very long tale of a cat " * 20).strip()
     text = embed_text(EmbedText("clip_h", (words,)), session)
@@ -57,7 +57,7 @@ def test_scores_are_those_of_the_embedder_and_the_head(tmp_path: Path, tiny_mode
     expected = float(np.linspace(-1, 1, dim, dtype=np.float32) @ picture.vectors[0]) + 5
     assert scores["aesthetic"]["value"] == pytest.approx(expected, abs=1e-3)
     assert scores["aesthetic"]["model"].startswith(f"{picture.identity}+liking/")
-    with Image.open(io.BytesIO(made.png)) as opened:
+    with Image.open(io.BytesIO(made.encoded)) as opened:
         assert scores["sharpness"] == {"value": sharpness(opened), "model": None}
         assert Recipe.model_validate_json(opened.info["indexd"]).scores is not None
 

@@ -85,14 +85,14 @@ def test_a_job_file_says_it_the_worker_runs_it_and_the_infotext_states_it(studio
     recipe = planned(tmp_path, JOB + "border: {width: 8}\n")
     assert [part.stage for part in recipe.stages] == ["border", "resize"]
     made = studio.render(recipe)
-    with Image.open(io.BytesIO(made.png)) as image:
+    with Image.open(io.BytesIO(made.encoded)) as image:
         text: str = image.text["parameters"]  # type: ignore[attr-defined]
         pixels = np.asarray(image).copy()
     assert pixels.shape == (160, 160, 3)
     assert (pixels[:8] == 255).all()
     assert "Border width: 8" in text
     assert list(made.seconds)[-3:] == ["border", "resize", "save"]
-    assert studio.render(made.recipe).png == made.png
+    assert studio.render(made.recipe).encoded == made.encoded
 
 
 @pytest.mark.parametrize(

@@ -70,8 +70,8 @@ def test_embedding_and_rendering_share_the_card_process(
     pictures = workers.submit(EmbedImages("clip_h", (os.fsencode(tmp_path / "a.png"),))).result(WAIT)
     assert pictures.problems == {}
     first = workers.submit(render(tiny_models)).result(WAIT)
-    assert first.png.startswith(b"\x89PNG")
-    assert workers.submit(render(tiny_models)).result(WAIT).png == first.png
+    assert first.encoded.startswith(b"\x89PNG")
+    assert workers.submit(render(tiny_models)).result(WAIT).encoded == first.encoded
     (lane,) = [status for status in workers.status() if status.lane == "gpu"]
     assert {"clip_h", "generator"} <= set(lane.models)
 
@@ -152,7 +152,7 @@ def test_the_decode_lane_has_no_torch(workers: LocalWorkers, tmp_path: Path) -> 
 def test_a_killed_card_process_is_replaced_and_gives_the_same_picture(
     workers: LocalWorkers, tiny_models: TinyModels
 ) -> None:
-    before = workers.submit(render(tiny_models, seed=5)).result(WAIT).png
+    before = workers.submit(render(tiny_models, seed=5)).result(WAIT).encoded
     begun, listener = in_hand()
     call = workers.submit(render(tiny_models, steps=MANY_STEPS), on_progress=listener)
     assert begun.wait(WAIT)
@@ -161,4 +161,4 @@ def test_a_killed_card_process_is_replaced_and_gives_the_same_picture(
     psutil.Process(pid).kill()
     with pytest.raises(WorkerDied):
         call.result(WAIT)
-    assert workers.submit(render(tiny_models, seed=5)).result(WAIT).png == before
+    assert workers.submit(render(tiny_models, seed=5)).result(WAIT).encoded == before

@@ -418,6 +418,7 @@ def test_emit_job_of_our_own_picture_takes_the_recipe_from_the_picture(
         "model": "tiny",
         "loras": [{"name": "film", "weight": 0.5, "text_weight": 0.25, "blocks": {"in": 0.5}}],
         "lora_triggers": False,
+        "output": {"format": "png"},
         "prompt_syntax": "a1111",
     }
 

@@ -263,6 +263,7 @@ priority: high
         "choices": {},
         "score": [],
         "scores": None,
+        "output": None,
         "family": None,
         "dtype": None,
         "job": None,

@@ -48,7 +48,7 @@ def test_a_name_is_cut_between_characters() -> None:
 
 def test_names_differ_even_without_letter_case() -> None:
     words = [{"seed": "5"}, {"seed": "5"}, {"seed": "6"}]
-    assert unique_file_names("Fox-{seed}", words, ".png", {"fox-6.png"}.__contains__) == [
+    assert unique_file_names("Fox-{seed}", words, [".png"] * 3, {"fox-6.png"}.__contains__) == [
         "Fox-5.png",
         "Fox-5-2.png",
         "Fox-6-2.png",
@@ -63,7 +63,7 @@ def test_a_pattern_for_several_pictures_gets_the_index() -> None:
 
 
 def test_what_stands_in_a_placeholder_cannot_escape_or_name_another() -> None:
-    assert unique_file_names("{prompt}", [{"prompt": "../../{seed}/x"}], ".png", lambda _name: False) == [
+    assert unique_file_names("{prompt}", [{"prompt": "../../{seed}/x"}], [".png"], lambda _name: False) == [
         "_.._.._{seed}_x.png"
     ]
 

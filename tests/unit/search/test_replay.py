@@ -12,6 +12,7 @@ from indexd.errors import IndexdError
 from indexd.jobs.export.from_recipe import job_from_recipe, job_keys
 from indexd.jobs.export.job_file import json_in_yaml
 from indexd.jobs.export.replay import compare_images, replay_job_text
+from indexd_schemas.image_format import PNG
 from indexd_schemas.jobs.job import JOB_KINDS
 from indexd_schemas.recipe import InputRef, LoraRef, Recipe, RecipeVariation
 from indexd_schemas.recipe_part import ModelRef
@@ -63,7 +64,7 @@ def test_img2img_starts_from_the_same_image() -> None:
 
 
 def test_a_replay_job_names_the_image_file() -> None:
-    data = YAML(typ="safe").load(replay_job_text(Path("/a/x\u2028y.png"), Path("/out"), "again"))
+    data = YAML(typ="safe").load(replay_job_text(Path("/a/x\u2028y.png"), Path("/out"), "again", PNG))
     job = JOB_KINDS["regenerate"].model_validate(data)
     assert job.model_dump(exclude_unset=True)["input"] == {"files": ["/a/x\u2028y.png"]}
     assert (job.output.folder, job.output.name) == ("/out", "again")

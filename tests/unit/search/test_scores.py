@@ -31,7 +31,7 @@ def store(tmp_path: Path) -> Iterator[IndexStore]:
     for seed in (105, 109, 101, 103):
         scores = [] if seed == 103 else ["clip", "aesthetic", "sharpness"]
         path = tmp_path / f"{seed}.png"
-        path.write_bytes(fake_render(render_call(prompt="a", seed=seed, score=scores, width=8)).png)
+        path.write_bytes(fake_render(render_call(prompt="a", seed=seed, score=scores, width=8)).encoded)
         with path.open("rb") as file:
             facts = read_image(file, path.stat().st_size, path.name)
         stamp = FileStamp(path.stat().st_size, path.stat().st_mtime_ns, path.stat().st_ino)

@@ -54,6 +54,16 @@ def test_globs_match_paths(glob: str, inside: bytes, outside: bytes) -> None:
     assert (selection.includes_path(inside), selection.includes_path(outside)) == (True, False)
 
 
+@pytest.mark.parametrize("rel", [b"x.sheet.png", b"a/x-2.Sheet.PNG", b"x.sheet-3.png"])
+def test_the_sheet_of_a_series_is_ignored(rel: bytes) -> None:
+    assert "it is the sheet of a series" in (WatchFilter().exclusion_reason(rel) or "")
+
+
+@pytest.mark.parametrize("rel", [b"sheet.png", b"x.sheet.jpg", b"x.sheet2.png", b"x-sheet.png"])
+def test_other_names_with_that_word_are_no_sheets(rel: bytes) -> None:
+    assert WatchFilter().includes_path(rel)
+
+
 @pytest.mark.parametrize("rel", [b"x.txt", b"x.png.txt", b"model.safetensors", b"png", b"x.mp3"])
 def test_other_file_types_are_ignored(rel: bytes) -> None:
     assert not WatchFilter().includes_path(rel)

@@ -31,11 +31,11 @@ def test_vectors_are_known_and_near_where_words_are_shared(tmp_path: Path) -> No
 def test_renders_are_pictures_that_depend_on_the_recipe() -> None:
     workers, told = FakeWorkers(), list[CallProgress]()
     made = workers.submit(render_call(), on_progress=told.append).result(0)
-    picture = Image.open(io.BytesIO(made.png))
+    picture = Image.open(io.BytesIO(made.encoded))
     assert picture.size == (16, 8)
     assert picture.text["parameters"] == "a fox"  # type: ignore[attr-defined]
-    assert made.png == workers.submit(render_call()).result(0).png
-    assert made.png != workers.submit(render_call(seed=2)).result(0).png
+    assert made.encoded == workers.submit(render_call()).result(0).encoded
+    assert made.encoded != workers.submit(render_call(seed=2)).result(0).encoded
     assert told
     assert workers.call_counts[Render] == 3
 

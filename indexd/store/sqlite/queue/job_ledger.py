@@ -31,6 +31,12 @@ _ITEM = RowReader(
 _EXPECTED_LOCATION = """
 CASE state WHEN 'queued' THEN 'accepted' WHEN 'running' THEN 'accepted' WHEN 'done' THEN 'done' ELSE 'failed' END
 """
+_MAY_START = """
+(item.is_last = 0 OR NOT EXISTS (
+    SELECT 1 FROM job_item AS other
+    WHERE other.job_id = item.job_id AND other.id <> item.id AND other.state IN ('queued', 'running')
+))
+"""
 _PAUSED_KEY = "queue.paused"
 
 
@@ -62,8 +68,11 @@ class JobLedger(JobRepository):
         )
         job_id = connection.last_insert_rowid()
         connection.executemany(
-            "INSERT INTO job_item (job_id, position, seed, path, settings) VALUES (?, ?, ?, ?, ?)",
-            ((job_id, item.index, str(item.seed), item.path, json.dumps(item.settings)) for item in job.items),
+            "INSERT INTO job_item (job_id, position, seed, path, settings, is_last) VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                (job_id, item.index, str(item.seed), item.path, json.dumps(item.settings), item.is_last)
+                for item in job.items
+            ),
         )
         return job_id
 
@@ -74,7 +83,7 @@ class JobLedger(JobRepository):
             rows = connection.execute(
                 f"""
                 SELECT {_ITEM.columns} FROM job CROSS JOIN job_item AS item ON item.job_id = job.id
-                WHERE job.state IN ('queued', 'running') AND item.state = 'queued'
+                WHERE job.state IN ('queued', 'running') AND item.state = 'queued' AND {_MAY_START}
                 AND (item.not_before <= ?1 OR item.not_before > ?1 + ?2)
                 AND job.id NOT IN (SELECT value FROM json_each(?3))
                 ORDER BY job.priority DESC, job.id, item.position LIMIT 1
@@ -87,7 +96,7 @@ class JobLedger(JobRepository):
         with self._database.read() as connection:
             earliest: float | None = connection.execute(
                 "SELECT min(not_before) FROM job JOIN job_item AS item ON item.job_id = job.id"
-                " WHERE job.state IN ('queued', 'running') AND item.state = 'queued'"
+                f" WHERE job.state IN ('queued', 'running') AND item.state = 'queued' AND {_MAY_START}"
                 " AND job.id NOT IN (SELECT value FROM json_each(?))",
                 (ids_json(excluded_jobs),),
             ).fetchall()[0][0]

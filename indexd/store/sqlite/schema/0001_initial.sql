@@ -449,6 +449,7 @@ CREATE TABLE job_item (
     rejected_path BLOB,  -- the target of an image that is not kept; it was moved there when `path` is equal
     settings     TEXT NOT NULL,  -- JSON
     report       TEXT NOT NULL DEFAULT '{}',  -- JSON: seconds by stage, notes
+    is_last      INTEGER NOT NULL DEFAULT 0,  -- 1: waits until every other item of the job has ended
     UNIQUE (job_id, position)
 ) STRICT;
 CREATE INDEX job_item_by_content ON job_item (content_hash) WHERE content_hash IS NOT NULL;
