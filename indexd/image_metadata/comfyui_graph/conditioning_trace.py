@@ -31,6 +31,7 @@ _OTHER_INPUT = re.compile(
     r"model|unet|^clip(?!_region)|vae|image|pixel|mask|latent|samples|control_net|lora|style|noise|sigmas|sampler",
     re.IGNORECASE,
 )
+_TEXT_INPUT = re.compile(r"^(?:text|prompt|string)$|^text_[gl]$|^clip_[gl]$|^t5xxl$", re.IGNORECASE)
 _FOLLOWED_TYPES = ("CONDITIONING", "*")
 
 
@@ -86,13 +87,19 @@ class ConditioningTracer:
         declared = self.graph.input_type(node, name)
         if declared in _FOLLOWED_TYPES:
             return True
-        return _OTHER_INPUT.search(name) is None and declared not in (
-            "MODEL",
-            "IMAGE",
-            "LATENT",
-            "CLIP",
-            "VAE",
-            "STRING",
+        # What stands behind a text input was asked for already: a text that cannot be told is no other text either.
+        return (
+            _OTHER_INPUT.search(name) is None
+            and _TEXT_INPUT.search(name) is None
+            and declared
+            not in (
+                "MODEL",
+                "IMAGE",
+                "LATENT",
+                "CLIP",
+                "VAE",
+                "STRING",
+            )
         )
 
     def _side_of_output(self, node: GraphNode, link: NodeLink, role: PromptSide) -> PromptSide:

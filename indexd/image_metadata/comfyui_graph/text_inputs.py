@@ -56,6 +56,22 @@ _FILE_NAME = re.compile(
 _LIST_INDEX_INPUTS = ("index", "select", "selected", "start_index", "line_index", "current_index", "idx")
 
 
+_WRITES_TEXT = re.compile(
+    r"ollama|(?:^|[^a-z])llm|llm(?:$|[^a-z]|prompt|chat|node|gen|text|api|party)|llava|chatgpt|gpt-?\d|openai|openrouter|gemini|claude|anthropic|groq|deepseek|qwen.*vl|florence|joy_?caption"
+    r"|moondream|minicpm|interrogat|captioner|tagger|image_?(?:to|2)_?(?:text|prompt)|img2txt|prompt_?(?:gen|enhanc|expan)"
+    r"|enhance_?prompt|superprompt"
+)
+"""Kinds of nodes whose text a model writes while the graph runs. Their own texts are questions, not the prompt."""
+_OPEN_CHOICE = re.compile(r"\{[^{}]{0,2000}\|[^{}]{0,2000}\}|__[^\s_][^\n]{0,100}?__")
+
+
+def _is_drawn_by_chance(node: GraphNode, text: str) -> bool:
+    """Whether the node draws its output from this text: one of several lines, or a word of a wildcard."""
+    if node.kind_contains("random") and len([line for line in text.split("\n") if line.strip()]) > 1:
+        return True
+    return node.kind_contains("random", "wildcard", "dynamicprompt") and bool(_OPEN_CHOICE.search(text))
+
+
 class TextResolver:
     """Texts of one graph, within one budget. `role` is "positive" or "negative" everywhere."""
 
@@ -69,7 +85,7 @@ class TextResolver:
 
     def text_of_node(self, node: GraphNode, role: str, depth: int = 0, slot: int = -1) -> str | None:
         """The text that a node gives out; None where it cannot be told which one that is."""
-        if not self._budget.take_step(depth):
+        if not self._budget.take_step(depth) or _WRITES_TEXT.search(node.kind_lower):
             return None
         slot_name = (self._graph.output_name(node, slot) or "") if slot > 0 else ""
         role = next((side for side in ("positive", "negative") if slot_name.startswith(side[:3])), role)
@@ -79,20 +95,45 @@ class TextResolver:
             return self._join_inputs(node, role, depth)
         if self._picks_a_line(node):
             return self._picked_line(node, role, depth)
-        if node.kind_contains("switch", "select") and (chosen := self._graph.selected_input(node)) is not None:
-            return self.text_of_input(node, chosen, role, depth + 1)
+        if node.kind_contains("switch", "select", "ifelse", "if_else", "if else"):
+            chosen = self._graph.selected_input(node)
+            return self.text_of_input(node, chosen, role, depth + 1) if chosen else self._only_text(node, role, depth)
+        if node.kind_contains("replace"):
+            return self._replaced(node, role, depth)
         named = _role_inputs(role)
         for name in (*named, *TEXT_INPUTS):
             found = self.text_of_input(node, name, role, depth + 1)
             if found:
-                return found
+                return None if _is_drawn_by_chance(node, found) else found
         for link in self._following_links(node):
             if found := self.text_of_node(self._graph.nodes[link.source], role, depth + 1, link.slot):
                 return found
         texts = [value for value in node.inputs.values() if isinstance(value, str)]
         if len(texts) == 1 and node.kind_contains("text", "string", "prompt", "primitive", "note"):
-            return _as_prose(texts[0])
+            return None if _is_drawn_by_chance(node, texts[0]) else _as_prose(texts[0])
         return "" if any(node.inputs.get(name) == "" for name in (*named, *TEXT_INPUTS)) else None
+
+    def _only_text(self, node: GraphNode, role: str, depth: int) -> str | None:
+        """The text of a switch whose choice cannot be told: only where all its inputs have the same one."""
+        texts = {
+            found for _, link in self._graph.iter_links(node) if (found := self._text_of_link(link, role, depth + 1))
+        }
+        return texts.pop() if len(texts) == 1 else None
+
+    def _text_of_link(self, link: NodeLink, role: str, depth: int) -> str | None:
+        return self.text_of_node(self._graph.nodes[link.source], role, depth, link.slot)
+
+    def _replaced(self, node: GraphNode, role: str, depth: int) -> str | None:
+        """A text with one part replaced; None where that takes more than plain texts."""
+        names = ("string", "text", "find", "replace")
+        text, find, new = (
+            self.text_of_input(node, name, role, depth + 1)
+            for name in (names[0 if "string" in node.inputs else 1], *names[2:])
+        )
+        if text is None or not find or new is None or node.kind_contains("regex"):
+            return None
+        replaced = text.replace(find, new)
+        return replaced if self._budget.take_characters(len(replaced)) else None
 
     def _following_links(self, node: GraphNode) -> list[NodeLink]:
         """The links of an unknown node that may bring its text. An image or a model never does."""
@@ -119,11 +160,15 @@ class TextResolver:
         )
         if delimiter is None:
             delimiter = ", " if node.kind_lower.startswith("stringfunction") else ""
-        parts = [
-            found
-            for name, value in node.inputs.items()
-            if name not in _NON_TEXT_INPUTS and (found := self._text_of_value(value, role, depth + 1))
-        ]
+        parts = []
+        for name, value in node.inputs.items():
+            if name in _NON_TEXT_INPUTS:
+                continue
+            found = self._text_of_value(value, role, depth + 1)
+            if found is None and self._graph.as_link(value) is not None:
+                return None  # a part that is written while the graph runs: the rest alone is another text
+            if found:
+                parts.append(found)
         if not parts or not self._budget.take_characters(sum(map(len, parts))):
             return None
         return delimiter.replace("\\n", "\n").join(parts)[: coerce.TEXT_MAX]

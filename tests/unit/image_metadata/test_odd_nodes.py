@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from indexd.image_metadata.model import DetailerUse, EmbeddingUse, ImageMetadata, MetadataLora, ResourceUse
+from indexd.image_metadata.model import DetailerUse, EmbeddingUse, ImageMetadata, MetadataLora, RawChunk, ResourceUse
+from indexd.image_metadata.parser import parse_metadata
 from tests.unit.image_metadata.test_comfyui import SAMPLER, Nodes, base, read
 
 Node = tuple[str, dict[str, Any]]
@@ -241,3 +243,68 @@ def test_the_picture_that_it_began_with_is_named() -> None:
     nodes = base(empty=("VAEEncode", {"pixels": ["i", 0], "vae": ["ckpt", 2]}), i=("LoadImage", {"image": "in/a.png"}))
     assert ("source image", "in/a.png") in read(nodes).extras
     assert read(base()).extras == ()
+
+
+def with_text_from(**node: Any) -> ImageMetadata:
+    """A graph whose positive text comes from this node."""
+    graph = {
+        "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "toy.safetensors"}},
+        "2": {"class_type": "CLIPTextEncode", "inputs": {"text": ["9", 0], "clip": ["1", 1]}},
+        "3": {"class_type": "CLIPTextEncode", "inputs": {"text": "blurry", "clip": ["1", 1]}},
+        "4": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}},
+        "5": {
+            "class_type": "KSampler",
+            "inputs": {"seed": 5, "steps": 9, "model": ["1", 0], "positive": ["2", 0], "negative": ["3", 0]}
+            | {"latent_image": ["4", 0], "cfg": 4.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0},
+        },
+        "6": {"class_type": "SaveImage", "inputs": {"images": ["5", 0]}},
+        "9": node,
+        "10": {"class_type": "StringConstant", "inputs": {"string": "a dog"}},
+        "11": {"class_type": "StringConstant", "inputs": {"string": "a cat"}},
+        "13": {"class_type": "OllamaGenerate", "inputs": {"prompt": "describe a dog"}},
+        "12": {"class_type": "RandomInt", "inputs": {"seed": 3}},
+    }
+    return parse_metadata([RawChunk("png:prompt", "utf-8", json.dumps(graph))])
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs"),
+    [
+        ("OllamaGenerateV2", {"system": "You expand prompts", "prompt": "dog idea"}),
+        ("LLM_Node", {"prompt": "dog idea"}),
+        ("ChatGptPrompt", {"text": "describe a dog"}),
+        ("Florence2Run", {"text_input": "describe", "task": "caption"}),
+        ("WD14Tagger|pysssss", {"exclude_tags": "monochrome"}),
+        ("PromptEnhancer", {"prompt": "dog idea"}),
+        ("Text Random Line", {"multiline_text": "a dog\na cat", "seed": 3}),
+        ("RandomPrompt", {"text": "a dog\na cat"}),
+        ("DPRandomGenerator", {"text": "a {dog|cat}"}),
+        ("WildcardEncode", {"wildcard_text": "a __animal__"}),
+        ("ImpactSwitch", {"select": ["12", 0], "input1": ["10", 0], "input2": ["11", 0]}),
+        ("JoinStrings", {"string1": "best quality, ", "string2": ["13", 0]}),
+        ("IfElse", {"boolean": ["12", 0], "on_true": ["10", 0], "on_false": ["11", 0]}),
+        ("RegexReplace", {"string": "a cat", "regex_pattern": "c.t", "replace": "dog"}),
+        ("StringReplace", {"string": "a cat", "find": ["12", 0], "replace": "dog"}),
+    ],
+)
+def test_a_text_that_is_written_while_the_graph_runs_is_not_stated(kind: str, inputs: dict[str, Any]) -> None:
+    found = with_text_from(class_type=kind, inputs=inputs)
+    assert (found.prompt, found.negative_prompt, found.seed) == (None, "blurry", "5")
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs"),
+    [
+        ("ImpactWildcardProcessor", {"wildcard_text": "a {dog|cat}", "populated_text": "a dog"}),
+        ("RandomPrompt", {"text": "a dog"}),
+        ("UnloadAllModels", {"value": "a dog"}),
+        ("ShowText|pysssss", {"text": ["10", 0], "text_0": "a dog"}),
+        ("ImpactSwitch", {"select": 1, "input1": ["10", 0], "input2": ["11", 0]}),
+        ("ImpactSwitch", {"select": ["12", 0], "input1": ["10", 0], "input2": ["10", 0]}),
+        ("IfElse", {"boolean": True, "on_true": ["10", 0], "on_false": ["11", 0]}),
+        ("StringReplace", {"string": "a cat", "find": "cat", "replace": "dog"}),
+        ("Text Find and Replace", {"text": "a cat", "find": "cat", "replace": "dog"}),
+    ],
+)
+def test_a_text_that_is_final_is_stated(kind: str, inputs: dict[str, Any]) -> None:
+    assert with_text_from(class_type=kind, inputs=inputs).prompt == "a dog"
