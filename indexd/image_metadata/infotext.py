@@ -14,7 +14,7 @@ from indexd.image_metadata.model import MetadataLora
 
 _SETTINGS_LINE = re.compile(r"^[ \t]*Steps: *\d+", re.MULTILINE)
 _SETTINGS_SHAPE = re.compile(r"\bSeed: *\d+.*|\bSampler: *\w+.*|\bCFG scale: *[\d.]+.*", re.IGNORECASE)
-_NEGATIVE = re.compile(r"^Negative prompt:", re.MULTILINE)
+_NEGATIVE = re.compile(r"^Negative prompt:", re.MULTILINE | re.IGNORECASE)
 _TEMPLATE = re.compile(r"^(Template|Negative Template):", re.MULTILINE)
 _KEY = re.compile(r"([A-Za-z][\w .\-/+()&]{0,80}?):(?:[ \t]|(?=[,\"{\[\n])|$)")
 _NEXT = re.compile(r",\s*(?=[A-Za-z][\w .\-/+()&]{0,80}?:(?:[ \t]|$))|\n")

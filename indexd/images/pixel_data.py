@@ -42,21 +42,24 @@ def extract_pixel_data(data: bytes, container: Container) -> Iterator[bytes]:
 
 
 def _extract_png(data: bytes, container: Container) -> bytes:
-    pieces, stream, colour_type = [data[:33]], [], data[25]
+    view, colour_type = memoryview(data), data[25]  # slices of it copy nothing
+    pieces, pixels = [view[:33]], []
     for kind, offset, length in png.iter_chunks(ByteSource.from_bytes(data)):
-        body = data[offset : offset + length]
-        stated = data[offset + length : offset + length + 4]
-        is_intact = binascii.crc32(body, binascii.crc32(kind)) == int.from_bytes(stated, "big")
+        if kind not in (b"IDAT", b"PLTE", b"tRNS"):
+            continue
+        whole = view[offset - 8 : offset + length + 4]
+        is_complete = len(whole) == length + 12
+        is_intact = is_complete and binascii.crc32(whole[4:-4]) == int.from_bytes(whole[-4:], "big")
         if kind == b"IDAT":
-            if not is_intact and len(stated) == 4:
+            if is_complete and not is_intact:
                 raise NotAnImage("cannot be decoded: a checksum of the pixel data is wrong")
-            stream.append(body)
-        elif not stream and (kind == b"PLTE" or (kind == b"tRNS" and is_intact and _fits(length, colour_type))):
-            pieces.append(data[offset - 8 : offset + length + 4])
+            pixels.append(whole)
+        elif not pixels and (kind == b"PLTE" or (is_intact and _fits(length, colour_type))):
+            pieces.append(whole)
     if container.is_cut_off:
-        stream = _complete_png_stream(b"".join(stream), data)
-    pieces += (_png_chunk(b"IDAT", piece) for piece in stream)
-    return b"".join((*pieces, _png_chunk(b"IEND", b"")))
+        stream = b"".join(whole[8 : 8 + int.from_bytes(whole[:4], "big")] for whole in pixels)
+        return b"".join((*pieces, *_complete_png_stream(stream, data), _png_chunk(b"IEND", b"")))
+    return b"".join((*pieces, *pixels, _png_chunk(b"IEND", b"")))
 
 
 def _fits(length: int, colour_type: int) -> bool:
@@ -69,7 +72,7 @@ def _png_chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def _complete_png_stream(stream: bytes, data: bytes) -> list[bytes]:
-    """The compressed pixels with zeros for the rows that are missing."""
+    """Chunks of the compressed pixels with zeros for the rows that are missing."""
     wanted = sum(rows * row_bytes for rows, row_bytes in _png_passes(data))
     first_row = next(row_bytes for _, row_bytes in _png_passes(data))
     inflater, deflater = zlib.decompressobj(), zlib.compressobj(1)
@@ -88,7 +91,7 @@ def _complete_png_stream(stream: bytes, data: bytes) -> list[bytes]:
         missing = min(_INFLATE_BYTES, wanted - found)
         pieces.append(deflater.compress(bytes(missing)))
         found += missing
-    return [*filter(None, pieces), deflater.flush()]
+    return [_png_chunk(b"IDAT", piece) for piece in (*pieces, deflater.flush()) if piece]
 
 
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
@@ -190,11 +193,11 @@ def _extract_tiff(data: bytes, container: Container) -> bytes:
     count = len(directories.read_entries(directories.first_offset)[0])
     entries = [data[start + place * entry_bytes :][:entry_bytes] for place in range(count)]
     kept = [entry for entry in entries if struct.unpack(f"{order}H", entry[:2])[0] in _TIFF_KEPT]
-    padded = data + _zeros(container.missing_bytes, container) + b"\0" * (len(data) + container.missing_bytes & 1)
+    padding = _zeros(container.missing_bytes, container) + b"\0" * (len(data) + container.missing_bytes & 1)
     head = data[:8] if directories.is_bigtiff else data[:4]
-    moved = head + struct.pack(f"{order}{offset_format}", len(padded))
+    moved = head + struct.pack(f"{order}{offset_format}", len(data) + len(padding))
     directory = struct.pack(f"{order}{size_format}", len(kept)) + b"".join(kept) + bytes(8)
-    return moved + padded[len(moved) :] + directory
+    return b"".join((moved, memoryview(data)[len(moved) :], padding, directory))
 
 
 def _extract_avif(data: bytes, container: Container) -> bytes:

@@ -51,6 +51,12 @@ def test_it_is_split_from_its_end(text: str, prompt: str, negative: str | None) 
     assert (metadata.prompt, metadata.negative_prompt, metadata.seed) == (prompt, negative, "5")
 
 
+def test_the_word_negative_may_be_written_small() -> None:
+    parts = infotext.split_infotext("a dog\nnegative prompt: ugly\nSteps: 20, Seed: 3")
+    assert parts is not None
+    assert (parts.prompt, parts.negative_prompt) == ("a dog", "ugly")
+
+
 def test_the_settings_line_may_begin_with_another_key() -> None:
     metadata = read("a duck\nSeed: 5, Sampler: DDIM, CFG scale: 4, Size: 64x64")
     assert (metadata.prompt, metadata.seed, metadata.cfg) == ("a duck", "5", 4.0)
