@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import sys
 import tempfile
 import tomllib
@@ -133,15 +134,24 @@ class _EnvironmentSource(EnvSettingsSource):
 
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text("utf-8"))
+        text = file.read_text("utf-8")
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"cannot read the settings {file}: {error}") from None
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(
-            f"cannot read the settings {file}: {error}; run `indexd config sample` to see the form"
-        ) from None
+        advice = _quoting_advice(text, str(error)) or "run `indexd config sample` to see the form"
+        raise SettingsError(f"cannot read the settings {file}: {error}; {advice}") from None
+
+
+def _quoting_advice(text: str, error: str) -> str | None:
+    """How to write the Windows path on the line that the error names; None where that line has none."""
+    place = re.search(r"at line (\d+)", error)
+    line = text.splitlines()[int(place[1]) - 1] if place and int(place[1]) <= len(text.splitlines()) else ""
+    path = re.search(r'"([A-Za-z]:\\[^"\']*|\\\\[^"\']*)"', line)
+    return f"put a path with backslashes in single quotes: '{path[1]}'" if path else None
 
 
 def _origin(file: Path, error: Mapping[str, Any]) -> str:

@@ -32,6 +32,7 @@ NATIVE = Path(__file__).with_name("native")
 REQUIREMENTS = (
     *("apscheduler", "apsw", "blake3", "click", "faiss-cpu", "filelock", "numpy", "pillow", "platformdirs", "pydantic"),
     *("pydantic-settings", "rich", "ruamel.yaml", "safetensors", "sqlite-vec", "starlette", "uvicorn", "watchfiles"),
+    *("opencv-python-headless", "scipy"),
     *("hypothesis", "psutil", "pytest", "pytest-timeout", "colorama", "tzdata"),
 )
 _MATH_DLL = b"api-ms-win-crt-math-l1-1-0.dll"

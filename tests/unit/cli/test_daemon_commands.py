@@ -102,7 +102,7 @@ def test_submit(indexd: Indexd, daemon: ScriptedJobs, job_file: Path) -> None:
     accepted = indexd("submit", str(job_file))
     assert (accepted.code, accepted.out) == (0, "")
     assert "job 7 (x) is accepted" in accepted.err
-    assert daemon.calls == [("submit", SubmitRequest(name="star.yaml", source=job_file.read_text("utf-8")))]
+    assert daemon.calls == [("submit", SubmitRequest(name="star.yaml", source=job_file.read_bytes().decode()))]
 
 
 def test_submit_and_wait(indexd: Indexd, daemon: ScriptedJobs, job_file: Path) -> None:

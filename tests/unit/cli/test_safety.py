@@ -105,7 +105,7 @@ def test_wrong_settings_of_backups_are_named(indexd: Indexd, home: Path) -> None
     assert ran.code == EXIT_ERROR
     assert "backup.at" in ran.err
     assert "write 03:30 or never" in ran.err
-    (home / "indexd.toml").write_text(f'[backup]\nat = "never"\nfolder = "{home / "elsewhere"}"\n', "utf-8")
+    (home / "indexd.toml").write_text(f"[backup]\nat = 'never'\nfolder = '{home / 'elsewhere'}'\n", "utf-8")
     SqliteStore.open(read_config(home).paths.index).close()
     assert indexd("backup").code == EXIT_OK
     assert len(list((home / "elsewhere").iterdir())) == 1

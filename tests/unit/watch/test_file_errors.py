@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,7 @@ def test_a_file_of_the_year_2300_is_delivered_once(hand: HandDriven, folder: Pat
     assert hand.take() == []
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no change time of a file's status")
 def test_a_file_without_permission_is_delivered_when_its_permission_changes(
     hand: HandDriven, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,6 +77,7 @@ def test_an_event_reports_the_new_permission(hand: HandDriven, folder: Path, mon
     assert hand.take() == [b"private.png"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no change time of a file's status")
 def test_an_indexed_file_that_becomes_unreadable_stays_indexed(
     hand: HandDriven, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,11 @@ from pathlib import Path
 
 import pytest
 
+if sys.platform == "win32":
+    pytest.skip("file handles are limited with POSIX means", allow_module_level=True)
+
+import resource
+
 from indexd.errors import IndexdError, is_transient
 from indexd.watch import sidecar_names
 from indexd.watch.indexed_files import InMemoryIndexedFiles
@@ -23,11 +28,6 @@ from indexd.watch.watchers.watcher import Hint, Watcher, WatcherFailed
 from indexd.watch.watchers.watchfiles_watcher import WatchfilesWatcher
 from tests.support.handle_shortage import HandleShortage, refuse_each
 from tests.unit.watch.manual_root import ROOT_ID, HandDriven, old_file
-
-if sys.platform == "win32":
-    pytest.skip("file handles are limited with POSIX means", allow_module_level=True)
-
-import resource
 
 SOON = 60.0
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux")
