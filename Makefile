@@ -13,7 +13,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # What one system never reaches, another one does.
 OTHER_SYSTEM = --no-warn-unreachable --no-warn-unused-ignores
 
-.PHONY: help setup demo test test-unit soak lint types bench toyworld sheets schemas docs clean
+.PHONY: help setup demo test test-unit windows-check soak lint types bench toyworld sheets schemas docs clean
 
 help:             ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,6 +45,9 @@ types: $(READY)   ## check types strictly, tests included, also as Windows and m
 	$(BIN)/mypy
 	$(BIN)/mypy $(OTHER_SYSTEM) --platform win32 --cache-dir .mypy_cache/win32
 	$(BIN)/mypy $(OTHER_SYSTEM) --platform darwin --cache-dir .mypy_cache/darwin
+
+windows-check: $(READY) ## run the unit tests and the daemon with a Windows Python under Wine (skips without Wine)
+	$(BIN)/python -m tests.windows.run_check
 
 soak: $(READY)    ## inject random faults for an hour; no data may be lost
 	$(BIN)/python -m tests.soak.run_soak --minutes 60

@@ -95,6 +95,18 @@ class WindowsEnvironment:
             check=False,
         )
 
+    def start_services(self) -> None:
+        """Start Wine's own services, which live until all programs end. They would hold the pipes of the command that starts them."""
+        subprocess.run(
+            self.command("-c", "pass"),
+            env=self.variables(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=120,
+            check=False,
+        )
+
     def build(self) -> None:
         """Build what is missing. Raises EnvironmentUnavailable where a tool or a package cannot be had."""
         missing = [tool for tool in TOOLS if shutil.which(tool) is None]
