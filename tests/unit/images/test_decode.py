@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import struct
 import sys
@@ -67,7 +66,7 @@ def test_one_bad_picture_does_not_stop_the_others(tmp_path: Path) -> None:
     made = make_thumbnails(call)
     assert set(made.problems) == {0, 2, 3}
     assert made.problems[0].startswith("cannot be decoded")
-    assert made.problems[2] == os.strerror(errno.ENOENT) or "No such file" in made.problems[2]
+    assert made.problems[2] in ("No such file or directory", "File not found")
     assert "folder" in made.problems[3]
     assert thumbnail_path(call.folder, b"\1" * 32).stat().st_size > 0
 
