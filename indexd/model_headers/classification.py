@@ -63,12 +63,21 @@ _CONTROL_NET_MARKS = (
 _UPSCALER_MARKS = ("conv_first.weight", "model.0.weight", "body.0.weight", "shallow_feature_extraction.weight")
 _UPSCALER_PREFIXES = ("", "params_ema.", "params.", "module.")
 _EMBEDDING_NAMES = {"clip_l", "clip_g", "t5", "t5xxl", "emb_params", "string_to_param.*", "string_to_param"}
-# The group that matches is the form of the module. All alternatives end the name, so one search is enough.
-_LORA_PART = re.compile(
-    r"(?:(?P<lora>\.lora_(?:down|A)(?:\.[\w-]+)?\.weight|[._]lora\.down\.weight|\.lora_linear_layer\.down\.weight)"
-    r"|(?P<loha>\.hada_w1_a)|(?P<lokr>\.lokr_w1(?:_a)?)|(?P<oft>\.oft_blocks|\.oft_diag|\.oft_R(?:\.[\w-]+)?\.weight)"
-    r"|(?P<glora>\.a1\.weight)|(?P<ia3>\.on_input|\.ia3_l(?:\.[\w-]+)?)|(?P<full>\.diff)|(?P<norm>\.w_norm))$"
-)
+# The last part of a tensor's name -> the form of its module; one tensor a module, so that modules are counted.
+_FORMS_BY_LAST_PART = {
+    "hada_w1_a": "loha",
+    "lokr_w1": "lokr",
+    "lokr_w1_a": "lokr",
+    "oft_blocks": "oft",
+    "oft_diag": "oft",
+    "on_input": "ia3",
+    "ia3_l": "ia3",
+    "diff": "full",
+    "w_norm": "norm",
+}
+# The same for names that end in `.weight`, by the part before it.
+_FORMS_BEFORE_WEIGHT = {"lora_down": "lora", "lora_A": "lora", "oft_R": "oft", "a1": "glora"}
+_OLD_LORA_LAYERS = ("lora", "lora_linear_layer")
 _DORA = re.compile(r"\.dora_scale$|\.lora_magnitude_vector(?:\.|$)")
 _LORA_CROSS_ATTENTION = re.compile(r"attn2[._]to_[kv]\.(?:lora_(?:down|A)(?:\.[\w-]+)?|lora\.down)\.weight$")
 _LORA_FAMILIES = (
@@ -88,11 +97,14 @@ _SD1_OR_2 = re.compile(
 _SDXL_LORA = re.compile(
     r"lora_te2_|text_encoder_2\.|down_blocks[._]2[._]attentions[._]\d[._]transformer_blocks[._][1-9]"
 )
-_PACKED = re.compile(
-    r"(?P<bitsandbytes>\.quant_state\.bitsandbytes__|\.weight\.absmax$|\.SCB$)|(?P<nvfp4>\.weight_scale_2$)"
-    r"|(?P<svdquant>\.qweight$|\.wscales$)"
-)
-_PACKED_LABELS = {"bitsandbytes": "bitsandbytes", "nvfp4": "nvfp4", "svdquant": "SVDQuant or AWQ"}
+_BITSANDBYTES_MARK = ".quant_state.bitsandbytes__"
+_PACKED_LABELS = {
+    "absmax": "bitsandbytes",
+    "SCB": "bitsandbytes",
+    "weight_scale_2": "nvfp4",
+    "qweight": "SVDQuant or AWQ",
+    "wscales": "SVDQuant or AWQ",
+}
 _PRECISIONS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "fp8", "F8_E5M2": "fp8"}  # fmt: skip
 _STATED_FAMILIES = (
     ("sdxl-refiner", re.compile(r"xl-v1-refiner")),
@@ -152,12 +164,11 @@ def _lora(header: SafetensorsHeader) -> ModelDescription | None:
     ranks: Counter[int] = Counter()
     widths: Counter[int] = Counter()
     for name, tensor in header.tensors.items():
-        found = _LORA_PART.search(name)
-        form = None if found is None else found.lastgroup
+        form = _lora_form(name)
         if form is None:
             continue
         forms[form] += 1
-        if form in ("lora", "lokr", "loha") and len(tensor.shape) >= 2:
+        if (form == "lora" or name.endswith("_a")) and len(tensor.shape) >= 2:
             ranks[tensor.shape[0] if form == "lora" else tensor.shape[1]] += 1
         if _LORA_CROSS_ATTENTION.search(name) and len(tensor.shape) == 2:
             widths[tensor.shape[1]] += 1
@@ -169,6 +180,16 @@ def _lora(header: SafetensorsHeader) -> ModelDescription | None:
     rank = ranks.most_common(1)[0][0] if ranks else 0
     lora = LoraDescription(tuple(sorted(forms)), components, rank, sum(forms.values()) - (forms["dora"] > 0))
     return replace(_described("lora", _lora_family(list(header.tensors), widths)), lora=lora)
+
+
+def _lora_form(name: str) -> str | None:
+    """The form of the module whose first tensor this is; peft puts the name of an adapter before `.weight`."""
+    *_, third, second, last = ("", "", *name.rsplit(".", 3))
+    if last != "weight":
+        return _FORMS_BY_LAST_PART.get(last)
+    if second == "down":
+        return "lora" if third in _OLD_LORA_LAYERS or third.endswith("_lora") else None
+    return _FORMS_BEFORE_WEIGHT.get(second) or _FORMS_BEFORE_WEIGHT.get(third)
 
 
 _LORA_COMPONENTS = (
@@ -303,9 +324,9 @@ def _precision(header: SafetensorsHeader) -> str:
 def _quantization(header: SafetensorsHeader) -> str:
     """A packed form of the weights; "" for plain ones and for fp8 with scales, which are multiplied out."""
     for name in header.tensors:
-        found = _PACKED.search(name)
-        if found is not None and found.lastgroup is not None:
-            return _PACKED_LABELS[found.lastgroup]
+        label = "bitsandbytes" if _BITSANDBYTES_MARK in name else _PACKED_LABELS.get(name.rpartition(".")[2])
+        if label is not None:
+            return label
         if name.endswith((".weight_scale", ".scale_weight")):
             weight = header.tensors.get(name.removesuffix(".scale_weight").removesuffix(".weight_scale") + ".weight")
             if weight is not None and weight.dtype in ("I8", "U8", "F4"):
