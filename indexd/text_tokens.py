@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -23,7 +23,7 @@ from itertools import pairwise
 TOKENS_VERSION = 1
 """Raise it when a text gets other tokens: the full text is then built anew when the index is opened."""
 
-HIGHLIGHTED_CHARACTERS_MAX = 1 << 16
+HIGHLIGHTED_CHARACTERS_MAX = 1 << 14
 """Matches are looked for in so many characters of a text."""
 
 # Code points whose words are not parted by spaces.
@@ -134,7 +134,10 @@ def find_phrases(text: str, phrases: Iterable[Phrase]) -> list[tuple[int, int]]:
     text = text[:HIGHLIGHTED_CHARACTERS_MAX]
     folded, starts, ends = _fold_with_offsets(text)
     tokens = list(_tokens(folded))
-    places = sorted(place for phrase in phrases for place in _places(tokens, phrase))
+    by_text: dict[str, list[int]] = {}
+    for at, token in enumerate(tokens):
+        by_text.setdefault(token.text, []).append(at)
+    places = sorted(place for phrase in phrases for place in _places(tokens, by_text, phrase))
     found: list[tuple[int, int]] = []
     for start, end in ((starts[first], ends[last - 1]) for first, last in places):
         if found and start <= found[-1][1]:
@@ -157,14 +160,17 @@ def _tokens(folded: str) -> Iterator[_Token]:
             yield _Token(pair, at, True)
 
 
-def _places(tokens: Sequence[_Token], phrase: Phrase) -> Iterator[tuple[int, int]]:
+def _places(
+    tokens: Sequence[_Token], by_text: Mapping[str, Sequence[int]], phrase: Phrase
+) -> Iterator[tuple[int, int]]:
     """Start and end in the folded text of each place where the phrase stands."""
     *before, last = phrase.tokens
-    for at in range(len(tokens) - len(before)):
-        end = tokens[at + len(before)]
-        if any(tokens[at + k].text != token for k, token in enumerate(before)):
+    # One character is found at the start of each of its pairs, so only longer tokens can be looked up.
+    is_sought = not before and (phrase.is_prefix or len(last) == 1)
+    for at in range(len(tokens)) if is_sought else by_text.get(phrase.tokens[0], ()):
+        if at + len(before) >= len(tokens) or any(tokens[at + k].text != token for k, token in enumerate(before)):
             continue
-        # One character is found at the start of each of its pairs.
+        end = tokens[at + len(before)]
         begins = phrase.is_prefix or (end.is_joined and len(last) == 1)
         if end.text == last or (begins and end.text.startswith(last)):
             yield tokens[at].start, end.start + len(last)
@@ -179,10 +185,15 @@ def _fold_with_offsets(text: str) -> tuple[str, Sequence[int], Sequence[int]]:
     ends: list[int] = []
     bounds = [at for at, character in enumerate(text) if at == 0 or not may_compose(character)]
     for start, end in pairwise((*bounds, len(text))):
-        parts.append(fold(text[start:end]))
+        parts.append(_fold_piece(text[start:end]))
         starts += [start] * len(parts[-1])
         ends += [end] * len(parts[-1])
     return "".join(parts), starts, ends
+
+
+@lru_cache(maxsize=1 << 13)
+def _fold_piece(piece: str) -> str:
+    return fold(piece)
 
 
 @lru_cache(maxsize=1 << 13)
