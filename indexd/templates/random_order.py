@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import isqrt
 
 ROUNDS = 4
+_TABLE_LIMIT = 1024
 _WORD = (1 << 64) - 1
 
 
@@ -48,30 +49,43 @@ class KeyedPermutation:
         self._size = size
         self._left = isqrt(max(size - 1, 0)) + 1
         self._right = -(-size // self._left) or 1
-        is_wide = self._left.bit_length() > 64
-        # Each round: its function, and the size of the half that it changes; it reads the other half.
+        # Each round: its function or its key, and the size of the half that it changes; it reads the other half.
         self._rounds: list[tuple[Callable[[int], int], int]] = []
         self._keys: list[tuple[int, int]] = []
         for index in range(ROUNDS):
             read, changed = (self._left, self._right) if index % 2 else (self._right, self._left)
-            if is_wide:
+            round_key = int.from_bytes(_hash((*key, index), 8), "little")
+            if self._left.bit_length() > 64:
                 self._rounds.append((_wide_function((*key, index), read), changed))
+            elif self._left <= _TABLE_LIMIT:
+                self._rounds.append(([_mix(half, round_key) for half in range(read)].__getitem__, changed))
             else:
-                self._keys.append((int.from_bytes(_hash((*key, index), 8), "little"), changed))
+                self._keys.append((round_key, changed))
 
     def __getitem__(self, index: int) -> int:
-        width, size = self._left, self._size
-        while True:
-            right, left = divmod(index, width)
-            for key, changed in self._keys:  # written out here, because calls would double the time
-                mixed = (right ^ key) * 0xBF58476D1CE4E5B9 & _WORD
-                mixed = (mixed ^ (mixed >> 29)) * 0x94D049BB133111EB & _WORD
-                left, right = right, (left + (mixed ^ (mixed >> 32))) % changed
-            for function, changed in self._rounds:
-                left, right = right, (left + function(right)) % changed
-            index = width * right + left
-            if index < size:
-                return index
+        return next(self.numbers(index))
+
+    def numbers(self, start: int = 0) -> Iterator[int]:
+        """The permuted numbers of the indexes from `start` on."""
+        width, size, keys, rounds = self._left, self._size, self._keys, self._rounds
+        for index in range(start, size):
+            number = size
+            while number >= size:
+                right, left = divmod(index, width)
+                for key, changed in keys:  # `_mix`, written out here, because calls would double the time
+                    mixed = (right ^ key) * 0xBF58476D1CE4E5B9 & _WORD
+                    mixed = (mixed ^ (mixed >> 29)) * 0x94D049BB133111EB & _WORD
+                    left, right = right, (left + (mixed ^ (mixed >> 32))) % changed
+                for function, changed in rounds:
+                    left, right = right, (left + function(right)) % changed
+                number = index = width * right + left
+            yield number
+
+
+def _mix(half: int, key: int) -> int:
+    mixed = (half ^ key) * 0xBF58476D1CE4E5B9 & _WORD
+    mixed = (mixed ^ (mixed >> 29)) * 0x94D049BB133111EB & _WORD
+    return mixed ^ (mixed >> 32)
 
 
 def _wide_function(key: tuple[int, ...], size: int) -> Callable[[int], int]:

@@ -89,11 +89,11 @@ class Template:
         columns = list(zip(reversed(tables), sizes, strict=True))
         total = self._root.count
         for number in self._numbers(start):
-            pieces, rest = [], number % total
+            text, rest = "", number % total
             for table, size in columns:
                 rest, index = divmod(rest, size)
-                pieces.append(table[index])
-            yield "".join(reversed(pieces))
+                text = table[index] + text
+            yield text
 
     def _numbers(self, start: int) -> Iterator[int]:
         """The numbers of the combinations in this order, from place `start`, without end."""
@@ -106,11 +106,7 @@ class Template:
     def _permuted(self, start: int) -> Iterator[int]:
         total = self._root.count
         for round_number in count(start // total):
-            permutation = KeyedPermutation(total, self._seed, round_number)
-            for index in count(start % total):
-                if index == total:
-                    break
-                yield permutation[index]
+            yield from KeyedPermutation(total, self._seed, round_number).numbers(start % total)
             start = 0
 
     def _drawn(self) -> Iterator[int]:
@@ -129,12 +125,8 @@ class Template:
                 seen.add(drawn)
                 yield drawn
             if len(seen) < total:
-                permutation = KeyedPermutation(total, self._seed, round_number)
-                for index in count():
-                    if index == total:
-                        break
-                    if (left := permutation[index]) not in seen:
-                        yield left
+                left = KeyedPermutation(total, self._seed, round_number).numbers()
+                yield from (number for number in left if number not in seen)
 
     def _expand(self, number: int, item: int) -> Expansion:
         out = Expansion(item, RandomNumbers(self._seed, item), in_step=self._order == "random")

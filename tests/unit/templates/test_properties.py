@@ -181,7 +181,7 @@ def test_a_keyed_permutation_gives_every_number_once(size: int) -> None:
     assert sorted(permutation[index] for index in range(size)) == list(range(size))
 
 
-@pytest.mark.parametrize("size", [10**12, 10**30, 7**400])
+@pytest.mark.parametrize("size", [10**12, 10**30, 2**128 + 2**64, 7**400])
 def test_a_large_permutation_repeats_nothing(size: int) -> None:
     permutation = KeyedPermutation(size, 3)
     numbers = [permutation[index] for index in (*range(2000), size - 1)]
