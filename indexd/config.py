@@ -46,6 +46,7 @@ class ResolvedPaths:
     inbox: Path
     output: Path
     lora_registry: Path
+    templates: Path
     wildcards: Path
     log: Path | None
 
@@ -205,6 +206,7 @@ def _resolve_paths(settings: Settings, home: Path | None, file: Path) -> Resolve
         inbox=_path_or_default(paths.inbox, data / "inbox"),
         output=_path_or_default(paths.output, data / "output"),
         lora_registry=_path_or_default(settings.generate.lora_registry, file.with_name("loras.yaml")),
+        templates=_path_or_default(paths.templates, data / "templates"),
         wildcards=_path_or_default(paths.wildcards, data / "wildcards"),
         # A service of Windows has nowhere else to speak; elsewhere the service manager keeps what it says on stderr.
         log=_path_or_default(settings.log.file, data / "indexd.log") if settings.log.file or os.name == "nt" else None,

@@ -183,7 +183,7 @@ class Recipe(RecipePart):
     control: tuple[ControlRef, ...] = ()
     reference: tuple[ReferenceRef, ...] = ()
     stages: tuple[AnyStageRecipe, ...] = ()
-    template: str | None = None  # the prompt before expansion
+    template: str | None = None  # the name of its file, or the prompt before expansion
     choices: dict[str, str] = Field(default_factory=dict)  # what the template chose, by name
     score: tuple[ScoreName, ...] = ()
     scores: dict[ScoreName, ScoreRef] | None = None

@@ -52,6 +52,7 @@ class PathSettings(SettingsSection):
         examples=["~/.local/share/indexd/index.db"],
     )
     thumbnails: LocalPath = Field("", description="Folder for thumbnails.", examples=["~/.cache/indexd/thumbnails"])
+    templates: LocalPath = Field("", description="Folder of template files.", examples=["~/templates"])
     wildcards: LocalPath = Field(
         "", description="Folder of the lists that `__name__` in templates draws from.", examples=["~/wildcards"]
     )

@@ -27,6 +27,7 @@ from indexd.jobs.admission.prompts import PromptResolver
 from indexd.jobs.admission.regenerate import ImageRecipeReader
 from indexd.jobs.admission.scoring import ScoreValidator
 from indexd.jobs.admission.series import Series, plan_sheet, read_series
+from indexd.jobs.admission.template_files import TemplateFiles
 from indexd.jobs.admission.variants import TemplateExpander
 from indexd.jobs.files.folders import JOB_FILE_SUFFIXES, is_job_file_name
 from indexd.jobs.files.output_names import (
@@ -94,6 +95,7 @@ class Admission:
         kinds: Callable[[], Mapping[str, JobKind[Any]]],
         output: Path,
         clock: Callable[[], float],
+        templates: TemplateFiles,
     ) -> None:
         """`kinds` gives the job kinds by name; `output` is the folder of jobs that name none."""
         self._store = store
@@ -103,6 +105,7 @@ class Admission:
         self._kinds = kinds
         self._output = output
         self._clock = clock
+        self._templates = templates
         self._reserved: dict[str, set[str]] | None = None
         self._reserved_count = self._reserved_limit = 0
 
@@ -142,7 +145,7 @@ class Admission:
             TemplateExpander(places.wildcards, random_bits),
             model_roles.control_map_models(config),
         )
-        return cls(store, file_sync, planner, job_kinds.kinds, places.output, clock)
+        return cls(store, file_sync, planner, job_kinds.kinds, places.output, clock, TemplateFiles(places.templates))
 
     def admit_file(self, path: Path) -> Admitted | Declined | Ignored:
         """Admit a file of the inbox, or refuse it. Raises StorageFull or OSError where the disk is at fault."""
@@ -212,7 +215,7 @@ class Admission:
         return Declined(reason, self._folders.refuse(path, reason))
 
     def _plan_job(self, source: bytes, name: str, key: str, inbox_name: str | None) -> NewJob:
-        document = yaml_guard.parse_yaml(source)
+        document, template_files = self._merge_template(yaml_guard.parse_yaml(source))
         kinds = self._kinds()
         try:
             series = self._read_series(document, kinds)
@@ -231,6 +234,9 @@ class Admission:
             items = self._name_items(job, planned, folder, name, kind.suffix)
         except FieldError as problem:
             raise build_refusal(document, [problem]) from None
+        if template_files:
+            used = {**template_files, **items[0].settings.get("template_files", {})}
+            items = (replace(items[0], settings={**items[0].settings, "template_files": used}), *items[1:])
         return NewJob(name, job.kind, source, key, inbox_name, job.priority, items)
 
     def _read_series(self, document: YamlDocument, kinds: Mapping[str, JobKind[Any]]) -> Series | None:
@@ -277,6 +283,13 @@ class Admission:
             {SHEET_KEY: plan_sheet(series.axes, names).to_settings()}, suffix=SHEET_SUFFIX, is_sheet=True
         )
         return jobs[0], [*(item for items in variants for item in items), sheet]
+    def _merge_template(self, document: YamlDocument) -> tuple[YamlDocument, Mapping[str, str]]:
+        """The job with the keys of its template file, and the files read for that."""
+        try:
+            merged = self._templates.merge(document)
+        except FieldError as problem:
+            raise build_refusal(document, [problem]) from None
+        return merged.document, merged.files
 
     def _name_items(
         self, job: JobBase, planned: Sequence[PlannedItem], folder: Path, name: str, suffix: str

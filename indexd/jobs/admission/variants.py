@@ -28,7 +28,7 @@ TEMPLATE_SEED_BITS = 32
 class JobVariant:
     """One combination of a job: the job with its overrides applied, and the choices that led to it, by name.
 
-    `template` is the prompt before expansion; None = the job has no template.
+    `template` is the name of the template file, or the prompt before expansion; None = the job has no template.
     """
 
     job: Job
@@ -123,7 +123,8 @@ def _variant(job: Job, sources: Mapping[FieldPath, str], slots: JobSlots, combin
         variant = _replaced(variant, path, normal)
     syntax = "a1111" if job.prompt_syntax == "dynamic" else job.prompt_syntax
     single = variant.model_copy(update={"template": None, "prompt_syntax": syntax})
-    return JobVariant(single, combination.choices, job.prompt)
+    file = job.template.name if job.template is not None else None
+    return JobVariant(single, combination.choices, file or job.prompt)
 
 
 def _replaced(value: Any, path: FieldPath, text: str) -> Any:

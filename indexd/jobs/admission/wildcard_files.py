@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from indexd.templates.wildcards import WildcardLibrary, WildcardValue, lists_fro
 WILDCARD_FILE_LIMITS = yaml_guard.YamlLimits("wildcard file", 1 << 20, 40_000, 80_000, allows_list=True)
 MAX_TEXT_BYTES = 8 << 20
 MAX_FILES = 20_000
+_SUFFIXES = (".txt", ".yaml", ".yml", ".json")
 
 
 class WildcardFileError(Exception):
@@ -55,7 +56,7 @@ class WildcardFolder:
         stamp = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
         known = self._parsed.get(relative)
         if known is None or known.stamp != stamp:
-            content = _read_file(path, relative, WILDCARD_FILE_LIMITS.max_bytes)
+            content = read_bounded_file(path, relative, WILDCARD_FILE_LIMITS.max_bytes)
             folder, _, name = relative.rpartition("/")
             data = _parse(content, relative)
             lists = lists_from_data(data, folder, relative, os.path.splitext(name)[0])
@@ -73,7 +74,7 @@ class WildcardSnapshot:
         self._hashes: dict[str, str] = {}
         self.problems: list[str] = []
         file_folders: dict[str, str] = {}
-        for relative in sorted(_list_files(folder)):
+        for relative in sorted(list_files(folder)):
             stem, suffix = os.path.splitext(relative)
             if suffix == ".txt":
                 self._files.setdefault(stem, []).append(relative)
@@ -117,23 +118,23 @@ class WildcardSnapshot:
                 self._hashes[relative] = parsed.content_hash
                 values += parsed.lists[name]
                 continue
-            content = _read_file(self._folder / relative, relative, MAX_TEXT_BYTES)
+            content = read_bounded_file(self._folder / relative, relative, MAX_TEXT_BYTES)
             self._hashes[relative] = blake3(content).hexdigest()
             values += values_from_text(_decode(content, relative), relative)
         return values
 
 
-def _list_files(folder: Path) -> Iterator[str]:
-    """Wildcard files relative to the folder, with "/"; hidden ones and links are left out. Raises WildcardFileError."""
+def list_files(folder: Path, suffixes: Collection[str] = _SUFFIXES) -> Iterator[str]:
+    """Files with these endings, relative to the folder, with "/"; hidden ones and links are left out. Raises WildcardFileError."""
     count = 0
     for here, below, names in os.walk(folder, onerror=_raise_unless_missing):
         below[:] = sorted(name for name in below if not name.startswith("."))
         for name in names:
-            if name.startswith(".") or os.path.splitext(name)[1] not in (".txt", ".yaml", ".yml", ".json"):
+            if name.startswith(".") or os.path.splitext(name)[1] not in suffixes:
                 continue
             count += 1
             if count > MAX_FILES:
-                raise WildcardFileError(f"the folder of wildcards {folder} has more than {MAX_FILES} files")
+                raise WildcardFileError(f"the folder {folder} has more than {MAX_FILES} files")
             path = Path(here, name)
             relative = path.relative_to(folder).as_posix()
             is_utf8 = relative.isascii() or relative.encode("utf-8", "replace") == os.fsencode(relative)
@@ -147,7 +148,8 @@ def _raise_unless_missing(error: OSError) -> None:
         raise WildcardFileError(f"the folder {error.filename} cannot be read: {error.strerror or error}") from None
 
 
-def _read_file(path: Path, relative: str, max_bytes: int) -> bytes:
+def read_bounded_file(path: Path, relative: str, max_bytes: int) -> bytes:
+    """The content of a regular file. Raises WildcardFileError, which names it `relative`, and OSError where the disk is at fault."""
     try:
         with open_regular(os.fsencode(path)) as file:
             content = file.read(max_bytes + 1)

@@ -70,6 +70,20 @@ class Position(NamedTuple):
         return f"line {self.line}, column {self.column}"
 
 
+class FilePosition(Position):
+    """A place in another file than the job file."""
+
+    file: str
+
+    def __new__(cls, line: int, column: int, file: str) -> FilePosition:
+        position = super().__new__(cls, line, column)
+        position.file = file
+        return position
+
+    def __str__(self) -> str:
+        return f"{self.file}, {super().__str__()}"
+
+
 @dataclass(frozen=True, slots=True)
 class YamlLimits:
     """How large a file of one kind may be; `noun` names it in sentences.
@@ -98,8 +112,9 @@ class YamlDocument:
 
     def line_of(self, path: FieldPath) -> str:
         """The line of the file on which the value at `path` begins; "" where the file has none."""
-        number = self.value_position(path).line
-        return self.lines[number - 1] if number <= len(self.lines) else ""
+        position = self.value_position(path)
+        is_own = not isinstance(position, FilePosition) and position.line <= len(self.lines)
+        return self.lines[position.line - 1] if is_own else ""
 
     def key_position(self, path: FieldPath) -> Position:
         """Where the key at `path` stands, or the nearest thing around it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from indexd_schemas.jobs.job_part import JobPart
 from indexd_schemas.limits import MAX_SEED
@@ -56,6 +56,13 @@ Slots = Annotated[
 class JobTemplate(JobPart):
     """Expands template syntax in the prompts: variants, wildcards, variables and slots (docs/templates.md)."""
 
+    name: str | None = Field(
+        None,
+        min_length=1,
+        max_length=400,
+        description="Template file in the folder of templates; its keys apply where the job has none. A bare text is this name.",
+        examples=["portraits"],
+    )
     order: TemplateOrder | None = Field(
         None,
         description="Order of the combinations: product, random (without repeats) or cyclic. "
@@ -82,3 +89,8 @@ class JobTemplate(JobPart):
         "(prompt, negative, loras, steps, …).",
         examples=[{"Hair": ["bob", "braid"], "Mood": {"sad": {"prompt": "crying", "negative": "smile", "steps": 40}}}],
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value

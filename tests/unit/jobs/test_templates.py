@@ -352,3 +352,83 @@ def test_mistakes_in_slots_are_refused(
     setup: JobSetup, wildcards: Path, slots: str, prompt: str, sentence: str
 ) -> None:
     assert sentence in _refusal(setup, f"template: {{slots: {slots}}}\nprompt: '{prompt}'")
+
+
+@pytest.fixture
+def templates(home: Path) -> Path:
+    folder = home / "templates"
+    (folder / "base").mkdir(parents=True)
+    (folder / "base" / "quality.yaml").write_text(
+        "description: for all portraits\nprompt: 'masterpiece, {prompt}, best quality'\n"
+        "negative_prompt: 'blurry, {negprompt}'\nsteps: 50\ncfg: 6\n",
+        "utf-8",
+    )
+    (folder / "portraits.yaml").write_text(
+        "version: '2.0'\nextends: base/quality\nkind: txt2img\nprompt: 'portrait of {prompt}, {Hair}'\nsteps: 40\n"
+        "slots:\n  Hair: [bob, braid]\n  Mood: [sad]\ntemplate: {order: product, max: 9}\n",
+        "utf-8",
+    )
+    return folder
+
+
+def test_a_template_file_gives_the_keys_that_the_job_lacks(setup: JobSetup, templates: Path) -> None:
+    text = "template: portraits\nprompt: 'a girl, {Mood}'\nsize: 64x64\ncfg: 5\nseed: 1\n"
+    job = setup.jobs.submit(text.encode(), "x.yaml")
+    first, second = setup.store.jobs.items(job.id)
+    recipe = first.settings["recipe"]
+    assert recipe["prompt"] == "masterpiece, portrait of a girl, sad, bob, best quality"
+    assert (recipe["negative_prompt"], recipe["steps"], recipe["cfg"]) == ("blurry", 40, 5)
+    assert (recipe["template"], recipe["choices"]) == ("portraits", {"Mood": "sad", "Hair": "bob"})
+    assert second.settings["recipe"]["choices"]["Hair"] == "braid"
+    assert first.settings["template_files"] == {
+        f"templates/{name}": blake3((templates / name).read_bytes()).hexdigest()
+        for name in ("portraits.yaml", "base/quality.yaml")
+    }
+
+
+def test_a_job_changes_slots_and_options_of_its_template(setup: JobSetup, templates: Path) -> None:
+    text = HEAD + "template: {name: portraits, slots: {Hair: [curls]}, order: random}\nprompt: a {Mood} boy"
+    assert [recipe["prompt"] for recipe in _recipes(setup, text.removeprefix(HEAD))] == [
+        "masterpiece, portrait of a sad boy, curls, best quality"
+    ]
+
+
+def test_a_template_without_a_place_for_the_prompt_is_replaced(setup: JobSetup, templates: Path) -> None:
+    (templates / "plain.yml").write_text("prompt: a {red|blue} fox\nsteps: 7\n", "utf-8")
+    assert _prompts(setup, "template: plain") == ["a red fox", "a blue fox"]
+    assert _prompts(setup, "template: plain\nprompt: an owl") == ["an owl"]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "template: potraits\nprompt: a",
+            "line 3, column 11: template: there is no template 'potraits'; did you mean 'portraits'?",
+        ),
+        ("template: ../secret\nprompt: a", "there is no template '../secret'"),
+        ("template: loop\nprompt: a", "the template extends itself: loop.yaml -> other.yaml -> loop.yaml"),
+        ("template: broken\nprompt: a", "template: broken.yaml, line 1, column 7"),
+        ("template: wrong\nprompt: a", "wrong.yaml, line 2, column 8: steps: must be"),
+        (
+            "template: unknown\nprompt: a",
+            "unknown.yaml, line 1, column 1: there is no key 'stepz'; did you mean `steps`",
+        ),
+        ("template: orphan\nprompt: a", "there is no template 'nobody'"),
+        ("template: number\nprompt: a", "number.yaml: `extends` must be the name of a template"),
+    ],
+)
+def test_mistakes_in_template_files_are_refused_with_their_place(
+    setup: JobSetup, templates: Path, text: str, sentence: str
+) -> None:
+    for name, content in {
+        "loop": "extends: other\n",
+        "other": "extends: loop\n",
+        "broken": "name: &x a\n",
+        "wrong": "cfg: 5\nsteps: many\n",
+        "unknown": "stepz: 4\n",
+        "orphan": "extends: nobody\n",
+        "number": "extends: 3\n",
+    }.items():
+        (templates / f"{name}.yaml").write_text(content, "utf-8")
+    assert sentence in _refusal(setup, text)
