@@ -19,6 +19,8 @@ from indexd_schemas.validation_messages import describe_error
 # The keys of the image's own recipe that a change of another key removes.
 _REPLACED_KEYS = {"size": ("width", "height"), "seeds": ("seed",), "sampler": ("schedule",)}
 
+_PROMPT_KEYS = {"prompt", "negative_prompt", "prompt_syntax", "template"}
+
 
 @job_kind
 class RegenerateKind(RenderKind[RegenerateJob]):
@@ -57,7 +59,16 @@ def _regenerate_one(changes: dict[str, Any], planner: JobPlanner, image: InputIm
             raise
         text = f"input: {image.name} cannot be made again as it was: {problem}"
         raise FieldError(("input",), f"{text} (write another `{key}` into the job to change that)") from None
-    return [replace(item, notes=tuple(own.remarks)) for item in items]
+    origin = {} if changes.keys() & _PROMPT_KEYS else own.origin
+    return [
+        replace(
+            item,
+            settings={**item.settings, "recipe": {**item.settings["recipe"], **origin}},
+            name_values={**origin.get("choices", {}), **item.name_values},
+            notes=tuple(own.remarks),
+        )
+        for item in items
+    ]
 
 
 def _output(own: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -51,7 +51,8 @@ class ImageRecipeReader:
             if path is None:
                 raise IndexdError(f"it was made with {noun} ({content[:12]}…), which is not in the index")
             paths[content] = path
-        return JobFile(job_keys(recipe, paths))
+        origin = {"template": recipe.template, "choices": recipe.choices} if recipe.template is not None else {}
+        return JobFile(job_keys(recipe, paths), origin=origin)
 
     def _path_of(self, content: str | None) -> str | None:
         """The path of an image by its content hash; None when the index has no file of it."""

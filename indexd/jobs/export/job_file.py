@@ -20,10 +20,14 @@ def json_in_yaml(value: Any, indent: int | None = None) -> str:
 
 @dataclass(slots=True)
 class JobFile:
-    """The keys of a job, in order, and `remarks` on what could not be taken over."""
+    """The keys of a job, in order, and `remarks` on what could not be taken over.
+
+    `origin` holds what the recipe of an image says of the template that its prompts came from; no key of a job states that.
+    """
 
     keys: dict[str, Any] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
+    origin: dict[str, Any] = field(default_factory=dict)
 
     def render(self, heading: str) -> str:
         """The file: the heading and the remarks as comments, then one key a line."""

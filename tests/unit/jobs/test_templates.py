@@ -354,6 +354,17 @@ def test_mistakes_in_slots_are_refused(
     assert sentence in _refusal(setup, f"template: {{slots: {slots}}}\nprompt: '{prompt}'")
 
 
+def test_an_image_that_is_made_again_keeps_its_choices(setup: JobSetup, wildcards: Path) -> None:
+    (first, _) = _recipes(setup, "template: {}\nprompt: a __hair__\nseed: 4")
+    setup.work()
+    again = f"kind: regenerate\ninput: '{setup.output / 'x-0001.png'}'\n"
+    for changes, choices in (("", {"hair": "bob"}), ("steps: 3\n", {"hair": "bob"}), ("prompt: a cat\n", {})):
+        job = setup.jobs.submit(f"{again}{changes}output: {{name: 'again {{seed}}'}}".encode(), "again.yaml")
+        recipe = setup.store.jobs.items(job.id)[0].settings["recipe"]
+        assert recipe["choices"] == choices
+        assert changes or recipe == first
+
+
 @pytest.fixture
 def templates(home: Path) -> Path:
     folder = home / "templates"
