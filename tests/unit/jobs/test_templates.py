@@ -226,9 +226,16 @@ def test_only_regular_files_of_bounded_size_are_read(tmp_path: Path, monkeypatch
     assert MAX_FILES == 20_000
 
 
+def _files(setup: JobSetup) -> list[Path]:
+    """Every file of the home but the index and the cache of model descriptions."""
+    paths = setup.config.paths
+    found = (path for path in paths.home.rglob("*") if paths.cache not in (path, *path.parents))
+    return sorted(path for path in found if not path.name.startswith(paths.index.name))
+
+
 def test_a_preview_says_what_a_job_would_make_and_writes_nothing(setup: JobSetup, wildcards: Path) -> None:
     text = (HEAD + "template: {order: product}\nprompt: 'a {fox|owl}, __hair__'\ncount: 6\nseed: 5").encode()
-    before = sorted(path for path in setup.config.paths.home.rglob("*") if "index.db" not in path.name)
+    before = _files(setup)
     shown = preview_job(setup.config, setup.store, text, "x.yaml", sample=3)
     assert (shown.name, shown.kind, shown.images, shown.seconds) == ("x", "txt2img", 6, None)
     assert shown.choices == {"1": {"fox": 4, "owl": 2}, "hair": {"bob": 3, "pixie": 3}}
@@ -238,7 +245,7 @@ def test_a_preview_says_what_a_job_would_make_and_writes_nothing(setup: JobSetup
         (2, 7, "a owl, bob"),
         (4, 9, "a fox, bob"),
     ]
-    assert sorted(path for path in setup.config.paths.home.rglob("*") if "index.db" not in path.name) == before
+    assert _files(setup) == before
     assert list(setup.store.jobs.unfinished()) == []
     job = setup.jobs.submit(text, "x.yaml")
     assert [item.path.decode() for item in setup.store.jobs.items(job.id)][::2] == [one.path for one in shown.sample]
