@@ -30,21 +30,22 @@ def preview_job(config: Config, store: IndexStore, source: bytes, name: str, sam
     catalogue = ModelCatalogue.from_config(config)
     admission = Admission.from_config(config, store, catalogue, file_sync, time.time, secrets.randbits)
     job = admission.preview(source, name)
+    items = [item for item in job.items if not item.is_last]  # without the sheet of a series
     counts: dict[str, Counter[str]] = {}
     files: dict[str, str] = {}
-    for item in job.items:
+    for item in items:
         files |= item.settings.get("template_files", {})
         for choice, value in _recipe(item.settings).get("choices", {}).items():
             counts.setdefault(choice, Counter())[value] += 1
-    step = max(1, len(job.items) // sample) if sample else len(job.items)
+    step = max(1, len(items) // sample) if sample else len(items)
     return JobPreview(
         name=job.name,
         kind=job.kind,
-        images=len(job.items),
-        seconds=_estimate_seconds(store, [_recipe(item.settings) for item in job.items]),
+        images=len(items),
+        seconds=_estimate_seconds(store, [_recipe(item.settings) for item in items]),
         choices={choice: dict(values.most_common()) for choice, values in counts.items()},
         template_files=files,
-        sample=[_previewed(item) for item in job.items[::step][:sample]],
+        sample=[_previewed(item) for item in items[::step][:sample]],
     )
 
 

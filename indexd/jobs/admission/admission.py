@@ -283,6 +283,7 @@ class Admission:
             {SHEET_KEY: plan_sheet(series.axes, names).to_settings()}, suffix=SHEET_SUFFIX, is_sheet=True
         )
         return jobs[0], [*(item for items in variants for item in items), sheet]
+
     def _merge_template(self, document: YamlDocument) -> tuple[YamlDocument, Mapping[str, str]]:
         """The job with the keys of its template file, and the files read for that."""
         try:

@@ -268,6 +268,19 @@ def test_a_preview_estimates_the_time_from_finished_images(setup: JobSetup, monk
     assert other.seconds is None
 
 
+def test_a_series_makes_the_template_with_each_of_its_values(setup: JobSetup, wildcards: Path) -> None:
+    text = (HEAD + "template: {}\nprompt: 'a __hair__'\nseed: 3\ngrid: {cfg: [4, 7]}").encode()
+    job = setup.jobs.submit(text, "x.yaml")
+    recipes = [item.settings["recipe"] for item in setup.store.jobs.items(job.id) if "recipe" in item.settings]
+    assert [(one["cfg"], one["prompt"], one["seed"]) for one in recipes] == [
+        (4, "a bob", 3),
+        (4, "a pixie", 4),
+        (7, "a bob", 3),
+        (7, "a pixie", 4),
+    ]
+    assert preview_job(setup.config, setup.store, text, "x.yaml", sample=9).images == 4
+
+
 SLOTS = """template:
   slots:
     Hair: hair
