@@ -65,7 +65,7 @@ Exit codes:
   0  ok
   1  error
   2  usage: invalid command or query
-  3  nothing found
+  3  nothing found, or an empty list (with --json too)
   4  the command needs the daemon, which is not running
   5  partly failed; stderr lists the failures
 

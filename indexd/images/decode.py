@@ -7,6 +7,7 @@ tried on its own, and whatever it raises is the reason of that file.
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,8 +156,18 @@ def _decode(file: BinaryIO) -> DecodedImage:
     except Exception as error:
         if is_transient_os_error(error):
             raise
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise NotAnImage(f"cannot be decoded: {text[:300]}") from error
+        raise NotAnImage(f"cannot be decoded: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """What a decoder says, in a sentence for a person: Pillow names the Python object that it reads from."""
+    if isinstance(error, UnidentifiedImageError):
+        return "the decoder does not know this kind of image"
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return _PYTHON_OBJECT.sub("the image", text)[:300]
+
+
+_PYTHON_OBJECT = re.compile(r"<[\w.]+ (?:object )?at 0x[0-9a-fA-F]+>")
 
 
 def _decode_first_frame(file: BinaryIO) -> DecodedImage:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from indexd.api.context import OperationContext
 from indexd.api.operations.registry import operation
+from indexd.errors import UsageError
 from indexd.search.query.image_target import parse_target
 from indexd_schemas.api.annotations import (
     AnnotateMatchingRequest,
@@ -34,6 +35,8 @@ def tag(context: OperationContext, request: TagRequest) -> AnnotateReport:
     from indexd.api.bulk_annotations import check_tags
 
     check_tags(request.add, request.remove)
+    if not request.add and not request.remove:
+        raise UsageError("no tag is named; state at least one in `add` or `remove`")
     ids, not_found = _image_ids(context, request.targets)
     if ids:
         context.store.annotations.tag(ids, request.add, request.remove)

@@ -19,9 +19,11 @@ def list_jobs(context: OperationContext, request: JobListRequest) -> JobList:
     """List the newest jobs, in some states or in all."""
     from indexd.api.cursors import decode_cursor, encode_cursor
 
-    before = None if request.cursor is None else decode_cursor("jobs", request.cursor)[0]
+    # The states are part of the cursor's kind: it is refused for another list.
+    kind = " ".join(("jobs", *sorted(request.states)))
+    before = None if request.cursor is None else decode_cursor(kind, request.cursor)[0]
     rows = context.store.jobs.list(request.states or None, request.limit, before=before)
-    more = encode_cursor("jobs", rows[-1].id) if len(rows) == request.limit else None
+    more = encode_cursor(kind, rows[-1].id) if len(rows) == request.limit else None
     return JobList(jobs=[_job_summary(row) for row in rows], next=more)
 
 

@@ -11,7 +11,7 @@ from indexd.cli.support.number_types import Number, WholeNumber
 from indexd.cli.support.printing import format_time, json_option, print_json, print_text
 from indexd.cli.support.request_validation import validated
 from indexd.cli.support.session import open_operations
-from indexd.errors import EXIT_OK
+from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK
 
 if TYPE_CHECKING:
     from indexd_schemas.api.characters import FaceReference
@@ -116,11 +116,10 @@ def undo(number: int | None, listed: bool, limit: int, as_json: bool) -> int:
         log = operations.call(list_corrections, CorrectionLogRequest(limit=limit))
     if as_json:
         print_json(log)
-        return EXIT_OK
-    for entry in log.corrections:
+    for entry in () if as_json else log.corrections:
         undone = "  (undone)" if entry.undone_at is not None and entry.kind != "undo" else ""
         print_text(f"{entry.number:>6}  {format_time(entry.at)}  {entry.text}{undone}")
-    return EXIT_OK
+    return EXIT_OK if log.corrections else EXIT_NOTHING_FOUND
 
 
 EDIT_COMMANDS = (new, name, merge, split, confirm, reject, hide, threshold, undo)

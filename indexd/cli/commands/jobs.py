@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 SHOWN_VALUES = 8
 
+MAX_ERROR_CHARACTERS = 1000
+
 
 @click.group(short_help="List, show, expand, cancel or retry jobs.")
 def jobs() -> None:
@@ -57,7 +59,7 @@ def list_(states: tuple[str, ...], limit: int, as_json: bool) -> int:
         listed = operations.call(list_jobs, JobListRequest(states=tuple(map(JobState, states)), limit=limit))
     if as_json:
         print_json(listed)
-        return EXIT_OK
+        return EXIT_OK if listed.jobs else EXIT_NOTHING_FOUND
     if not listed.jobs:
         print_notice("there are no such jobs" if states else "there are no jobs yet")
         return EXIT_NOTHING_FOUND
@@ -105,7 +107,7 @@ def cancel(job: str, as_json: bool) -> None:
     from indexd.api.operations.jobs import cancel_job
 
     with open_operations(need_daemon=True) as operations:
-        _print(operations.call(cancel_job, _selector(job)), as_json)
+        _print(operations.call(cancel_job, _selector(job)), as_json, with_items=False)
 
 
 @jobs.command()
@@ -116,7 +118,7 @@ def retry(job: str, as_json: bool) -> None:
     from indexd.api.operations.jobs import retry_job
 
     with open_operations(need_daemon=True) as operations:
-        _print(operations.call(retry_job, _selector(job)), as_json)
+        _print(operations.call(retry_job, _selector(job)), as_json, with_items=False)
 
 
 @jobs.command()
@@ -165,17 +167,18 @@ def item_counts_text(job: JobSummary) -> str:
     return ", ".join(f"{job.items[state]} {state}" for state in JobState if job.items.get(state)) or "none"
 
 
-def _print(shown: ShownJob, as_json: bool) -> None:
+def _print(shown: ShownJob, as_json: bool, *, with_items: bool = True) -> None:
     if as_json:
         print_json(shown)
         return
     job = shown.job
     print_text(f"job {job.id}  {job.name}  {job.kind}  {job.state}  ({item_counts_text(job)})")
-    if job.error:
-        print_text(f"  {job.error}")
-    for picture in shown.items:
+    # The error of a job repeats that of its first failed item; with one item there is nothing to add.
+    if job.error and (len(shown.items) != 1 or not with_items):
+        print_text(f"  {one_line(job.error, MAX_ERROR_CHARACTERS)}")
+    for picture in shown.items if with_items else ():
         seconds = f"  {picture.seconds:.1f} s" if picture.seconds is not None else ""
         tries = f"  attempt {picture.attempts}" if picture.attempts > 1 else ""
         print_text(f"  {picture.index + 1:4}  {picture.state:9}  seed {picture.seed}  {picture.path}{seconds}{tries}")
         for line in (*picture.notes, *([picture.error] if picture.error else ())):
-            print_text(f"        {line}")
+            print_text(f"        {one_line(line, MAX_ERROR_CHARACTERS)}")

@@ -77,7 +77,7 @@ def wait_for_job(operations: Operations, which: str) -> ShownJob:
 
 def job_exit_code(shown: ShownJob) -> int:
     """The exit code of a finished job. Prints failures to stderr."""
-    if shown.job.error:
+    if shown.job.error and len(shown.items) != 1:
         print_notice(f"job {shown.job.id}: {shown.job.error}")
     for picture in shown.items:
         if picture.error and picture.state != "done":

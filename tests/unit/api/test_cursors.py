@@ -8,13 +8,16 @@ from pathlib import Path
 import pytest
 
 from indexd.api.local import LocalOperations
+from indexd.api.operations.annotation import tag
 from indexd.api.operations.images import query
 from indexd.api.operations.jobs import list_jobs
 from indexd.config import read_config
 from indexd.errors import UsageError
 from indexd.image_metadata.model import ImageMetadata
+from indexd.store.records import NewJob
 from indexd.store.sqlite.store import SqliteStore
-from indexd_schemas.api.requests import JobListRequest, SearchRequest
+from indexd_schemas.api.requests import JobListRequest, SearchRequest, TagRequest
+from indexd_schemas.job_state import JobState
 from tests.support.sample_library import SampleLibrary, make_library
 from tests.unit.api.test_local_operations import Desk
 
@@ -92,3 +95,18 @@ def test_pages_of_jobs_do_not_shift_when_a_job_arrives(operations: LocalOperatio
     third = operations.call(list_jobs, JobListRequest(limit=2, cursor=second.next))
     assert [job.id for page in (first, second, third) for job in page.jobs] == jobs[::-1]
     assert third.next is None
+
+
+def test_a_cursor_of_jobs_belongs_to_its_states(operations: LocalOperations, library: SampleLibrary) -> None:
+    for number in range(3):
+        library.store.jobs.admit(NewJob(f"j{number}", "txt2img", b"", f"k{number}", None, 0, ()))
+    first = operations.call(list_jobs, JobListRequest(limit=2))
+    assert first.next is not None
+    assert len(operations.call(list_jobs, JobListRequest(limit=2, cursor=first.next)).jobs) == 1
+    with pytest.raises(UsageError, match="not one of this list"):
+        operations.call(list_jobs, JobListRequest(limit=2, cursor=first.next, states=(JobState.QUEUED,)))
+
+
+def test_tagging_with_no_tag_is_refused(operations: LocalOperations, library: SampleLibrary) -> None:
+    with pytest.raises(UsageError, match="no tag is named"):
+        operations.call(tag, TagRequest(targets=("1",)))

@@ -13,7 +13,8 @@ from PIL import Image, PngImagePlugin
 from indexd.api.http.server import ApiServer
 from indexd.api.operations.registry import Operation, ResponseT
 from indexd.config import read_config
-from indexd_schemas.api.output import JobItem, JobSummary, ShownJob
+from indexd_schemas.api.characters import CorrectionLog
+from indexd_schemas.api.output import JobItem, JobList, JobSummary, ShownJob
 from indexd_schemas.api.requests import (
     ApiRequest,
     JobListRequest,
@@ -77,7 +78,8 @@ class ScriptedJobs(ScriptedOperations):
         item = JobItem(
             index=0, seed=5, state=state, attempts=1, path=str(self.made), error=self.error_text, seconds=0.5
         )
-        job = JobSummary(id=7, name="x", kind="txt2img", state=state, created_at=1.0, items={state: 1})
+        error = f"1 of 1 items failed; item 1: {self.error_text}" if self.error_text else None
+        job = JobSummary(id=7, name="x", kind="txt2img", state=state, error=error, created_at=1.0, items={state: 1})
         return ShownJob(job=job, items=[item], source="kind: txt2img\n")
 
 
@@ -153,6 +155,21 @@ def test_jobs(indexd: Indexd, daemon: ScriptedJobs) -> None:
     assert indexd("jobs", "cancel", "7").code == 0
     assert indexd("jobs", "retry", "7", "--json").json["job"]["id"] == 7
     assert daemon.names[-2:] == ["cancel_job", "retry_job"]
+
+
+def test_a_failed_job_of_one_item_prints_its_error_once(indexd: Indexd, daemon: ScriptedJobs, job_file: Path) -> None:
+    daemon.states = ["failed"]
+    daemon.error_text = "the latents are not numbers"
+    assert indexd("jobs", "show", "7").out.count("the latents are not numbers") == 1
+    assert indexd("submit", str(job_file), "--wait").err.count("the latents are not numbers") == 1
+    assert len(indexd("jobs", "retry", "7").out.splitlines()) <= 2, "the items are not listed"
+
+
+def test_an_empty_list_ends_with_the_same_exit_code_as_json(indexd: Indexd, daemon: ScriptedJobs) -> None:
+    daemon.responses["list_jobs"] = JobList(jobs=[])
+    daemon.responses["list_corrections"] = CorrectionLog(corrections=[])
+    for command in (["jobs", "list"], ["characters", "undo", "--list"]):
+        assert (indexd(*command).code, indexd(*command, "--json").code) == (3, 3)
 
 
 def test_scan_by_the_daemon(indexd: Indexd, daemon: ScriptedJobs) -> None:

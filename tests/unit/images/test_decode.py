@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from bench.support.synthetic_images import scene_image
 from indexd.errors import NotAnImage, NotRegularFile
@@ -194,3 +194,12 @@ def test_pipes_and_links_are_not_opened(tmp_path: Path) -> None:
     for name in ("pipe.png", "link.png"):
         with pytest.raises(NotRegularFile):
             open_image(tmp_path / name)
+
+
+def test_a_reason_names_no_python_object() -> None:
+    for error in (
+        UnidentifiedImageError("cannot identify image file <_io.BytesIO object at 0x7fbe8072e980>"),
+        OSError("broken data in <_io.BytesIO object at 0x7f>"),
+    ):
+        assert "0x" not in decode._reason(error)
+        assert "<" not in decode._reason(error)
