@@ -13,17 +13,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import platformdirs
-from pydantic import ValidationError
-from pydantic_settings import BaseSettings, EnvSettingsSource, InitSettingsSource, PydanticBaseSettingsSource
-from pydantic_settings import SettingsError as UnreadableVariable
 
 from indexd.errors import SettingsError
 from indexd.fs.private_files import current_user_id
-from indexd_schemas.local_paths import resolve_paths
-from indexd_schemas.settings import Settings
+
+if TYPE_CHECKING:
+    from indexd_schemas.settings import Settings
 
 SETTINGS_FILE_NAME = "indexd.toml"
 # A Unix socket's path must fit in sockaddr_un: 108 bytes on Linux, 104 on macOS, with the closing NUL.
@@ -52,6 +50,14 @@ class ResolvedPaths:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientPaths:
+    """Where a client looks for the daemon: its Unix socket, and the file with the endpoint of its TCP port. No setting moves them."""
+
+    socket: Path
+    token: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The settings together with the places they lead to."""
 
@@ -63,6 +69,12 @@ def default_home() -> Path | None:
     """The folder of `INDEXD_HOME`, or None: the usual places of the system are used."""
     home = os.environ.get("INDEXD_HOME", "").strip()
     return Path(home).expanduser().absolute() if home else None
+
+
+def client_paths(home: Path | None = None) -> ClientPaths:
+    """The places of the daemon of `home`, found without reading the settings, which takes longer than most answers."""
+    home = home.expanduser().absolute() if home is not None else default_home()
+    return _client_paths(home)
 
 
 def settings_path(home: Path | None) -> Path:
@@ -78,6 +90,8 @@ def read_config(home: Path | None = None, overrides: Mapping[str, Any] | None = 
     """
     home = home.expanduser().absolute() if home is not None else default_home()
     file = settings_path(home)
+    from indexd_schemas.local_paths import resolve_paths
+
     problems: list[str] = []
     settings = resolve_paths(read_settings(file, overrides or {}), file.parent, problems)
     _raise_problems(file, problems)
@@ -89,12 +103,21 @@ def read_config(home: Path | None = None, overrides: Mapping[str, Any] | None = 
 def default_config(home: Path | None = None) -> Config:
     """What would be in force without a settings file and without any variable of the environment but INDEXD_HOME."""
     home = home.expanduser().absolute() if home is not None else default_home()
+    from indexd_schemas.settings import Settings
+
     settings = Settings.model_construct()
     return Config(settings, _resolve_paths(settings, home, settings_path(home)))
 
 
 def read_settings(file: Path, overrides: Mapping[str, Any] | None = None) -> Settings:
     """The settings of one file (which may be absent), under the environment, under `overrides`."""
+    from pydantic import ValidationError
+    from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
+    from pydantic_settings import SettingsError as UnreadableVariable
+
+    from indexd.settings_environment import EnvironmentSource
+    from indexd_schemas.settings import Settings
+
     from_file = _read_toml(file)
 
     class Layered(Settings):
@@ -107,7 +130,7 @@ def read_settings(file: Path, overrides: Mapping[str, Any] | None = None) -> Set
             dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
             file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return init_settings, _EnvironmentSource(settings_cls), InitSettingsSource(settings_cls, from_file)
+            return init_settings, EnvironmentSource(settings_cls), InitSettingsSource(settings_cls, from_file)
 
     try:
         return Layered(**(overrides or {}))
@@ -118,19 +141,6 @@ def read_settings(file: Path, overrides: Mapping[str, Any] | None = None) -> Set
         raise SettingsError(
             f"the environment cannot be used: {error}; a list or a table is written there as JSON"
         ) from None
-
-
-class _EnvironmentSource(EnvSettingsSource):
-    """`INDEXD_SECTION__KEY`; `INDEXD_HOME` is the folder of the settings and no setting itself."""
-
-    def __init__(self, settings_cls: type[BaseSettings]) -> None:
-        super().__init__(settings_cls)
-        for name in os.environ:
-            # Only names of our own form: other programs, and Kubernetes for a service of our name, set INDEXD_PORT and such.
-            section, separator, _ = name.upper().removeprefix("INDEXD_").partition("__")
-            if name.upper().startswith("INDEXD_") and separator and section.lower() not in settings_cls.model_fields:
-                raise SettingsError(f"{name}: there is no section {section.lower()!r} in the settings")
-        self.env_vars = {key: value for key, value in self.env_vars.items() if key.lower() != "indexd_home"}
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
@@ -190,7 +200,7 @@ def _describe_problem(error: Mapping[str, Any]) -> str:
 def _resolve_paths(settings: Settings, home: Path | None, file: Path) -> ResolvedPaths:
     data = home or Path(platformdirs.user_data_dir("indexd", appauthor=False))
     cache = home / "cache" if home else Path(platformdirs.user_cache_dir("indexd", appauthor=False))
-    runtime = home or _runtime_folder()
+    client = _client_paths(home)
     paths = settings.paths
     index = _path_or_default(paths.index, data / "index.db")
     return ResolvedPaths(
@@ -199,8 +209,8 @@ def _resolve_paths(settings: Settings, home: Path | None, file: Path) -> Resolve
         index=index,
         thumbnails=_path_or_default(paths.thumbnails, cache / "thumbnails"),
         cache=cache,
-        socket=_short_socket(runtime / "indexd.sock"),
-        token=data / "api-token",
+        socket=client.socket,
+        token=client.token,
         lock=index.with_name(f"{index.name}.lock"),
         backups=_path_or_default(settings.backup.folder, index.parent / "backups"),
         inbox=_path_or_default(paths.inbox, data / "inbox"),
@@ -211,6 +221,11 @@ def _resolve_paths(settings: Settings, home: Path | None, file: Path) -> Resolve
         # A service of Windows has nowhere else to speak; elsewhere the service manager keeps what it says on stderr.
         log=_path_or_default(settings.log.file, data / "indexd.log") if settings.log.file or os.name == "nt" else None,
     )
+
+
+def _client_paths(home: Path | None) -> ClientPaths:
+    data = home or Path(platformdirs.user_data_dir("indexd", appauthor=False))
+    return ClientPaths(_short_socket((home or _runtime_folder()) / "indexd.sock"), data / "api-token")
 
 
 def _runtime_folder(system: Path = Path("/run")) -> Path:

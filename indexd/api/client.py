@@ -22,7 +22,6 @@ from pydantic import BaseModel, ValidationError
 
 from indexd import errors
 from indexd.api.event_stream import EventStream, StreamedEvent, parse_events
-from indexd.api.http.listen import host_header
 from indexd.api.http.token import TcpEndpoint
 from indexd.api.image_bytes import ImageBytes
 from indexd.api.operations.registry import Operation, Operations, ResponseT
@@ -60,11 +59,11 @@ class DaemonAddress:
     @property
     def host(self) -> str:
         """The Host header that the server accepts."""
-        return (
-            host_header(self.tcp_endpoint.address, self.tcp_endpoint.port)
-            if self.tcp_endpoint is not None
-            else "indexd"
-        )
+        if self.tcp_endpoint is None:
+            return "indexd"
+        from indexd.api.http.listen import host_header
+
+        return host_header(self.tcp_endpoint.address, self.tcp_endpoint.port)
 
     @property
     def token(self) -> str | None:

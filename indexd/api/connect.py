@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import socket
 from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from indexd.api.client import NOT_RESPONDING, DaemonAddress, RemoteOperations
-from indexd.api.http.listen import uses_unix_socket
 from indexd.api.http.token import read_endpoint
 from indexd.api.operations.registry import Operations
-from indexd.config import Config
+from indexd.config import client_paths
 from indexd.errors import DaemonNotResponding, DaemonNotRunning, NothingFound
-from indexd.instance_lock import instance_lock
+
+if TYPE_CHECKING:
+    from indexd.config import Config
 
 LOCK_WAIT_SECONDS = 2.0
 LOCK_HELD_MESSAGE = "another indexd{holder} holds {index} and does not answer; it may be starting, so try again"
@@ -18,6 +22,8 @@ LOCK_HELD_MESSAGE = "another indexd{holder} holds {index} and does not answer; i
 
 def daemon_address(config: Config) -> DaemonAddress | None:
     """Where the daemon of these settings listens; None when its endpoint file does not exist."""
+    from indexd.api.http.listen import uses_unix_socket
+
     if uses_unix_socket(config):
         return DaemonAddress(socket_path=str(config.paths.socket))
     endpoint = read_endpoint(config.paths.token)
@@ -27,8 +33,19 @@ def daemon_address(config: Config) -> DaemonAddress | None:
 def find_daemon(config: Config) -> RemoteOperations | None:
     """The operations of the running daemon, or None when none listens. Raises DaemonNotResponding when it is frozen."""
     address = daemon_address(config)
-    if address is None:
-        return None
+    return None if address is None else _listening(address)
+
+
+def find_running_daemon(home: Path | None) -> RemoteOperations | None:
+    """The daemon of `home`, wherever it listens, found without the settings. Raises DaemonNotResponding when it is frozen."""
+    places = client_paths(home)
+    if hasattr(socket, "AF_UNIX") and (found := _listening(DaemonAddress(socket_path=str(places.socket)))) is not None:
+        return found
+    endpoint = read_endpoint(places.token)
+    return None if endpoint is None else _listening(DaemonAddress(tcp_endpoint=endpoint))
+
+
+def _listening(address: DaemonAddress) -> RemoteOperations | None:
     try:
         address.connect().close()
     except TimeoutError:
@@ -66,6 +83,7 @@ def _open_read_only(config: Config) -> Operations:
 
 def _open_writable(config: Config) -> Operations:
     from indexd.api.local import LocalOperations
+    from indexd.instance_lock import instance_lock
     from indexd.store.sqlite.store import SqliteStore
 
     with ExitStack() as held:

@@ -21,6 +21,8 @@ EXIT_INTERRUPTED = 130
 # numpy reads it at its first import. The products here are small, so a second thread costs more than it saves. With
 # other work on the machine, two threads reduced writing vectors from 4500 to 1350 images/s.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# pydantic would look for plugins in the metadata of every installed package.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 # name: (module under indexd.cli.commands and the command in it, help in the list of commands)
 COMMANDS: dict[str, tuple[str, str]] = {

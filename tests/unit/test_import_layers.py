@@ -30,6 +30,7 @@ LAYERS = (
     "indexd.background",
     "indexd.malloc",
     "indexd.fs",
+    "indexd.settings_environment",
     "indexd.config",
     "indexd.instance_lock",
     "indexd.registry",
@@ -217,6 +218,31 @@ PARSERS = (
     "indexd.image_metadata.photo_annotations",
 )
 """What reads bytes and texts of strangers: only worker processes load it."""
+
+
+SLOW_FOR_CLIENTS = (
+    "numpy",
+    "pydantic_settings",
+    "asyncio",
+    "rich",
+    "PIL",
+    "indexd.search.search",
+    "indexd.store.sqlite",
+)
+
+
+@pytest.mark.starts_process
+@pytest.mark.parametrize("module", ["images", "annotation"])
+def test_a_client_of_the_daemon_loads_nothing_slow(module: str) -> None:
+    script = (
+        f"import sys, indexd.cli.app, indexd.cli.commands.query, indexd.cli.commands.rate, indexd.cli.commands.tag\n"
+        f"import indexd.api.operations.{module}, indexd.search.query.filter_language\n"
+        "from indexd.api.connect import find_running_daemon; from pathlib import Path\n"
+        "assert find_running_daemon(Path('/nowhere')) is None\n"
+        f"print([name for name in {SLOW_FOR_CLIENTS!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.starts_process

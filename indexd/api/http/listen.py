@@ -10,13 +10,15 @@ import sys
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from indexd.api.http.token import TcpEndpoint, new_token, read_user_token, write_endpoint
-from indexd.config import Config, ResolvedPaths
 from indexd.errors import IndexdError, is_resource_shortage
 from indexd.fs.file_stamp import file_identity
 from indexd.fs.private_files import belongs_to_another_user, may_be_changed_by_others
+
+if TYPE_CHECKING:
+    from indexd.config import Config, ResolvedPaths
 
 BACKLOG = 64
 NO_UNIX_SOCKETS = 'this system has no Unix sockets; set `[api] listen = "auto"`'

@@ -37,7 +37,7 @@ ResponseT = TypeVar("ResponseT")
 
 # The first search after an idle night may load a model from a slow disk.
 ANSWER_SECONDS = 900.0
-NO_PARAMETERS = NoParameters()
+NO_PARAMETERS = NoParameters.model_construct()
 
 
 class Access(Enum):

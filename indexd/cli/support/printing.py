@@ -9,6 +9,9 @@ from __future__ import annotations
 import datetime
 import io
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 UNWRAPPED_WIDTH = 10_000
+SHOW_PROGRESS_AFTER_SECONDS = 0.3
+"""Most answers come sooner, and loading the library of the display takes as long as they do."""
 # Control characters (except line ends and tabs) can move a terminal's cursor, set its title or fill its clipboard. Bidi
 # characters change the displayed order of text.
 _CONTROL_CHARACTERS = {
@@ -152,6 +157,36 @@ def progress(*, counted: bool = True) -> Progress:
     return Progress(
         *columns, *more, TimeElapsedColumn(), console=screen, transient=True, disable=not screen.is_terminal
     )
+
+
+@contextmanager
+def waiting(description: str) -> Iterator[None]:
+    """A progress display on stderr for a call that takes longer than a moment, only on a terminal."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    is_done, lock = False, threading.Lock()
+    bar: Progress | None = None
+
+    def show() -> None:
+        nonlocal bar
+        with lock:
+            if not is_done:
+                bar = progress(counted=False)
+                bar.add_task(description, total=None)
+                bar.start()
+
+    timer = threading.Timer(SHOW_PROGRESS_AFTER_SECONDS, show)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        with lock:
+            is_done = True
+            if bar is not None:
+                bar.stop()
 
 
 def format_time(seconds: float | None) -> str:

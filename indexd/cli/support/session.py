@@ -31,9 +31,10 @@ def load_config() -> Config:
 @contextmanager
 def open_operations(*, need_daemon: bool = False, write: bool = False) -> Iterator[Operations]:
     """Operations of the running daemon, else of this process (read-only unless `write`)."""
-    from indexd.api.connect import connect
+    from indexd.api.connect import connect, find_running_daemon
 
-    found = connect(load_config(), need_daemon=need_daemon, write=write)
+    remote = find_running_daemon(home_folder())
+    found = remote or connect(load_config(), need_daemon=need_daemon, write=write)
     try:
         yield found
     finally:
@@ -42,8 +43,7 @@ def open_operations(*, need_daemon: bool = False, write: bool = False) -> Iterat
 
 def call_with_progress(description: str, operation: Operation[RequestT, ResponseT], request: RequestT) -> ResponseT:
     """Call an operation; on a terminal a progress bar shows `description` meanwhile."""
-    from indexd.cli.support.printing import progress
+    from indexd.cli.support.printing import waiting
 
-    with open_operations() as operations, progress(counted=False) as bar:
-        bar.add_task(description, total=None)
+    with open_operations() as operations, waiting(description):
         return operations.call(operation, request)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from indexd.worker.calls import Box
+if TYPE_CHECKING:
+    from indexd.worker.calls import Box
 
 
 @dataclass(frozen=True, slots=True)

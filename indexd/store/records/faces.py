@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-from indexd.worker.calls import FoundRegion
+    from indexd.worker.calls import FoundRegion
 
-Ids = NDArray[np.int64]
+
+Ids: TypeAlias = "NDArray[np.int64]"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Literal
 
 from indexd.fs.file_stamp import FileStamp
 from indexd.image_metadata.model import (
@@ -16,7 +13,13 @@ from indexd.image_metadata.model import (
     MetadataScore,
 )
 from indexd.store.records.indexing import StageInput
-from indexd_schemas.settings import SuggestionMode
+
+if TYPE_CHECKING:
+    # The command line reads these records at every start, and numpy takes longer than they do.
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from indexd_schemas.settings import SuggestionMode
 
 
 @dataclass(frozen=True, slots=True)
