@@ -39,7 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "forget": ("forget:forget", "Remove missing files from the index."),
     "import": ("import_:import_", "Import ratings, tags and notes."),
     "init": ("init:init", "Write commented settings and create folders."),
-    "jobs": ("jobs:jobs", "List, show, cancel or retry jobs."),
+    "jobs": ("jobs:jobs", "List, show, expand, cancel or retry jobs."),
     "loras": ("loras:loras", "List LoRA files and their registry entries."),
     "metrics": ("metrics:metrics", "Print metrics in Prometheus' format."),
     "models": ("models:models", "List, download or test models."),
