@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from pathlib import Path
 
 from indexd.api.connect import connect
@@ -24,9 +25,10 @@ def pictures(home: Path, count: int, first: int = 0, person: str = "anna") -> li
 
 
 def job(home: Path, name: str, count: int = 2, prompt: str = "a cat") -> None:
-    """Drop a job file, whole at once."""
+    """Drop a job file, whole at once. Its seed follows from its name: the same job twice would give the same images."""
     draft = home / "draft"
-    draft.write_text(f"kind: txt2img\nprompt: {prompt}\nseed: 5\ncount: {count}\nsize: 64x64\n", "utf-8")
+    seed = zlib.crc32(name.encode())
+    draft.write_text(f"kind: txt2img\nprompt: {prompt}\nseed: {seed}\ncount: {count}\nsize: 64x64\n", "utf-8")
     draft.rename(home / "inbox" / f"{name}.yaml")
 
 
