@@ -16,6 +16,7 @@ from indexd.image_metadata import file_reader as reading
 from indexd.image_metadata.errors import UnreadableImage
 from indexd.image_metadata.model import RawChunk
 from indexd.image_metadata.parser import parse_metadata
+from tests.unit.image_metadata.video_writers import comment, mp4, tags, webm
 from tests.unit.image_metadata.writers import (
     SIGNATURE,
     chunk,
@@ -59,6 +60,8 @@ SAMPLES = {
     "tiff": encoded("TIFF"),
     "gif": encoded("GIF", comment=LINE.encode()),
     "bmp": encoded("BMP"),
+    "mp4": mp4(comment(GRAPH), tags({"prompt": GRAPH, "workflow": "{}"})),
+    "webm": webm({"PROMPT": GRAPH, "COMMENT": LINE}),
 }
 
 
