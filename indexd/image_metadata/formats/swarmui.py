@@ -63,6 +63,8 @@ def _metadata(given: dict[str, Any], whole: dict[str, Any], source: str) -> Imag
         for item in coerce.as_objects(whole.get("sui_models"))
     }
     model = coerce.parse_model_name(given.get("model"))
+    # A refining pass states the method of enlarging at scale 1 as well.
+    scale = stated if (stated := coerce.parse_float(given.get("refinerupscale"))) != 1 else None
     return ImageMetadata(
         generator="swarmui",
         generator_version=coerce.nonempty_text(given.get("swarm_version")),
@@ -86,9 +88,9 @@ def _metadata(given: dict[str, Any], whole: dict[str, Any], source: str) -> Imag
         variation_strength=coerce.parse_float(given.get("variationseedstrength")),
         guidance=coerce.parse_float(given.get("fluxguidancescale")),
         refiner=coerce.parse_model_name(given.get("refinermodel")),
-        hires_scale=coerce.parse_float(given.get("refinerupscale")),
+        hires_scale=scale,
         hires_steps=coerce.parse_int(given.get("refinersteps")),
-        hires_upscaler=coerce.nonempty_text(given.get("refinerupscalemethod")),
+        hires_upscaler=coerce.nonempty_text(given.get("refinerupscalemethod")) if scale else None,
         hires_denoise=_refiner_share(given),
         gen_width=coerce.parse_int(given.get("width")),
         gen_height=coerce.parse_int(given.get("height")),

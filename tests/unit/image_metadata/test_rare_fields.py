@@ -47,6 +47,13 @@ def test_swarmui_has_three_controlnets() -> None:
     assert metadata.extras == ()
 
 
+def test_swarmui_refines_without_enlarging() -> None:
+    given = {"prompt": "a dog", "seed": 1, "refinerupscalemethod": "pixel-lanczos", "refinercontrolpercentage": 0.4}
+    plain, large = (read("png:parameters", {"sui_image_params": given | {"refinerupscale": one}}) for one in (1.0, 1.5))
+    assert (plain.hires_scale, plain.hires_upscaler, plain.hires_denoise) == (None, None, 0.4)
+    assert (large.hires_scale, large.hires_upscaler) == (1.5, "pixel-lanczos")
+
+
 def draw_things(**more: Any) -> ImageMetadata:
     whole = {"controls": [], "loras": [], "hiresFix": False, "hiresFixStrength": 0.7} | more
     given = {
