@@ -194,6 +194,7 @@ SAMPLING_RULES = (
     '- `noise: {source: a1111, seed_delta: 31337, resize_from: 512x512}` are ENSD and "Seed resize from". `variation` is its variation seed.',
     "- The tree needs the optional library torchsde: `pip install 'indexd[torchsde]'`. Without it SDE samplers get indexd's own path, a note",
     "  says so, and the recipe records it as `brownian: indexd`. Ancestral samplers do not need it.",
+    "- `prompt_syntax: comfyui` reads and weights prompts as ComfyUI does ([prompts.md](prompts.md)); exports choose it too.",
     "- `clip_skip`: A1111 ignores it for SDXL, Forge takes at least 2, ComfyUI any; `--emit-job` converts it.",
     "",
     "## Compared with ComfyUI",

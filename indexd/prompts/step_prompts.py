@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from indexd.prompts.comfyui_emphasis import parse_comfyui_weights
 from indexd.prompts.composition import ComposedPart, split_at_and
 from indexd.prompts.emphasis import ChunkBreak, WeightedText, parse_weights
 from indexd.prompts.prompt_schedule import PromptSchedule
@@ -23,9 +24,9 @@ class PromptScript:
     """A prompt and a negative prompt as functions of the step. AND is understood in the prompt alone, as A1111 does."""
 
     def __init__(self, prompt: str, negative: str, syntax: PromptSyntax) -> None:
-        composed = [ComposedPart(prompt)] if syntax == "plain" else split_at_and(prompt)
+        composed = split_at_and(prompt) if syntax == "a1111" else [ComposedPart(prompt)]
         self._weights = [part.weight for part in composed]
-        self._plain_prompts = (prompt, negative) if syntax == "plain" else None
+        self._plain_prompts = None if syntax == "a1111" else (prompt, negative)
         self._schedules = [] if self._plain_prompts else [PromptSchedule(part.text) for part in composed]
         self._negative_schedule = PromptSchedule("" if self._plain_prompts else negative)
         self.varies_by_step = any(text.varies_by_step for text in (*self._schedules, self._negative_schedule))
@@ -43,4 +44,6 @@ class PromptScript:
 
 def weighted_texts(text: str, syntax: PromptSyntax) -> Sequence[WeightedText | ChunkBreak]:
     """The weighted runs of one text; a plain one is one run as it stands."""
-    return parse_weights(text) if syntax == "a1111" else [WeightedText(text)]
+    if syntax == "plain":
+        return [WeightedText(text)]
+    return parse_weights(text) if syntax == "a1111" else parse_comfyui_weights(text)

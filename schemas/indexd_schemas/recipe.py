@@ -34,8 +34,8 @@ from indexd_schemas.samplers import StepCounting
 RecipeKind = Literal["txt2img", "img2img", "inpaint", "upscale", "refine"]
 FINISHED_IMAGE_KINDS: tuple[RecipeKind, ...] = ("upscale", "refine")
 """The kinds that start from a finished image: no pass precedes their stages."""
-PromptSyntax = Literal["a1111", "plain"]
-"""How a prompt is read: with the brackets of A1111 (docs/prompts.md), or word for word."""
+PromptSyntax = Literal["a1111", "comfyui", "plain"]
+"""How a prompt is read and weighted: as A1111 or ComfyUI does (docs/prompts.md), or word for word."""
 
 StageT = TypeVar("StageT", bound=StageRecipe)
 

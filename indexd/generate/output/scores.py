@@ -22,6 +22,7 @@ from indexd.errors import RenderFailed
 from indexd.models.embedding_loaders import lease_embedding_model
 from indexd.models.embedding_model import ImageEmbeddingModel
 from indexd.models.model_identity import short_hash
+from indexd.prompts.comfyui_emphasis import parse_comfyui_weights
 from indexd.prompts.composition import split_at_and
 from indexd.prompts.emphasis import WeightedText, parse_weights
 from indexd.prompts.prompt_schedule import PromptSchedule
@@ -57,6 +58,8 @@ def plain_prompt(recipe: Recipe) -> str:
     """The prompt as words: as it reads at the last step, without weights and brackets, what AND joins in one."""
     if recipe.prompt_syntax == "plain":
         return recipe.prompt
+    if recipe.prompt_syntax == "comfyui":
+        return " ".join("".join(piece.text for piece in parse_comfyui_weights(recipe.prompt)).split())
     texts = (PromptSchedule(part.text).at(recipe.steps, recipe.steps) for part in split_at_and(recipe.prompt))
     pieces = (piece for text in texts for piece in parse_weights(text))
     return " ".join(" ".join(piece.text for piece in pieces if isinstance(piece, WeightedText)).split())

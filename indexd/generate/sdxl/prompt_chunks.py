@@ -58,14 +58,23 @@ def chunk_capacity(tokenizer: Any) -> int:
 
 
 def split_into_chunks(
-    tokenizer: Any, pieces: Sequence[WeightedText | ChunkBreak], embeddings: TextualInversions, *, at_commas: bool
+    tokenizer: Any,
+    pieces: Sequence[WeightedText | ChunkBreak],
+    embeddings: TextualInversions,
+    *,
+    at_commas: bool,
+    whole_below: int = 0,
 ) -> list[PromptChunk]:
-    """The chunks of one text, at least one. `at_commas` False = cut at exactly 75. Raises RenderFailed."""
-    return _ChunkBuilder(tokenizer, embeddings, at_commas).build(pieces)
+    """The chunks of one text, at least one. Raises RenderFailed.
+
+    `at_commas` False = cut at exactly 75; but a piece of fewer tokens than `whole_below` is not cut.
+    """
+    return _ChunkBuilder(tokenizer, embeddings, at_commas, whole_below).build(pieces)
 
 
 class _ChunkBuilder:
-    def __init__(self, tokenizer: Any, embeddings: TextualInversions, at_commas: bool) -> None:
+    def __init__(self, tokenizer: Any, embeddings: TextualInversions, at_commas: bool, whole_below: int) -> None:
+        self._whole_below = whole_below
         self._tokenizer = tokenizer
         self._embeddings = embeddings
         self._capacity = chunk_capacity(tokenizer)
@@ -83,7 +92,10 @@ class _ChunkBuilder:
                 if isinstance(part, MatchedName):
                     self._add_embedding(part.name, piece.weight)
                 else:
-                    for token in _token_ids(self._tokenizer, part):
+                    tokens = _token_ids(self._tokenizer, part)
+                    if len(self._chunk.tokens) + len(tokens) > self._capacity and len(tokens) < self._whole_below:
+                        self._finish_chunk()
+                    for token in tokens:
                         self._add_token(token, piece.weight)
         if self._chunk.tokens or not self._finished_chunks:
             self._finish_chunk()

@@ -5,14 +5,17 @@ between its own start and end tokens, and the chunks' hidden states are concaten
 is the first chunk's. The texts of one step are brought to the same number of chunks with empty ones.
 
 Weights follow A1111's "Original" emphasis (modules/sd_emphasis.py): a token's hidden states are multiplied by its weight, then
-the chunk, encoder by encoder, by what brings its mean back to what it was. ComfyUI's rule is another one: there a token is
-moved along the line from its place in an empty prompt, and no mean is restored. Weights do not touch the pooled vector.
+the chunk, encoder by encoder, by what brings its mean back to what it was. ComfyUI's rule (comfy/sd1_clip.py) is another one: a
+token is moved along the line from its place in an empty prompt, and no mean is restored. There an empty negative prompt is
+encoded, a piece of fewer than 8 tokens is not cut, and shorter texts are repeated to the length of the longest instead of padded,
+which changes nothing in attention. Weights do not touch the pooled vector.
 """
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +29,7 @@ from indexd.prompts.step_prompts import PromptScript, StepPrompt, weighted_texts
 from indexd_schemas.recipe import PromptSyntax
 
 PENULTIMATE_LAYER = 2
+_COMFYUI_WORD_TOKENS = 8
 _CACHE_ENTRIES = 128
 
 
@@ -35,6 +39,10 @@ class EncodedText:
 
     hidden: torch.Tensor
     pooled: torch.Tensor
+
+    def repeated(self, times: int) -> EncodedText:
+        """The hidden states several times, one after the other."""
+        return self if times == 1 else EncodedText(self.hidden.repeat(1, times, 1), self.pooled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +99,8 @@ class TextEncoders:
     def _encode_step(self, step_text: StepPrompt, guided: bool, options: _EncodingOptions) -> StepConditioning:
         texts = [part.text for part in step_text.positive] + ([step_text.negative] if guided else [])
         cut = {text: self._split_chunks(text, options) for text in texts}
+        if options.syntax == "comfyui":
+            return self._encode_as_comfyui(step_text, cut, guided, options)
         length = max(len(chunks) for both in cut.values() for chunks in both)
         rows = [
             (self._encode_text(part.text, cut[part.text], length, options), part.weight) for part in step_text.positive
@@ -106,12 +116,26 @@ class TextEncoders:
             tuple(rows), self._encode_text(step_text.negative, cut[step_text.negative], length, options)
         )
 
+    def _encode_as_comfyui(
+        self, step_text: StepPrompt, cut: Mapping[str, list[list[PromptChunk]]], guided: bool, options: _EncodingOptions
+    ) -> StepConditioning:
+        texts = [step_text.positive[0].text, *([step_text.negative] if guided else [])]
+        lengths = [max(map(len, cut[text])) for text in texts]
+        whole = math.lcm(*lengths)
+        encoded = [
+            self._encode_text(text, cut[text], length, options).repeated(whole // length)
+            for text, length in zip(texts, lengths, strict=True)
+        ]
+        return StepConditioning(((encoded[0], 1.0),), encoded[1] if guided else None)
+
     def _split_chunks(self, text: str, options: _EncodingOptions) -> list[list[PromptChunk]]:
         """The chunks of a text for each encoder."""
         runs = weighted_texts(text, options.syntax)
         at_commas = options.syntax == "a1111"
+        whole_below = _COMFYUI_WORD_TOKENS if options.syntax == "comfyui" else 0
         return [
-            split_into_chunks(tokenizer, runs, options.embeddings, at_commas=at_commas) for tokenizer, _ in self._pairs
+            split_into_chunks(tokenizer, runs, options.embeddings, at_commas=at_commas, whole_below=whole_below)
+            for tokenizer, _ in self._pairs
         ]
 
     def _encode_text(
@@ -132,22 +156,36 @@ class TextEncoders:
         self, index: int, chunks: Sequence[PromptChunk], length: int, options: _EncodingOptions
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Hidden states of all chunks and the first element of the encoder's output (the pooled vector of the second)."""
-        tokenizer, encoder = self._pairs[index]
+        tokenizer = self._pairs[index][0]
         hidden: list[torch.Tensor] = []
         first: torch.Tensor | None = None
         for chunk in [*chunks, *[PromptChunk()] * (length - len(chunks))]:
             # One chunk at a time: a chunk's numbers must not depend on how many others there are.
-            ids = torch.tensor([chunk.token_ids(tokenizer)], device=encoder.device)
-            with torch.no_grad(), substitute_vectors(encoder, index, chunk.embeddings, options.embeddings):
-                output = encoder(ids, output_hidden_states=True)
-            if options.layer >= len(output.hidden_states):
-                raise RenderFailed(
-                    f"clip_skip {options.layer} is deeper than a text encoder's {len(output.hidden_states) - 1} layers"
-                )
-            hidden.append(apply_emphasis(output.hidden_states[-options.layer], chunk.token_weights(tokenizer)))
-            first = output[0] if first is None else first
+            plain, pooled = self._encode_chunk(index, chunk, options)
+            weights = chunk.token_weights(tokenizer)
+            if options.syntax != "comfyui":
+                hidden.append(apply_emphasis(plain, weights))
+            elif all(weight == 1.0 for weight in weights):
+                hidden.append(plain)
+            else:
+                hidden.append(move_from_empty(plain, self._encode_chunk(index, PromptChunk(), options)[0], weights))
+            first = pooled if first is None else first
         assert first is not None
         return torch.cat(hidden, dim=1), first
+
+    def _encode_chunk(
+        self, index: int, chunk: PromptChunk, options: _EncodingOptions
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Hidden states of one chunk without weights, and the first element of the encoder's output."""
+        tokenizer, encoder = self._pairs[index]
+        ids = torch.tensor([chunk.token_ids(tokenizer)], device=encoder.device)
+        with torch.no_grad(), substitute_vectors(encoder, index, chunk.embeddings, options.embeddings):
+            output = encoder(ids, output_hidden_states=True)
+        if options.layer >= len(output.hidden_states):
+            raise RenderFailed(
+                f"clip_skip {options.layer} is deeper than a text encoder's {len(output.hidden_states) - 1} layers"
+            )
+        return output.hidden_states[-options.layer], output[0]
 
 
 def apply_emphasis(hidden: torch.Tensor, weights: Sequence[float]) -> torch.Tensor:
@@ -160,3 +198,10 @@ def apply_emphasis(hidden: torch.Tensor, weights: Sequence[float]) -> torch.Tens
     if mean != 0:
         scaled = scaled * (plain.mean() / mean)
     return scaled.to(hidden.dtype)
+
+
+def move_from_empty(hidden: torch.Tensor, empty: torch.Tensor, weights: Sequence[float]) -> torch.Tensor:
+    """ComfyUI's emphasis: the hidden states (1, tokens, width) moved away from those of an empty chunk, token by token."""
+    weight = torch.tensor(weights, device=hidden.device)[None, :, None]
+    moved = (hidden.float() - empty.float()) * weight + empty.float()
+    return torch.where(weight == 1, hidden, moved.to(hidden.dtype))

@@ -163,7 +163,7 @@ class JobPlanner:
                     kind=source.kind,
                     prompt=prompt.prompt,
                     negative_prompt=job.negative_prompt,
-                    prompt_syntax="plain" if job.prompt_syntax == "plain" else "a1111",
+                    prompt_syntax="a1111" if job.prompt_syntax == "dynamic" else job.prompt_syntax,
                     seed=seed,
                     variation=variation,
                     noise=noise,

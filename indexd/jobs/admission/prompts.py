@@ -18,6 +18,7 @@ from indexd.jobs.loras.rules import ResolvedLora, check_lora_rules
 from indexd.jobs.parsing.validation import FieldError, did_you_mean, format_path
 from indexd.jobs.parsing.yaml_guard import FieldPath
 from indexd.model_files import EMBEDDING_PICKLE_SUFFIXES, ModelCatalogue, ModelFile, UnknownModel
+from indexd.prompts.comfyui_emphasis import parse_comfyui_weights
 from indexd.prompts.composition import split_at_and
 from indexd.prompts.emphasis import largest_weight
 from indexd.prompts.lora_tags import LoraTagError, extract_lora_tags, find_lora_tag
@@ -59,12 +60,15 @@ class PromptResolver:
         a1111 = job.prompt_syntax == "a1111"
         if job.lora_triggers:
             words = [word for use in uses if use.entry and use.lora.weight for word in use.entry.triggers]
-            prompt = prepend_missing_triggers(prompt, words, escaped=a1111)
+            prompt = prepend_missing_triggers(prompt, words, escaped=job.prompt_syntax != "plain")
         texts: list[tuple[FieldPath, str]] = [(("prompt",), prompt), (("negative_prompt",), job.negative_prompt)]
         texts += stage_prompts(job)
         if a1111:
             for place, text in texts:
                 _check_weights(place, text, 1 if place[-1] == "negative_prompt" else len(split_at_and(text)))
+        elif job.prompt_syntax == "comfyui":
+            for place, text in texts:
+                _check_largest(place, max((abs(piece.weight) for piece in parse_comfyui_weights(text)), default=1.0))
         notes: dict[str, None] = {}
         embeddings = {
             ref.name: ref
@@ -139,12 +143,15 @@ def _split_lora_tags(job: Job) -> tuple[str, list[JobLora]]:
     elsewhere = "a LoRA works on the whole image; write it into `prompt`"
     unread: list[tuple[FieldPath, str, str]] = [(("negative_prompt",), job.negative_prompt, elsewhere)]
     unread += [(place, text, elsewhere) for place, text in stage_prompts(job)]
-    if job.prompt_syntax == "plain":
-        unread.append((("prompt",), job.prompt, "a plain prompt names no LoRAs; write them under `loras`"))
+    names_no_loras = job.prompt_syntax in ("plain", "comfyui")
+    if names_no_loras:
+        unread.append(
+            (("prompt",), job.prompt, f"a {job.prompt_syntax} prompt names no LoRAs; write them under `loras`")
+        )
     for place, text, advice in unread:
         if (tag := find_lora_tag(text)) is not None:
             raise FieldError(place, f"{format_path(place)}: contains {quote_value(tag)}; {advice}")
-    if job.prompt_syntax == "plain":
+    if names_no_loras:
         return job.prompt, []
     try:
         return extract_lora_tags(job.prompt)
@@ -157,9 +164,14 @@ def _check_weights(place: FieldPath, text: str, parts: int) -> None:
     if parts > MAX_AND_PARTS:
         raise FieldError(place, f"{where}: AND joins {parts} texts; at most {MAX_AND_PARTS} are possible")
     largest = max([largest_weight(text), *(abs(part.weight) for part in (split_at_and(text) if parts > 1 else ()))])
+    _check_largest(place, largest)
+
+
+def _check_largest(place: FieldPath, largest: float) -> None:
     if not largest <= MAX_ATTENTION_WEIGHT:
         raise FieldError(
-            place, f"{where}: brackets give a weight of {largest:g}; at most {MAX_ATTENTION_WEIGHT:g} are possible"
+            place,
+            f"{format_path(place)}: brackets give a weight of {largest:g}; at most {MAX_ATTENTION_WEIGHT:g} are possible",
         )
 
 

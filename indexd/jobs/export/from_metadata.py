@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from indexd.errors import IndexdError
 from indexd.image_metadata.model import ControlUse, ImageMetadata, SamplerPass
 from indexd.jobs.export.job_file import JobFile, json_in_yaml, strip_invalid_characters
-from indexd.jobs.export.program_noise import noise_keys, noise_settings
+from indexd.jobs.export.program_keys import noise_settings, program_keys
 from indexd_schemas.jobs.job import JOB_KINDS
 from indexd_schemas.limits import PROMPT_CHARACTERS, SIZE_STEP_PX
 from indexd_schemas.recipe_part import FileKind
@@ -62,7 +62,7 @@ def job_from_metadata(
         job.keys["seed"] = int(made.seed) if made.seed.isascii() and made.seed.isdigit() else made.seed
     _set_size(job, made, size)
     _set_sampling(job, made)
-    job.keys |= noise_keys(made)
+    job.keys |= program_keys(made)
     if made.model_name:
         job.keys["model"] = strip_invalid_characters(made.model_name)
         job.remarks += _remark("model", file_problem("checkpoint", made.model_name))

@@ -38,7 +38,7 @@ from indexd_schemas.noise import MAX_BATCH, BrownianTreeName, NoiseSourceName, T
 from indexd_schemas.samplers import StepCounting
 
 MAX_IMAGES = 100_000
-JobPromptSyntax = Literal["a1111", "plain", "dynamic"]
+JobPromptSyntax = Literal["a1111", "comfyui", "plain", "dynamic"]
 """Those of a recipe, and the template syntax, which admission expands."""
 GRID_KEY = "grid"
 MAX_GRID_AXES = 3
@@ -356,9 +356,9 @@ class RenderOptions(JobPart):
     )
     prompt_syntax: JobPromptSyntax = Field(
         "a1111",
-        description="Prompt syntax: a1111 = weights, switches, AND, BREAK, <lora:…>; plain = literal text; "
-        "dynamic = a1111 with `template:` on.",
-        examples=["plain", "dynamic"],
+        description="Prompt syntax: a1111 = weights, switches, AND, BREAK, <lora:…>; comfyui = ComfyUI's weights; "
+        "plain = literal text; dynamic = a1111 with `template:` on.",
+        examples=["plain", "comfyui", "dynamic"],
     )
     template: JobTemplate | None = Field(
         None,

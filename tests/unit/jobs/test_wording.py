@@ -117,7 +117,10 @@ def test_the_registry_gives_weight_and_trigger_words_once(setup: JobSetup) -> No
         ("prompt: a\nnegative_prompt: '" + "(" * 9000 + "a'", "negative_prompt: brackets give a weight of inf"),
         ("prompt: a AND b :-200", "prompt: brackets give a weight of 200"),
         ("prompt: " + " AND ".join("a" * 20), "prompt: AND joins 20 texts; at most 16 are possible"),
-        ("prompt: a\nprompt_syntax: comfy", "prompt_syntax: must be 'a1111', 'plain' or 'dynamic' (got 'comfy')"),
+        (
+            "prompt: a\nprompt_syntax: comfy",
+            "prompt_syntax: must be 'a1111', 'comfyui', 'plain' or 'dynamic' (got 'comfy')",
+        ),
         ("prompt: a\nloras: [{name: '0', blocks: {in9: 1}}]", "loras[0].blocks: there is no block 'in9'"),
         ("prompt: a\nloras: [{name: '0', blocks: 3}]", "loras[0].blocks: must be `block: number` pairs"),
         ("prompt: a\nloras: [{name: '0', blocks: [1, 2]}]", "a list of block weights has 12 or 20 numbers (got 2)"),

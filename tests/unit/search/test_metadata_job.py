@@ -125,6 +125,12 @@ def test_the_noise_is_that_of_the_program(fields: dict[str, Any], noise: dict[st
     assert (found, job.timesteps, file.remarks) == (noise, timesteps, [])
 
 
+def test_prompts_of_comfyui_are_read_as_there() -> None:
+    programs = ("comfyui", "swarmui", "a1111")
+    jobs = [loaded(made(ImageMetadata(**A1111 | {"generator": one, "sampler": "euler"}))) for one in programs]
+    assert [job.prompt_syntax for job in jobs] == ["comfyui", "a1111", "a1111"]
+
+
 def test_a_variation_of_a1111_stays_one_and_unsupported_settings_are_remarks() -> None:
     fields = {"variation_seed": "99", "variation_strength": 0.25, "extras": (("Eta", "0.5"),)}
     file = made(ImageMetadata(**A1111 | {"generator": "a1111"} | fields), (832, 1216))

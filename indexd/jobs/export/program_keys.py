@@ -1,4 +1,4 @@
-"""The job keys that draw an image's noise as the program drew it that made the image."""
+"""The job keys that read prompts and draw noise as the program did that made the image."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ _GPU_SAMPLER_ENDING = "_gpu"
 _A1111_SETTINGS = ("RNG", "ENSD", "Seed resize from")
 
 
-def noise_keys(made: ImageMetadata) -> dict[str, Any]:
-    """`noise`, `timesteps` and `variation` of the job; nothing for programs whose noise is not known."""
+def program_keys(made: ImageMetadata) -> dict[str, Any]:
+    """`prompt_syntax`, `noise`, `timesteps` and `variation` of the job; nothing for programs whose rules are not known."""
     if made.generator in _COMFYUI_PROGRAMS:
-        return {"noise": _comfyui_noise(made), "timesteps": "rounded"}
+        # SwarmUI's prompts have a syntax of their own.
+        syntax = {"prompt_syntax": "comfyui"} if made.generator == "comfyui" else {}
+        return {**syntax, "noise": _comfyui_noise(made), "timesteps": "rounded"}
     if made.generator not in A1111_PROGRAMS:
         return {}
     keys: dict[str, Any] = {"noise": _a1111_noise(dict(made.extras))}
@@ -27,7 +29,7 @@ def noise_keys(made: ImageMetadata) -> dict[str, Any]:
 
 
 def noise_settings(made: ImageMetadata) -> tuple[str, ...]:
-    """The names in `made.extras` that `noise_keys` takes over."""
+    """The names in `made.extras` that `program_keys` takes over."""
     return _A1111_SETTINGS if made.generator in A1111_PROGRAMS else ()
 
 
