@@ -96,7 +96,8 @@ class WindowsEnvironment:
         )
 
     def start_services(self) -> None:
-        """Start Wine's own services, which live until all programs end. They would hold the pipes of the command that starts them."""
+        """Start Wine's own services, and keep them: they would hold the pipes of the command that starts them."""
+        subprocess.run(["wineserver", "-p"], env=self.variables(), check=False)
         subprocess.run(
             self.command("-c", "pass"),
             env=self.variables(),
@@ -106,6 +107,10 @@ class WindowsEnvironment:
             timeout=120,
             check=False,
         )
+
+    def stop_services(self) -> None:
+        """End every program in the prefix."""
+        subprocess.run(["wineserver", "-k"], env=self.variables(), check=False)
 
     def build(self) -> None:
         """Build what is missing. Raises EnvironmentUnavailable where a tool or a package cannot be had."""

@@ -52,8 +52,11 @@ def main() -> int:
     for path, reason in WINE_LIMITS.items():
         out.print(f"left out: {path} ({reason})")
     environment.start_services()
-    failed = _run_tests(environment)
-    return 1 if _run_journey(environment) or failed else 0
+    try:
+        failed = _run_tests(environment)
+        return 1 if _run_journey(environment) or failed else 0
+    finally:
+        environment.stop_services()
 
 
 def _run_tests(environment: WindowsEnvironment) -> bool:
@@ -79,7 +82,10 @@ def _run_journey(environment: WindowsEnvironment) -> bool:
     (home / "indexd.toml").write_text(f"[[roots]]\npath = '{windows_path(images)}'\n[log]\nlevel = 'INFO'\n", "utf-8")
 
     def indexd(*arguments: str) -> str:
-        done = environment.run("-m", "indexd", "--home", windows_path(home), *arguments, seconds=60)
+        try:
+            done = environment.run("-m", "indexd", "--home", windows_path(home), *arguments, seconds=60)
+        except subprocess.TimeoutExpired:
+            return "no answer within 60 s"
         return f"{done.stdout.strip()}\n[exit code {done.returncode}]"
 
     def step(name: str, expected: str, *arguments: str, seconds: float = 60) -> bool:
@@ -92,7 +98,6 @@ def _run_journey(environment: WindowsEnvironment) -> bool:
             out.print(f"     expected {expected!r} in:\n{answer}", markup=False)
         return passed
 
-    environment.start_services()
     with _daemon(environment, home) as process:
         results = [
             step("the daemon answers", "[exit code 0]", "status"),
@@ -158,7 +163,7 @@ def _daemon(environment: WindowsEnvironment, home: Path) -> Iterator[subprocess.
         yield process
     finally:
         if process.poll() is None:
-            subprocess.run(["wineserver", "-k"], env=environment.variables(), check=False)
+            environment.stop_services()
             process.kill()
         reader.join(10)
         out.print(b"".join(lines).decode("utf-8", "replace")[-3000:], markup=False)
