@@ -59,7 +59,7 @@ COMFY_GRAPH = json.dumps(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, default=CORPUS, help="the pictures to read")
+    parser.add_argument("--folder", type=Path, default=CORPUS, help="the images to read")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--slowest", type=int, default=0, help="also print this many of the slowest files")
     wanted = parser.parse_args()
@@ -71,10 +71,10 @@ def main() -> None:
         ]
     ours, floor = statistics.median(row[0] for row in rows), statistics.median(row[1] for row in rows)
     report.print_result(
-        f"one picture, median of {len(rows)} files", 1000 * ours, "ms", 1000 * floor, "read + blake3", "<= 1 ms"
+        f"one image, median of {len(rows)} files", 1000 * ours, "ms", 1000 * floor, "read + blake3", "<= 1 ms"
     )
     worst = sorted(row[0] for row in rows)[int(0.95 * (len(rows) - 1))]
-    report.print_result("one picture, 95 % of the files", 1000 * worst, "ms")
+    report.print_result("one image, 95 % of the files", 1000 * worst, "ms")
     for seconds, bare, path in sorted(rows, reverse=True)[: wanted.slowest]:
         report.print_result(path.name, 1000 * seconds, "ms", 1000 * bare, "read + blake3")
 

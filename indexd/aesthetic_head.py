@@ -1,6 +1,6 @@
 """Validates the safetensors header of an aesthetic-score model: layer names, and matching shapes.
 
-Without torch, so that a job is refused when it is dropped and not when its first picture is finished.
+Needs no torch, so a wrong model is refused at admission and not after the first image.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ class FileStamp(NamedTuple):
 
     @classmethod
     def from_stat(cls, stat: os.stat_result, *, stable_inodes: bool = True) -> FileStamp:
-        """The stamp of one `stat` result. All numbers of the file system become ours here, and are bounded here."""
+        """The stamp of one `stat` result, with bounded numbers."""
         return cls(stat.st_size, _bounded_ns(stat.st_mtime_ns), stat.st_ino if stable_inodes else 0)
 
     @classmethod

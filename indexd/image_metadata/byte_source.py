@@ -1,4 +1,4 @@
-"""Random access to the bytes of one picture, bounded: nobody reads past the end or more than asked for."""
+"""Random access to the bytes of one image. A read returns at most the requested bytes and never passes the end."""
 
 from __future__ import annotations
 

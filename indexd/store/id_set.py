@@ -1,4 +1,4 @@
-"""A set of image ids as a sorted array: what a filter leaves of a million pictures, without a million Python objects."""
+"""A set of image ids as a sorted array: the result of a filter on a million images, without a million Python objects."""
 
 from __future__ import annotations
 

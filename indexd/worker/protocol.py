@@ -109,8 +109,8 @@ FromChild = CallStarted | ProgressMessage | CallFinished | CallFailed | Resident
 def picklable_error(error: BaseException) -> Exception:
     """`error` as it can cross: ours and the system's as they are, out of memory as OutOfMemory, a defect as WorkerBug.
 
-    What came of the system having no handle or process to give is that, whatever it was called on its way up: no picture,
-    model or job is to blame. A library's own kind of OSError becomes a plain one: the daemon would have to import that
+    A lack of file handles or processes stays that error, whatever wrapped it on its way up: no image, model or job is
+    to blame. A library's own kind of OSError becomes a plain one: the daemon would have to import that
     library to read it.
     """
     short = _root_shortage(error)

@@ -18,8 +18,8 @@ from tests.faults.conftest import WAIT_SECONDS
 from tests.system.loop.pictures import picture, write
 
 
-def pictures(home: Path, count: int, first: int = 0, person: str = "anna") -> list[Path]:
-    """Write so many pictures into the watched folder."""
+def add_images(home: Path, count: int, first: int = 0, person: str = "anna") -> list[Path]:
+    """Write this many images into the watched folder."""
     folder = home / "pictures"
     return [write(folder, f"{person}-{number}.png", picture(number)) for number in range(first, first + count)]
 
@@ -43,12 +43,12 @@ def rate(home: Path, path: Path, stars: int) -> None:
 
 
 def until_idle(daemon: DaemonProcess, images: int, jobs: int = 0) -> DaemonStatus:
-    """Wait until so many pictures are indexed, so many jobs over, and nothing is left to do."""
+    """Wait until this many images are indexed, this many jobs ended, and no index task is left."""
 
     def done(status: DaemonStatus) -> bool:
         return status.images >= images and sum(status.jobs.values()) >= jobs and is_settled(status)
 
-    status = daemon.wait_until(f"{images} pictures and {jobs} jobs", done, WAIT_SECONDS)
+    status = daemon.wait_until(f"{images} images and {jobs} jobs", done, WAIT_SECONDS)
     assert status.images == images
     return status
 

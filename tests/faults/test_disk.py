@@ -21,7 +21,7 @@ from indexd.store.sqlite.store import SqliteStore
 from indexd_schemas.api.requests import JobListRequest, JobSelector
 from tests.faults import disks
 from tests.faults.conftest import WAIT_SECONDS, Launch
-from tests.faults.doing import agree, job, pictures, rate, until_idle, until_paused
+from tests.faults.doing import add_images, agree, job, rate, until_idle, until_paused
 from tests.faults.instant import make_home
 from tests.faults.shim import Shim
 
@@ -52,10 +52,10 @@ def test_no_room_for_the_index_is_told_and_everything_arrives_later(place: Path,
         home = make_home(small / "home", pictures=place / "pictures")
         (home / "pictures").symlink_to(place / "pictures")
         daemon = launch(home)
-        (first,) = pictures(home, 1)
+        (first,) = add_images(home, 1)
         until_idle(daemon, images=1)
         filler = disks.fill_bytes(small)
-        pictures(home, 30, first=1)
+        add_images(home, 30, first=1)
         with pytest.raises(IndexdError, match="full"):
             for stars in (1, 2, 3, 4, 5) * 100:
                 rate(home, place / "pictures" / first.name, stars)
@@ -70,10 +70,10 @@ def test_no_inode_for_a_thumbnail_is_waited_for_while_everything_else_is_indexed
         home = make_home(small / "home", pictures=place / "pictures")
         (home / "pictures").symlink_to(place / "pictures")
         daemon = launch(home)
-        pictures(home, 1)
+        add_images(home, 1)
         until_idle(daemon, images=1)
         filler = disks.fill_inodes(small)
-        pictures(home, 10, first=1)
+        add_images(home, 10, first=1)
         status = daemon.wait_until("their rows", lambda status: status.images == 11, WAIT_SECONDS)
         assert not is_settled(status)
         empty(filler)
@@ -132,7 +132,7 @@ def test_a_picture_whose_sectors_fail_is_read_when_they_do_not(home: Path, launc
     shim = Shim(home)
     shim.order("/anna-3.png", read=errno.EIO)
     daemon = launch(home, shim.environment)
-    pictures(home, 8)
+    add_images(home, 8)
     daemon.wait_until("the others", lambda status: status.images == 7, WAIT_SECONDS)
     assert shim.injected > 0
     shim.mend()
@@ -144,7 +144,7 @@ def test_a_slow_disk_loses_nothing(home: Path, launch: Launch) -> None:
     shim = Shim(home)
     daemon = launch(home, shim.environment)
     shim.order(str(home), slow_ms=30)
-    pictures(home, 10)
+    add_images(home, 10)
     job(home, "slow")
     until_idle(daemon, images=12, jobs=1)
     shim.mend()
@@ -157,13 +157,13 @@ def test_after_a_power_cut_everything_acknowledged_is_there(place: Path, launch:
         home = make_home(place / "disk" / "home")
         os.sync()  # settings and models of yesterday; whatever comes from here on must see to itself
         daemon = launch(home)
-        (first,) = pictures(home, 1)
+        (first,) = add_images(home, 1)
         until_idle(daemon, images=1)
         rate(home, first, 5)
         rated = blake3(first.read_bytes()).digest()
         for number in range(4):
             job(home, f"job{number}", count=3)
-            pictures(home, 3, first=10 * number + 1)
+            add_images(home, 3, first=10 * number + 1)
         daemon.wait_until("something done", lambda status: status.jobs.get("done", 0) >= 2, WAIT_SECONDS)
         made, accepted = _acknowledged(home)
         disk.cut_power()

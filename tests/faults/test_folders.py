@@ -12,7 +12,7 @@ import pytest
 from indexd.doctor.groups import run_checks
 from tests.faults import disks
 from tests.faults.conftest import WAIT_SECONDS, Launch
-from tests.faults.doing import agree, pictures, rate, until_idle
+from tests.faults.doing import add_images, agree, rate, until_idle
 from tests.faults.instant import make_home
 from tests.system.loop.pictures import picture, write
 
@@ -25,7 +25,7 @@ FOREIGN = 30
 @pytest.mark.parametrize("foreign", [None, 0, FOREIGN], ids=["removed", "empty", "foreign files"])
 def test_a_folder_that_went_and_came_back(home: Path, launch: Launch, foreign: int | None) -> None:
     daemon = launch(home)
-    first, *_ = pictures(home, 10)
+    first, *_ = add_images(home, 10)
     until_idle(daemon, images=10)
     rate(home, first, 5)
     (home / "pictures").rename(home / "away")
@@ -54,7 +54,7 @@ def test_a_folder_that_went_and_came_back(home: Path, launch: Launch, foreign: i
     status = daemon.wait_until(
         "the folder being back", lambda status: all(root.online for root in status.roots), WAIT_SECONDS
     )
-    pictures(home, 1, first=10)
+    add_images(home, 1, first=10)
     until_idle(daemon, images=11 + (foreign or 0))
     agree(daemon)
 
@@ -63,10 +63,10 @@ def test_a_folder_that_was_filled_anew_for_good_is_accepted_by_the_command_that_
     home: Path, launch: Launch
 ) -> None:
     daemon = launch(home)
-    pictures(home, 4)
+    add_images(home, 4)
     until_idle(daemon, images=4)
     (home / "pictures").rename(home / "thrown-away")
-    pictures(home, 6, first=100)
+    add_images(home, 6, first=100)
     status = daemon.wait_until(
         "the folder being offline with its new pictures",
         lambda status: status.images == 10 and not all(root.online for root in status.roots),
@@ -83,7 +83,7 @@ def test_a_folder_that_was_filled_anew_for_good_is_accepted_by_the_command_that_
     )
     assert b"4 files and 4 images forgotten" in done.stdout, done.stderr
     daemon.wait_until("the folder being ours", lambda status: all(root.online for root in status.roots), WAIT_SECONDS)
-    pictures(home, 1, first=200)
+    add_images(home, 1, first=200)
     until_idle(daemon, images=7)
     agree(daemon)
 
@@ -97,7 +97,7 @@ def test_an_unmounted_disk_and_what_is_written_into_its_bare_mount_point(place: 
         store.folder = bare
         store.mount()
         daemon = launch(home)
-        pictures(home, 6)
+        add_images(home, 6)
         until_idle(daemon, images=6)
         store.unmount()
         daemon.wait_until("offline", lambda status: any(not root.online for root in status.roots), WAIT_SECONDS)
@@ -105,7 +105,7 @@ def test_an_unmounted_disk_and_what_is_written_into_its_bare_mount_point(place: 
         assert (status.images, status.missing_files) == (6, 0)
         store.mount()
         daemon.wait_until("online", lambda status: all(root.online for root in status.roots), WAIT_SECONDS)
-        pictures(home, 1, first=6)
+        add_images(home, 1, first=6)
         until_idle(daemon, images=7)
         agree(daemon)
     finally:
@@ -116,7 +116,7 @@ def test_a_folder_without_events_is_polled_and_says_so(home: Path, launch: Launc
     settings = home / "indexd.toml"
     settings.write_text(settings.read_text("utf-8") + 'mode = "poll"\n', "utf-8")
     daemon = launch(home)
-    pictures(home, 3)
+    add_images(home, 3)
     status = until_idle(daemon, images=3)
     (root,) = [root for root in status.roots if root.path == str(home / "pictures")]
     assert root.mode == "poll"

@@ -17,7 +17,7 @@ from indexd.config import read_config
 from indexd.errors import IndexdError
 from indexd_schemas.api.characters import CharacterListRequest, ClusteringState, ClusterRequest
 from tests.faults.conftest import START_SECONDS, WAIT_SECONDS, Launch
-from tests.faults.doing import agree, job, pictures, until_idle
+from tests.faults.doing import add_images, agree, job, until_idle
 from tests.faults.instant import POISON
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX")
@@ -40,7 +40,7 @@ def test_nothing_is_lost_or_made_twice(home: Path, launch: Launch) -> None:
     daemon = launch(home)
     images = 0
     for number in range(ROUNDS):
-        pictures(home, 5, first=100 * number, person=("anna", "berta")[number % 2])
+        add_images(home, 5, first=100 * number, person=("anna", "berta")[number % 2])
         job(home, f"job{number}")
         images += 7
         with contextlib.suppress(IndexdError):

@@ -16,7 +16,7 @@ from indexd.indexing.role_backoff import RoleBackoff
 from indexd.jobs.queue.retry import RETRY_SECONDS
 from indexd.store.sqlite.store import SqliteStore
 from tests.faults.conftest import START_SECONDS, Launch
-from tests.faults.doing import agree, job, pictures, rate, until_idle
+from tests.faults.doing import add_images, agree, job, rate, until_idle
 from tests.faults.shim import Shim
 from tests.unit.store.sample_rows import Library, new_job
 
@@ -30,11 +30,11 @@ READY = " process_lifecycle: ready: "
 @pytest.mark.skipif(sys.platform != "linux", reason="a limit on another process's handles is Linux")
 def test_without_file_handles_for_a_while_nothing_is_lost(home: Path, launch: Launch) -> None:
     daemon = launch(home)
-    pictures(home, 3)
+    add_images(home, 3)
     until_idle(daemon, images=3)
     before = resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (psutil.Process(daemon.pid).num_fds() - 2, before[1]))
-    pictures(home, 20, first=3)
+    add_images(home, 20, first=3)
     job(home, "handles")
     time.sleep(2.0)  # long enough for some of them to be met
     resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, before)
@@ -46,7 +46,7 @@ def test_without_file_handles_for_a_while_nothing_is_lost(home: Path, launch: La
 def test_without_file_handles_from_the_first_moment_on_it_lives_and_nothing_is_lost(home: Path, launch: Launch) -> None:
     """Before any thread has read the index, for which it needs a handle."""
     daemon = launch(home)
-    pictures(home, 3)
+    add_images(home, 3)
     until_idle(daemon, images=3)
     images = 3
     for _ in range(3):
@@ -56,7 +56,7 @@ def test_without_file_handles_from_the_first_moment_on_it_lives_and_nothing_is_l
             time.sleep(0.005)
         before = resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (psutil.Process(daemon.pid).num_fds(), before[1]))
-        pictures(home, 2, first=images)
+        add_images(home, 2, first=images)
         job(home, f"job{images}")
         images += 4
         time.sleep(2.0)
@@ -70,10 +70,10 @@ def test_without_file_handles_from_the_first_moment_on_it_lives_and_nothing_is_l
 def test_the_clock_jumps_while_everything_runs(home: Path, launch: Launch, jump: int) -> None:
     shim = Shim(home)
     daemon = launch(home, shim.environment)
-    pictures(home, 5)
+    add_images(home, 5)
     job(home, "before", count=3)
     shim.order(clock=jump)
-    pictures(home, 5, first=5)
+    add_images(home, 5, first=5)
     job(home, "after", count=3)
     until_idle(daemon, images=16, jobs=2)
     agree(daemon)
@@ -107,12 +107,12 @@ def test_a_hold_does_not_last_longer_because_the_clock_was_set_back() -> None:
 
 def test_a_stranger_that_holds_the_index_for_a_moment_costs_nothing(home: Path, launch: Launch) -> None:
     daemon = launch(home)
-    (path,) = pictures(home, 1)
+    (path,) = add_images(home, 1)
     until_idle(daemon, images=1)
     stranger = apsw.Connection(str(home / "index.db"))
     stranger.set_busy_timeout(30_000)
     stranger.execute("BEGIN IMMEDIATE")
-    pictures(home, 5, first=1)
+    add_images(home, 5, first=1)
     stranger.close()
     rate(home, path, 5)
     until_idle(daemon, images=6)
@@ -121,13 +121,13 @@ def test_a_stranger_that_holds_the_index_for_a_moment_costs_nothing(home: Path, 
 
 def test_a_stranger_that_holds_the_index_for_longer_than_anybody_waits_ends_nothing(home: Path, launch: Launch) -> None:
     daemon = launch(home)
-    pictures(home, 1)
+    add_images(home, 1)
     until_idle(daemon, images=1)
     before = daemon.pid
     stranger = apsw.Connection(str(home / "index.db"))
     stranger.set_busy_timeout(30_000)
     stranger.execute("BEGIN IMMEDIATE")
-    pictures(home, 5, first=1)
+    add_images(home, 5, first=1)
     job(home, "waits")
     time.sleep(4.0)  # four times what the daemon of these tests waits for the lock
     assert "is being written by another program" in daemon.log_output()
@@ -143,5 +143,5 @@ def test_a_second_daemon_is_refused_and_the_first_goes_on(home: Path, launch: La
     second.launch()
     assert second.wait(START_SECONDS) != 0
     assert f"already running for {home / 'index.db'} (process {daemon.pid})" in daemon.log.read_text("utf-8")
-    pictures(home, 1)
+    add_images(home, 1)
     until_idle(daemon, images=1)

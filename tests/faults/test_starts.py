@@ -15,7 +15,7 @@ import pytest
 from indexd.demo.daemon_process import DaemonProcess
 from tests.faults import disks
 from tests.faults.conftest import START_SECONDS, Launch
-from tests.faults.doing import agree, pictures, until_idle
+from tests.faults.doing import add_images, agree, until_idle
 from tests.faults.instant import make_home
 from tests.faults.test_disk import FULL, Fill, empty
 from tests.system.loop.conftest import bare_home as bare_home
@@ -41,7 +41,7 @@ def test_no_room_for_a_start(place: Path, launch: Launch, fill: Fill) -> None:
     with disks.tmpfs(place / "small", "size=72m,nr_inodes=400") as small:
         home = make_home(small / "home")
         daemon = launch(home)
-        pictures(home, 2)
+        add_images(home, 2)
         until_idle(daemon, images=2)
         daemon.stop(60.0)
         (home / "index.db.lock").unlink(missing_ok=True)
@@ -51,14 +51,14 @@ def test_no_room_for_a_start(place: Path, launch: Launch, fill: Fill) -> None:
         assert "full" in sentence or "room" in sentence
         empty(filler)
         daemon.start(START_SECONDS)
-        pictures(home, 1, first=2)
+        add_images(home, 1, first=2)
         until_idle(daemon, images=3)
         agree(daemon)
 
 
 def test_an_index_that_a_stranger_holds_for_long(home: Path, launch: Launch) -> None:
     daemon = launch(home)
-    pictures(home, 1)
+    add_images(home, 1)
     until_idle(daemon, images=1)
     daemon.stop(60.0)
     stranger = apsw.Connection(str(home / "index.db"))
@@ -73,7 +73,7 @@ def test_an_index_that_a_stranger_holds_for_long(home: Path, launch: Launch) -> 
 
 def test_an_index_of_a_newer_program(home: Path, launch: Launch) -> None:
     daemon = launch(home)
-    pictures(home, 1)
+    add_images(home, 1)
     until_idle(daemon, images=1)
     daemon.stop(60.0)
     version = _set_schema_version(home, 99)

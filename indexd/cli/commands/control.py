@@ -16,7 +16,7 @@ from indexd.errors import EXIT_OK, IndexdError, UsageError
 
 
 @click.command(short_help="Make a control map of an image.")
-@click.argument("picture", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="IMAGE")
+@click.argument("image", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="IMAGE")
 @click.argument("kind", metavar="TYPE")
 @click.option(
     "-o",
@@ -29,7 +29,7 @@ from indexd.errors import EXIT_OK, IndexdError, UsageError
 @click.option("--low", type=WholeNumber(0, 1000), default=100, show_default=True, help="Lower threshold of canny.")
 @click.option("--high", type=WholeNumber(0, 1000), default=200, show_default=True, help="Upper threshold of canny.")
 @json_option
-def control(picture: Path, kind: str, out: Path | None, size: str | None, low: int, high: int, as_json: bool) -> int:
+def control(image: Path, kind: str, out: Path | None, size: str | None, low: int, high: int, as_json: bool) -> int:
     """Make a control map of an image: TYPE is canny, depth, pose, lineart, softedge or scribble.
 
     The cache keeps the map for jobs. Without -o the command prints its path there. -o replaces an existing file.
@@ -41,10 +41,10 @@ def control(picture: Path, kind: str, out: Path | None, size: str | None, low: i
     width, height = _parse_size(size)
     if out is not None and out.suffix.lower() != ".png":
         raise UsageError(f"maps are PNG; name a file that ends in .png (got {out})")
-    if out is not None and out.resolve() == picture.resolve():
+    if out is not None and out.resolve() == image.resolve():
         raise UsageError("the map cannot replace the image; name another file")
     request = ControlMapRequest(
-        image=format_target(ImageTarget(path=os.fsencode(picture.absolute()))),
+        image=format_target(ImageTarget(path=os.fsencode(image.absolute()))),
         type=kind[:100] or "?",
         width=width,
         height=height,

@@ -152,9 +152,9 @@ def _parse_term(option: TermOption, text: str, *, negative: bool) -> dict[str, A
     from indexd.search.query.term_weights import parse_weighted_value
 
     names = option.negative_names if negative else option.positive_names
-    picture = option.metavar == "FILE"
-    weight, rest = parse_weighted_value(text, names[0], is_image=picture)
-    value = format_target(parse_target_argument(rest)) if picture else rest
+    is_image = option.metavar == "FILE"
+    weight, rest = parse_weighted_value(text, names[0], is_image=is_image)
+    value = format_target(parse_target_argument(rest)) if is_image else rest
     return {"kind": option.kind, "value": value, "weight": -weight if negative else weight}
 
 

@@ -1,1 +1,1 @@
-"""ComfyUI's node graphs: what made the picture, traced back from the node that saved it."""
+"""Node graphs of ComfyUI: the settings of an image, traced back from the node that saved it."""

@@ -37,7 +37,7 @@ _FOLLOWED_TYPES = ("CONDITIONING", "*")
 
 @dataclass(frozen=True, slots=True)
 class PromptPassage:
-    """One text and whether it counts for a part of the picture only."""
+    """A text, and whether it applies only to a part of the image."""
 
     text: str
     is_regional: bool = False
@@ -69,7 +69,7 @@ class ConditioningTracer:
             return self.trace_passages(own, role, depth + 1, seen)
         linked = [inner for name in _CONDITIONING_INPUTS if (inner := self.graph.link_at(node, name)) is not None]
         if linked:
-            # GLIGEN labels and area texts name a part of the picture: what they are laid over is the prompt.
+            # GLIGEN labels and area texts name a part of the image; the text that they modify is the prompt.
             merged = [found for inner in linked for found in self.trace_passages(inner, role, depth + 1, seen)]
             return self._merge_passages(node, merged)
         text = self._text_on_node(node, role, depth, link.slot)
@@ -158,7 +158,7 @@ class ConditioningTracer:
 
 
 def select_main_text(passages: list[PromptPassage]) -> tuple[str | None, list[str]]:
-    """The prompt among several texts, and the others: the first that counts for the whole picture and is not empty."""
+    """The prompt and the other texts. The prompt is the first text that applies to the whole image and is not empty."""
     whole = [passage for passage in passages if not passage.is_regional and passage.text.strip()]
     chosen = next(iter(whole or passages), None)
     if chosen is None:

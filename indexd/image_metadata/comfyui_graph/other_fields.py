@@ -1,4 +1,4 @@
-"""What else a graph states: embeddings, resources of a site, detailers, and what enlarged the picture."""
+"""Other fields of a graph: embeddings, resources of model sites, detailers and upscalers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def find_refiner(passes: Sequence[SamplerPass]) -> str | None:
 
 
 def find_detailers(graph: NodeGraph, passes: Sequence[GraphNode]) -> Iterator[DetailerUse]:
-    """The nodes that find parts of the picture and make them anew (FaceDetailer, DetailerForEach)."""
+    """The nodes that detect regions of the image and render them again (FaceDetailer, DetailerForEach)."""
     for node in passes:
         if not node.kind_contains("detailer"):
             continue
@@ -48,7 +48,7 @@ def find_detailers(graph: NodeGraph, passes: Sequence[GraphNode]) -> Iterator[De
 
 
 def find_upscaling(graph: NodeGraph, passes: Sequence[GraphNode]) -> dict[str, Any]:
-    """The fields of Metadata on enlarging: between two passes ("hires"), or of the finished picture."""
+    """The fields of ImageMetadata about upscaling: between two passes ("hires"), or of the finished image."""
     found: dict[str, Any] = {}
     before = {node.id for node in graph.iter_upstream([passes[-1].id])} if len(passes) > 1 else set()
     for node in graph.nodes.values():

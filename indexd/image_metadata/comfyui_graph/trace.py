@@ -178,7 +178,7 @@ def _latent_size(graph: NodeGraph, sampler: GraphNode) -> tuple[int, int] | None
 
 
 def _source_images(graph: NodeGraph, sampler: GraphNode) -> list[str]:
-    """The names of the pictures that the first pass began with (img2img)."""
+    """The names of the input images of the first pass (img2img)."""
     behind = graph.iter_upstream([sampler.id], skip_inputs=NON_LATENT_INPUTS)
     names = (coerce.nonempty_text(node.inputs.get("image")) for node in behind if node.kind_contains("loadimage"))
     return [name for name in names if name is not None]

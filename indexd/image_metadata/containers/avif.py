@@ -41,7 +41,7 @@ def is_avif(head: bytes) -> bool:
 
 
 def read_avif(source: ByteSource) -> Container:
-    """Size and texts of an AVIF. Raises UnreadableImage where the picture has no stated size."""
+    """Size and texts of an AVIF. Raises UnreadableImage when no size is stated."""
     texts = TextCollector()
     size: tuple[int, int] | None = None
     end = 0

@@ -1,7 +1,7 @@
-"""C2PA manifests ("Content Credentials"): who made the picture and by which kind of source, without verifying anything.
+"""C2PA manifests ("Content Credentials"): which program made the image, and from what kind of source. Verifies nothing.
 
 The manifest is JUMBF around CBOR (C2PA specification 2.2). Only three answers are wanted, so the CBOR is searched for
-their keys instead of being decoded: a short text behind a known key, whatever surrounds it.
+their keys instead of being decoded: a short text after a known key, whatever surrounds it.
 """
 
 from __future__ import annotations

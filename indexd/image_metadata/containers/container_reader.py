@@ -1,4 +1,4 @@
-"""The picture formats that are opened, recognised by their first bytes and never by the name of the file."""
+"""The supported image formats. The first bytes decide the format, never the file name."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _READERS = {
 
 
 def read_container(source: ByteSource) -> Container:
-    """Size and texts of a picture. Raises UnreadableImage(reason) for everything that is none of FORMATS or is damaged."""
+    """Size and texts of an image. Raises UnreadableImage(reason) for a damaged file and for any format not in FORMATS."""
     if source.size == 0:
         raise UnreadableImage("the file is empty")
     name = detect_format(source.read_at(0, HEAD_BYTES))

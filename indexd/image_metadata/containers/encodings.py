@@ -1,4 +1,4 @@
-"""Which encoding a text in a picture is in: what the specifications say, and what programs really write."""
+"""Detects the encoding of a metadata text: what the specifications say, and what programs really write."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ _PROFILE = re.compile(r"Raw profile type (exif|app1|xmp|iptc)", re.IGNORECASE)
 
 
 def read_png(source: ByteSource) -> Container:
-    """Size, frames and texts of a PNG. Raises UnreadableImage where the header is damaged or there is no picture data."""
+    """Size, frames and texts of a PNG. Raises UnreadableImage when the header is damaged or there is no image data."""
     width, height = read_header(source)[:2]
     texts = TextCollector()
     frame_count, has_pixels, has_end = 1, False, False

@@ -55,7 +55,7 @@ HEAD_BYTES = 64
 
 
 def is_lossless_with_alpha(head: bytes) -> bool:
-    """Whether a file that begins so is a single lossless picture with an alpha channel, as far as its beginning says."""
+    """Whether a file with this beginning is a single lossless image with an alpha channel."""
     if not is_webp(head):
         return False
     if head[12:16] == b"VP8L":

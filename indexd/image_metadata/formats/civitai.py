@@ -1,4 +1,4 @@
-"""Civitai's description of a picture beside it (`.civitai.info`, `.json`): what its API answers, with the settings under `meta`."""
+"""Sidecar files of Civitai (`.civitai.info`, `.json`): the response of its API, with the settings under `meta`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def read_civitai(texts: MetadataTexts) -> ImageMetadata | None:
     for key in CHUNKS:
         whole = texts.json_object(key)
         given = coerce.as_object(whole.get("meta")) or whole
-        # A description of a model has the settings of its sample pictures further in, and says nothing of this one.
+        # A description of a model contains the settings of its sample images, not those of this image.
         if isinstance(given.get("prompt"), str) and ("cfgScale" in given or "negativePrompt" in given):
             return _metadata(given, key)
     return None

@@ -1,4 +1,4 @@
-"""Easy Diffusion: one PNG text a field, or JSON in EXIF or beside the picture, or `Key: value` lines in a .txt."""
+"""Easy Diffusion: one PNG text per field, or JSON in EXIF or a sidecar file, or `Key: value` lines in a .txt."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""One picture's entry in Fooocus' `log.html`: a table of keys and values; newer versions also put them as JSON on a button.
+"""The entry of one image in the `log.html` of Fooocus: a table of keys and values, in newer versions also JSON on a button.
 
-Nothing in the table is escaped, so a text is what stands between the cells; line ends are `</br>`.
+The table escapes nothing, so a text is everything between two cells; line ends are `</br>`.
 """
 
 from __future__ import annotations

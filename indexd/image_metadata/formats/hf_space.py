@@ -31,7 +31,7 @@ _COLUMNS = frozenset(
 
 @register_reader("hf-space", rank=34)
 def read_hf_space(texts: MetadataTexts) -> ImageMetadata | None:
-    """The arguments of the call that made the picture."""
+    """The arguments of the call that made the image."""
     for key in CHUNKS:
         given = texts.json_object(key)
         if "num_inference_steps" not in given or "prompt" not in given:

@@ -1,4 +1,4 @@
-"""Pictures that only say that a model made them: C2PA manifests (gpt-image, Gemini, Firefly) and IPTC's properties."""
+"""Images that state only that a model made them: C2PA manifests (gpt-image, Gemini, Firefly) and IPTC properties."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def is_ai_source_type(source_type: str) -> bool:
 
 @register_reader("provenance", rank=90)
 def read_provenance(texts: MetadataTexts) -> ImageMetadata | None:
-    """Who made the picture, where nothing else in it says how; None where no AI is stated."""
+    """The program that made the image, when nothing else in it states the settings; None when no AI is stated."""
     manifest = texts.json_object("c2pa")
     if any(is_ai_source_type(str(kind)) for kind in manifest.get("digitalSourceType", ())):
         agents = [str(agent) for key in ("softwareAgent", "claim_generator") for agent in manifest.get(key, ())]

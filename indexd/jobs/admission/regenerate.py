@@ -77,5 +77,5 @@ def lookup_problem(catalogue: ModelCatalogue) -> FileProblem:
     return problem
 
 
-def _read_facts(picture: InputImage) -> ImageFacts:
-    return read_image_file(os.fsencode(picture.path))
+def _read_facts(image: InputImage) -> ImageFacts:
+    return read_image_file(os.fsencode(image.path))

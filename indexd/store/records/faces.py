@@ -17,7 +17,7 @@ Ids: TypeAlias = "NDArray[np.int64]"
 
 @dataclass(frozen=True, slots=True)
 class RegionRow:
-    """A face or another thing found in a picture. `id` is never given twice, and stays when it is found again."""
+    """A face or another detected region of an image. An `id` is never reused, and stays when the region is found again."""
 
     id: int
     image_id: int

@@ -67,7 +67,7 @@ class IndexMetrics:
 
 
 FACE_LAYER = "face"
-"""The layer whose vectors belong to regions (faces in pictures); those of every other belong to images."""
+"""The layer whose vectors belong to regions (faces); the vectors of every other layer belong to images."""
 
 
 VectorKey = Literal["image_id", "region_id"]

@@ -56,7 +56,7 @@ class JobRow:
 
 @dataclass(frozen=True, slots=True)
 class JobItemRow:
-    """One picture of a job. `seconds` is the wall time of the attempt that made it, `report` what the worker said of it.
+    """One job item. `seconds` is the wall time of the successful attempt, `report` the report of the worker.
 
     `content_hash` of an item that is not done is that of a file that was about to be published.
     `rejected_path` is where a rejected output is moved; it is there when `path` is equal.

@@ -1,4 +1,4 @@
-"""Values on their way into SQLite: metadata is written by strangers, and one odd value must not cost a whole batch."""
+"""Converts values between Python and SQLite. Metadata is untrusted: one odd value must not fail a whole batch."""
 
 from __future__ import annotations
 

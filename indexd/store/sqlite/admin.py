@@ -33,7 +33,7 @@ KEPT_EVENTS = 10_000
 
 
 class Events(EventRepository):
-    """The newest KEPT_EVENTS events; older ones make room."""
+    """The newest KEPT_EVENTS events; older ones are deleted."""
 
     def __init__(self, database: Database, clock: Callable[[], float]) -> None:
         self._database = database

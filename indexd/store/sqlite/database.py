@@ -25,7 +25,7 @@ PAGE_BYTES = 16_384
 WAL_SIZE_LIMIT_BYTES = 64 << 20
 # What SQLite keeps beside a file in WAL mode. The log belongs to its index: beside another it would be read as changes.
 WAL_SUFFIXES = ("-wal", "-shm")
-# Four times that saves a picture 0.8 reads of a page (a library of 100 000; some 10 us), and takes an hour of new pictures to fill.
+# A cache of four times this size saves 0.8 page reads per image (about 10 us, 100 000 images) and takes an hour to fill.
 WRITER_CACHE_KIB = 4_096
 READER_CACHE_KIB = 4_096
 
@@ -208,9 +208,9 @@ class Database:
         connection.close()
 
     def release_memory(self) -> None:
-        """Let go of the pages that readers at rest have kept; what is needed of them is read again in a millisecond.
+        """Free the page caches of idle readers; reading a page again takes less than a millisecond.
 
-        The writer keeps its own: it needs them for the next picture.
+        The writer keeps its cache, because the next image needs it.
         """
         with self._readers_lock:
             count = len(self._readers)

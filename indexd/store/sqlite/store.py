@@ -1,4 +1,4 @@
-"""The index as the rest of the program sees it: one object, one attribute a table family."""
+"""The SQLite back end of the store: one object, with one repository for each family of tables."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ from indexd.store.sqlite.vectors.vectors import Vectors
 
 
 class SqliteStore:
-    """An open index. Every method of every family may be called from any thread, and is one transaction.
+    """An open index. Every method of every repository may be called from any thread and is one transaction.
 
-    Errors are StoreError (StorageFull when the disk is full: nothing of that transaction was kept, and the same store
-    goes on working once there is room).
+    Errors are StoreError. After StorageFull nothing of that transaction was kept, and the store works again when there is
+    room.
     """
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
@@ -72,10 +72,10 @@ class SqliteStore:
     def open(
         cls, path: Path, *, read_only: bool = False, clock: Callable[[], float] = time.time, vfs: str | None = None
     ) -> SqliteStore:
-        """Open the index at `path`, making or migrating it first (not when `read_only`).
+        """Open the index at `path`; create or migrate it first, unless `read_only`.
 
-        Raises StoreError with a sentence when the file is newer than this program, is no index, lies on a network file
-        system, or (read-only) is not there. `vfs` names an apsw VFS for fault injection.
+        Raises StoreError when the file is newer than this program, is no index, is on a network file system, or (read-only)
+        does not exist. `vfs` names an apsw VFS for fault injection.
         """
         return cls(open_database(path, read_only=read_only, vfs=vfs), clock)
 
@@ -112,7 +112,7 @@ class SqliteStore:
         return rescue_index(self._database)
 
     def release_memory(self) -> None:
-        """Let go of memory that only makes the next question a little faster."""
+        """Free caches that only make the next query a little faster."""
         self._database.release_memory()
 
     def close(self) -> None:

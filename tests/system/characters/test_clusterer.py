@@ -21,7 +21,7 @@ from indexd_schemas.api.characters import Suggestions
 from tests.support.handle_shortage import HandleShortage
 from tests.support.processes import has_loaded_torch
 from tests.unit.characters.labelled_faces import faces, names_of
-from tests.unit.characters.library import Grown, HereWorkers
+from tests.unit.characters.library import FaceLibrary, HereWorkers
 
 WAIT = 180.0
 
@@ -33,22 +33,22 @@ def cluster(clusterer: ClusteringService) -> None:
 
 
 def test_faces_become_characters_and_new_ones_are_given_to_them_at_once(
-    grown: Grown, keeper: FaceAssigner, clusterer: ClusteringService, tmp_path: Path
+    face_library: FaceLibrary, assigner: FaceAssigner, clusterer: ClusteringService, tmp_path: Path
 ) -> None:
-    grown.add(faces(400))
+    face_library.add(faces(400))
     cluster(clusterer)
     standing = clusterer.progress()
     assert (standing.faces, standing.made) == (400, 8)
     assert list((tmp_path / "cache").iterdir()) == []
-    whose = grown.whose()
-    truth = np.array(grown.truth)
+    whose = face_library.whose()
+    truth = np.array(face_library.truth)
     assert adjusted_rand_index(truth, np.where(whose > 0, whose, -1)) >= 0.97
     ids = names_of(whose, truth)
-    keeper.start()
+    assigner.start()
     new = faces(100, part=1)
-    regions = grown.add(new)
-    assert keeper.wait_idle(WAIT)
-    given = grown.whose(regions.tolist())
+    regions = face_library.add(new)
+    assert assigner.wait_idle(WAIT)
+    given = face_library.whose(regions.tolist())
     expected = np.array([ids.get(one, -1) for one in new.truth.tolist()])
     precision, recall = precision_recall(expected, np.where(given > 0, given, -1))
     assert precision >= 0.98
@@ -56,9 +56,9 @@ def test_faces_become_characters_and_new_ones_are_given_to_them_at_once(
 
 
 def test_a_start_without_handles_costs_new_faces_only_the_time_until_there_are_some(
-    store: IndexStore, grown: Grown, clusterer: ClusteringService, monkeypatch: pytest.MonkeyPatch
+    store: IndexStore, face_library: FaceLibrary, clusterer: ClusteringService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    grown.add(faces(400))
+    face_library.add(faces(400))
     cluster(clusterer)
     monkeypatch.setattr("indexd.characters.face_assigner.RETRY_SECONDS", 0.01)
     later = FaceAssigner(store, 0.75, 0.05)
@@ -68,21 +68,21 @@ def test_a_start_without_handles_costs_new_faces_only_the_time_until_there_are_s
     while not shortage.was_reached:
         time.sleep(0.001)
     shortage.refuse(0, 0)
-    regions = grown.add(faces(100, part=1))
+    regions = face_library.add(faces(100, part=1))
     end = time.monotonic() + WAIT
-    while not (grown.whose(regions.tolist()) > 0).any():
+    while not (face_library.whose(regions.tolist()) > 0).any():
         assert time.monotonic() < end, "nobody got a new face"
         time.sleep(0.01)
     later.stop()
 
 
 def test_a_clustering_that_gets_no_thread_is_not_under_way_for_ever(
-    grown: Grown, clusterer: ClusteringService, monkeypatch: pytest.MonkeyPatch
+    face_library: FaceLibrary, clusterer: ClusteringService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuses(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    grown.add(faces(20))
+    face_library.add(faces(20))
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuses)
         with pytest.raises(IndexdError, match="thread"):
@@ -91,9 +91,9 @@ def test_a_clustering_that_gets_no_thread_is_not_under_way_for_ever(
 
 
 def test_stop_cancels_the_clustering_that_runs_and_refuses_the_next(
-    store: IndexStore, grown: Grown, clusterer: ClusteringService, workers: HereWorkers
+    store: IndexStore, face_library: FaceLibrary, clusterer: ClusteringService, workers: HereWorkers
 ) -> None:
-    grown.add(faces(20))
+    face_library.add(faces(20))
     submit = workers.submit
 
     def submitted(call: ClusterFaces, **given: object) -> object:
@@ -110,22 +110,22 @@ def test_stop_cancels_the_clustering_that_runs_and_refuses_the_next(
 
 
 def test_corrections_survive_a_clustering_and_ids_stay(
-    store: IndexStore, grown: Grown, keeper: FaceAssigner, clusterer: ClusteringService
+    store: IndexStore, face_library: FaceLibrary, assigner: FaceAssigner, clusterer: ClusteringService
 ) -> None:
-    grown.add(faces(400))
+    face_library.add(faces(400))
     cluster(clusterer)
-    ids = names_of(grown.whose(), np.array(grown.truth))
+    ids = names_of(face_library.whose(), np.array(face_library.truth))
     store.corrections.set_name(ids[0], "Luna")
     store.corrections.merge(ids[1], [ids[2]])
     _, (new,) = store.corrections.split(ids[3], [[m.region_id for m in store.characters.members([ids[3]])][:6]])
     wrong = store.characters.members([ids[4]])[0].region_id
     store.corrections.reject(ids[4], [wrong])
     parted = [member.region_id for member in store.characters.members([new])]
-    before = grown.whose()
+    before = face_library.whose()
     for part in (1, 2):
-        grown.add(faces(40, part))
+        face_library.add(faces(40, part))
         cluster(clusterer)
-    after = grown.whose()[: len(before)]
+    after = face_library.whose()[: len(before)]
     held = before > 0
     assert (after == before)[held].mean() >= 0.99
     assert store.characters.memberships_by_region([wrong]).get(wrong) is None or (
@@ -135,13 +135,13 @@ def test_corrections_survive_a_clustering_and_ids_stay(
     assert store.characters.rows(hidden=True, empty=True)[0].id in ids.values()
     luna = store.characters.find_by_name("luna")
     assert luna is not None
-    assert luna.faces >= (np.array(grown.truth)[: len(before)] == 0).sum() - 2
+    assert luna.faces >= (np.array(face_library.truth)[: len(before)] == 0).sum() - 2
 
 
 def test_a_cancelled_or_failed_clustering_changes_nothing(
-    store: IndexStore, grown: Grown, clusterer: ClusteringService, workers: HereWorkers, tmp_path: Path
+    store: IndexStore, face_library: FaceLibrary, clusterer: ClusteringService, workers: HereWorkers, tmp_path: Path
 ) -> None:
-    grown.add(faces(200))
+    face_library.add(faces(200))
     workers.cancel_at = "finding neighbours"
     clusterer.begin()
     assert clusterer.wait(WAIT).state == "cancelled"
@@ -160,19 +160,19 @@ def test_a_cancelled_or_failed_clustering_changes_nothing(
 
 
 def test_what_may_be_wrong_is_suggested_until_a_person_has_said_that_it_is_right(
-    store: IndexStore, grown: Grown, clusterer: ClusteringService
+    store: IndexStore, face_library: FaceLibrary, clusterer: ClusteringService
 ) -> None:
-    grown.add(faces(400))
+    face_library.add(faces(400))
     cluster(clusterer)
     assert suggest_corrections(store) == Suggestions(splits=[], merges=[])
-    ids = names_of(grown.whose(), np.array(grown.truth))
+    ids = names_of(face_library.whose(), np.array(face_library.truth))
     store.corrections.merge(ids[0], [ids[1]])
     theirs = [member.region_id for member in store.characters.members([ids[2]])]
     _, (half,) = store.corrections.split(ids[3], [[m.region_id for m in store.characters.members([ids[3]])][::2]])
     store.corrections.set_hidden(ids[4], True)
     found = suggest_corrections(store)
     assert [split.character.id for split in found.splits] == [ids[0]]
-    parts = {int(grown.truth[grown.regions.index(region)]) for region in found.splits[0].faces}
+    parts = {int(face_library.truth[face_library.regions.index(region)]) for region in found.splits[0].faces}
     assert len(parts) == 1
     # What a person split is not suggested to be one.
     assert found.merges == []
@@ -191,13 +191,13 @@ def test_nothing_to_cluster_is_no_error(clusterer: ClusteringService) -> None:
 
 
 def test_the_worker_clusters_in_a_process_without_torch(
-    grown: Grown, keeper: FaceAssigner, store: IndexStore, tmp_path: Path
+    face_library: FaceLibrary, assigner: FaceAssigner, store: IndexStore, tmp_path: Path
 ) -> None:
 
     workers = LocalWorkers(WorkerSettings({}, str(tmp_path)))
     try:
-        grown.add(faces(200))
-        clusterer = ClusteringService(store, lambda: workers, keeper, tmp_path, 10)
+        face_library.add(faces(200))
+        clusterer = ClusteringService(store, lambda: workers, assigner, tmp_path, 10)
         begun = threading.Event()
         torch: list[bool] = []
         submit = workers.submit
@@ -226,12 +226,12 @@ def test_the_worker_clusters_in_a_process_without_torch(
 
 
 def test_a_clustering_is_cancelled_in_the_middle_of_its_work(
-    grown: Grown, keeper: FaceAssigner, store: IndexStore, tmp_path: Path
+    face_library: FaceLibrary, assigner: FaceAssigner, store: IndexStore, tmp_path: Path
 ) -> None:
     workers = LocalWorkers(WorkerSettings({}, str(tmp_path)))
     stages: list[str] = []
     submit = workers.submit
-    clusterer = ClusteringService(store, lambda: workers, keeper, tmp_path, 10)
+    clusterer = ClusteringService(store, lambda: workers, assigner, tmp_path, 10)
 
     def submitted(call: ClusterFaces, **given: object) -> object:
         tell = given["on_progress"]
@@ -245,7 +245,7 @@ def test_a_clustering_is_cancelled_in_the_middle_of_its_work(
         return submit(call, **{**given, "on_progress": cancelled})  # type: ignore[arg-type]
 
     try:
-        grown.add(faces(2000))
+        face_library.add(faces(2000))
         workers.submit = submitted  # type: ignore[assignment, method-assign]
         assert clusterer.begin()
         assert clusterer.wait(WAIT).state == "cancelled"

@@ -77,7 +77,7 @@ def test_a_job_from_file_to_result(open_setup: OpenSetup) -> None:
         assert again.listed("accepted") == again.listed("failed") == [], number
         assert {f"{name}.yaml", f"{name}.result.json"} <= set(again.listed("done")), number
         assert len(again.listed("done")) == 2 * number
-        assert again.pictures() == sorted(f"x{made}-0001.png" for made in range(1, number + 1))
+        assert again.images() == sorted(f"x{made}-0001.png" for made in range(1, number + 1))
         assert again.store.jobs.counts() == {"done": number}
     assert 15 < number < MOST_CALLS - 1
 

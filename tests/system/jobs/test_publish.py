@@ -63,7 +63,7 @@ def test_only_the_file_that_the_ledger_announced_is_adopted(setup: JobSetup) -> 
     assert publisher.adopt(_item(setup)) is not None
     item = _item(setup)
     assert (item.state, item.seconds, item.report, item.scores) == ("done", 1.0, {"notes": ["n"]}, {"clip": 0.5})
-    assert setup.pictures() == ["x-0001.png"]
+    assert setup.images() == ["x-0001.png"]
 
 
 def test_a_missing_or_other_file_is_not_adopted(setup: JobSetup) -> None:
@@ -91,7 +91,7 @@ def test_an_image_whose_row_could_not_be_written_is_published_once(
             setup.jobs.publisher.publish(item.id, artifact, 1.0)
     published = setup.jobs.publisher.publish(item.id, artifact, 1.0)
     assert published.adopted
-    assert setup.pictures() == ["x-0001-2.png", "x-0001.png"]
+    assert setup.images() == ["x-0001-2.png", "x-0001.png"]
 
 
 def _item(setup: JobSetup) -> JobItemRow:
@@ -109,7 +109,7 @@ def test_a_foreign_file_is_never_written_over(setup: JobSetup, same: bool) -> No
     assert final.read_bytes() == mine
     assert not published.adopted
     assert published.path == final.with_name("x-0001-2.png")
-    assert setup.pictures() == ["x-0001-2.png", "x-0001.png"]
+    assert setup.images() == ["x-0001-2.png", "x-0001.png"]
     assert setup.store.jobs.items(1)[0].path == os.fsencode(published.path)
 
 
@@ -222,5 +222,5 @@ def test_one_death_at_each_point_then_a_whole_life(home: Path, open_setup: OpenS
     assert whole.returncode == 0, whole.stderr
     again = open_setup()
     assert os.listdir(again.output).count("x-0001-2.png") == 1
-    assert again.pictures() == ["x-0001-2.png", "x-0001.png"]
+    assert again.images() == ["x-0001-2.png", "x-0001.png"]
     assert again.store.jobs.items(1)[0].state == "done"

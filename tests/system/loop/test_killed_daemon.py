@@ -1,6 +1,7 @@
-"""The daemon is killed at random moments: every job is done, every picture published once and indexed once.
+"""The daemon is killed at random moments: every job is done, every image published once and indexed once.
 
-Often with models that answer at once, where a life is short; and some times with real ones, whose workers take long to start.
+Fake models answer at once, so that many kills fit into a minute; tiny real models show the same with workers that start slowly.
+`--hypothesis-profile=long` kills more often, and the soak kills for hours.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from indexd.demo.daemon_process import DaemonProcess, is_settled
 from indexd_schemas.api.output import DaemonStatus
@@ -25,7 +27,8 @@ pytestmark = [
 ]
 
 PICTURES_A_JOB = 2
-FOREIGN_PICTURES = 60
+IS_LONG = hypothesis_settings().max_examples > 1000
+FOREIGN_PICTURES = 60 if IS_LONG else 20
 # Besides the daemon, the worker alone is killed so often: a third time could be that of one and the same picture, which
 # would rightly be set aside.
 WORKER_KILLS = 2
@@ -58,7 +61,9 @@ def _kill_the_worker(status: DaemonStatus | None) -> bool:
 
 
 def test_jobs_survive_kills_at_random_moments(bare_home: Path) -> None:
-    _killed_again_and_again(make_home(bare_home), jobs=40, kills=30, module="tests.faults.instant")
+    _killed_again_and_again(
+        make_home(bare_home), jobs=40 if IS_LONG else 18, kills=30 if IS_LONG else 15, module="tests.faults.instant"
+    )
 
 
 def test_jobs_survive_kills_while_real_models_work(home: Path) -> None:
@@ -66,7 +71,7 @@ def test_jobs_survive_kills_while_real_models_work(home: Path) -> None:
     (home / "inbox").mkdir()
     with (home / "indexd.toml").open("a", encoding="utf-8") as settings:
         settings.write(f'[[roots]]\npath = "{home / "pictures"}"\n')
-    _killed_again_and_again(home, jobs=12, kills=9, module="indexd")
+    _killed_again_and_again(home, jobs=12 if IS_LONG else 3, kills=9 if IS_LONG else 3, module="indexd")
 
 
 def _killed_again_and_again(home: Path, jobs: int, kills: int, module: str) -> None:
@@ -75,6 +80,7 @@ def _killed_again_and_again(home: Path, jobs: int, kills: int, module: str) -> N
     undropped, foreign = iter(range(jobs)), iter(range(FOREIGN_PICTURES))
     daemon = DaemonProcess(home, module=module)
     worker_kills = WORKER_KILLS
+    given: list[int] = []
     for kill in range(kills):
         daemon.launch()
         waits_for_pictures = kill % 3 == 0
@@ -82,12 +88,15 @@ def _killed_again_and_again(home: Path, jobs: int, kills: int, module: str) -> N
         # Most lives are short. Every third one lasts until pictures come out, and ends in the middle of that.
         end = time.monotonic() + (60.0 if waits_for_pictures else chance.uniform(0.05, 3.0))
         while time.monotonic() < end:
-            if (number := next(undropped, None)) is not None and chance.random() < 0.6:
-                _drop(inbox, number)
+            if (number_left := next(undropped, None)) is not None and chance.random() < 0.6:
+                _drop(inbox, number_left)
+                given.append(number_left)
             if (number := next(foreign, None)) is not None:
                 write(watched, f"{number}.png", picture(number))
             if worker_kills and waits_for_pictures and chance.random() < 0.1:
                 worker_kills -= _kill_the_worker(daemon.status())
+            if waits_for_pictures and number_left is None and _published(home) == len(given) * PICTURES_A_JOB:
+                break  # no more images come
             if waits_for_pictures and _published(home) > before:
                 time.sleep(chance.uniform(0.0, 1.5))
                 break

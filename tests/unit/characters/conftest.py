@@ -11,7 +11,7 @@ from indexd.characters.clustering_service import ClusteringService
 from indexd.characters.face_assigner import FaceAssigner
 from indexd.store.protocols import IndexStore
 from indexd.store.sqlite.store import SqliteStore
-from tests.unit.characters.library import Grown, HereWorkers
+from tests.unit.characters.library import FaceLibrary, HereWorkers
 from tests.unit.store.sample_rows import Library
 
 
@@ -22,12 +22,12 @@ def store(tmp_path: Path) -> Iterator[IndexStore]:
 
 
 @pytest.fixture
-def grown(store: IndexStore) -> Grown:
-    return Grown(store, Library(store, store.roots.ensure(b"/pictures", "images")))
+def face_library(store: IndexStore) -> FaceLibrary:
+    return FaceLibrary(store, Library(store, store.roots.ensure(b"/pictures", "images")))
 
 
 @pytest.fixture
-def keeper(store: IndexStore) -> Iterator[FaceAssigner]:
+def assigner(store: IndexStore) -> Iterator[FaceAssigner]:
     kept = FaceAssigner(store, 0.75, 0.05)
     yield kept
     kept.stop()
@@ -40,8 +40,8 @@ def workers() -> HereWorkers:
 
 @pytest.fixture
 def clusterer(
-    store: IndexStore, keeper: FaceAssigner, workers: HereWorkers, tmp_path: Path
+    store: IndexStore, assigner: FaceAssigner, workers: HereWorkers, tmp_path: Path
 ) -> Iterator[ClusteringService]:
-    service = ClusteringService(store, lambda: workers, keeper, tmp_path / "cache", 10)
+    service = ClusteringService(store, lambda: workers, assigner, tmp_path / "cache", 10)
     yield service
     service.stop()

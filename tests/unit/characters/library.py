@@ -18,7 +18,7 @@ from tests.unit.characters.labelled_faces import DIM
 from tests.unit.store.sample_rows import Library
 
 
-class Grown:
+class FaceLibrary:
     """Pictures with one face each (or several, see `a_picture`), by region id in the order in which they came."""
 
     def __init__(self, store: IndexStore, library: Library) -> None:

@@ -16,7 +16,7 @@ gone: {type: character, stackable: false}
 
 
 @pytest.fixture
-def shelf(home: Path) -> Path:
+def lora_folder(home: Path) -> Path:
     folder = home / "models"
     write_model(folder / "film-grain.safetensors", SDXL_LORA)
     write_model(folder / "sub" / "ink.safetensors", SD1_LORA)
@@ -25,7 +25,7 @@ def shelf(home: Path) -> Path:
     return home
 
 
-def test_the_table_shows_files_and_entries(indexd: Indexd, shelf: Path) -> None:
+def test_the_table_shows_files_and_entries(indexd: Indexd, lora_folder: Path) -> None:
     ran = indexd("loras")
     assert ran.code == 0
     rows = {line.split()[0]: line for line in ran.out.splitlines()}
@@ -36,9 +36,9 @@ def test_the_table_shows_files_and_entries(indexd: Indexd, shelf: Path) -> None:
     assert "alone" in rows["gone"]
 
 
-def test_words_narrow_it_and_json_says_all(indexd: Indexd, shelf: Path) -> None:
+def test_words_narrow_it_and_json_says_all(indexd: Indexd, lora_folder: Path) -> None:
     ran = indexd("loras", "STYLE", "grain", "--json")
-    assert ran.json["registry"] == str(shelf / "loras.yaml")
+    assert ran.json["registry"] == str(lora_folder / "loras.yaml")
     [lora] = ran.json["loras"]
     assert lora["path"].endswith("film-grain.safetensors")
     assert lora["registered"]["triggers"] == ["film grain"]
@@ -56,15 +56,16 @@ def test_nothing_there(indexd: Indexd, home: Path) -> None:
     assert "lora_folders" in ran.err
 
 
-def test_a_bad_registry_is_one_sentence_here_and_in_doctor(indexd: Indexd, shelf: Path) -> None:
-    (shelf / "loras.yaml").write_text("film-grain:\n  type: pose\n", "utf-8")
+def test_a_bad_registry_is_one_sentence_here_and_in_doctor(indexd: Indexd, lora_folder: Path) -> None:
+    (lora_folder / "loras.yaml").write_text("film-grain:\n  type: pose\n", "utf-8")
     ran = indexd("loras")
     assert ran.code == 1
     assert (
-        f"the LoRA registry {shelf / 'loras.yaml'} cannot be used: line 2, column 9: film-grain: type must" in ran.err
+        f"the LoRA registry {lora_folder / 'loras.yaml'} cannot be used: line 2, column 9: film-grain: type must"
+        in ran.err
     )
     assert "line 2, column 9" in indexd("doctor").out
 
 
-def test_doctor_names_an_entry_without_a_file(indexd: Indexd, shelf: Path) -> None:
+def test_doctor_names_an_entry_without_a_file(indexd: Indexd, lora_folder: Path) -> None:
     assert "1 registered LoRAs have no file, the first is gone" in indexd("doctor").out

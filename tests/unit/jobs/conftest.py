@@ -62,7 +62,7 @@ class JobSetup:
                 return
         raise AssertionError("the runner finds no rest")
 
-    def pictures(self) -> list[str]:
+    def images(self) -> list[str]:
         return sorted(path.relative_to(self.output).as_posix() for path in self.output.rglob("*") if path.is_file())
 
     def listed(self, folder: str) -> list[str]:

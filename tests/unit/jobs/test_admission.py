@@ -499,7 +499,7 @@ def test_a_finished_file_moved_back_to_the_inbox_is_a_new_job(setup: JobSetup) -
         name = "x.yaml" if number == 1 else f"x.job{number}.yaml"
         (setup.inbox / "done" / name).rename(path)
     assert setup.store.jobs.counts() == {"done": 3}
-    assert len(setup.pictures()) == 3
+    assert len(setup.images()) == 3
 
 
 def test_a_file_that_changes_between_look_and_move_goes_back(setup: JobSetup, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -561,7 +561,7 @@ def test_names_of_pictures_long_made_are_not_kept_for_ever(setup: JobSetup, monk
     ]
     setup.work()
     assert all(isinstance(outcome, Admitted) for outcome in taken)
-    assert {"same.png", "same-2.png"} <= set(setup.pictures())
+    assert {"same.png", "same-2.png"} <= set(setup.images())
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows refuses such a file name")

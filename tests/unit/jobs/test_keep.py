@@ -117,7 +117,7 @@ def test_a_head_that_does_not_fit_is_refused_before_a_picture_is_made(
 def test_the_others_lie_beside_and_the_ledger_says_so(setup: JobSetup) -> None:
     job = setup.jobs.submit(f"{JOB}keep: {{top: 2}}".encode(), "x.yaml")
     setup.work()
-    assert setup.pictures() == ["rejected/x-0001.png", "rejected/x-0003.png", "x-0002.png", "x-0004.png"]
+    assert setup.images() == ["rejected/x-0001.png", "rejected/x-0003.png", "x-0002.png", "x-0004.png"]
     items = setup.store.jobs.items(job.id)
     assert [one.scores for one in items] == [{"sharpness": float(one.seed)} for one in items]
     assert [one.rejected_path is None for one in items] == [False, True, False, True]
@@ -134,7 +134,7 @@ def test_a_name_that_is_taken_in_rejected_is_left_alone(setup: JobSetup) -> None
     setup.jobs.submit(f"{JOB}keep: {{sharpness: '>105'}}".encode(), "x.yaml")
     setup.work()
     assert (setup.output / "rejected" / "x-0001.png").read_bytes() == b"mine"
-    assert "rejected/x-0001-2.png" in setup.pictures()
+    assert "rejected/x-0001-2.png" in setup.images()
 
 
 def test_what_somebody_changed_or_took_stays_as_it_is(setup: JobSetup) -> None:
@@ -149,7 +149,7 @@ def test_what_somebody_changed_or_took_stays_as_it_is(setup: JobSetup) -> None:
     setup.workers.release()
     setup.work()
     assert (setup.output / "x-0001.png").read_bytes() == b"edited"
-    assert setup.pictures() == ["rejected/x-0004.png", "x-0001.png", "x-0002.png"]
+    assert setup.images() == ["rejected/x-0004.png", "x-0001.png", "x-0002.png"]
     errors = [one.error for one in setup.store.jobs.items(job.id)]
     assert errors[0] is not None
     assert "changed or deleted" in errors[0]
@@ -164,7 +164,7 @@ def test_a_cancelled_job_keeps_everything(setup: JobSetup) -> None:
     setup.jobs.cancel(job.id)
     setup.workers.release()
     setup.work()
-    assert setup.pictures() == ["x-0001.png"]
+    assert setup.images() == ["x-0001.png"]
 
 
 POINTS = ("verdict written", "linked", "set aside")
@@ -192,7 +192,7 @@ def test_a_death_in_between_changes_nothing(open_setup: OpenSetup, point: str, n
         setup.work()
     again = open_setup(fault=no_fault)
     again.work()
-    assert again.pictures() == ["rejected/x-0001.png", "rejected/x-0003.png", "x-0002.png", "x-0004.png"]
+    assert again.images() == ["rejected/x-0001.png", "rejected/x-0003.png", "x-0002.png", "x-0004.png"]
     job = again.store.jobs.get(1)
     assert job is not None
     assert (job.state, job.file_location) == ("done", "done")
@@ -212,4 +212,4 @@ def test_an_adopted_picture_brings_its_scores(open_setup: OpenSetup) -> None:
     again = open_setup()
     assert [one.scores for one in again.store.jobs.items(1) if one.state == "done"] == [{"sharpness": 105.0}]
     again.work()
-    assert again.pictures() == ["rejected/x-0001.png", "rejected/x-0003.png", "rejected/x-0004.png", "x-0002.png"]
+    assert again.images() == ["rejected/x-0001.png", "rejected/x-0003.png", "rejected/x-0004.png", "x-0002.png"]

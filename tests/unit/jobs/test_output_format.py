@@ -46,8 +46,8 @@ def test_a_job_chooses_format_and_quality(setup: JobSetup, output: str, encoding
     assert _outputs(setup, output) == [encoding]
     setup.work()
     name = "png" if encoding is None else encoding["format"]
-    assert setup.pictures() == [f"x-0001.{SUFFIXES[name]}"]
-    with Image.open(setup.output / setup.pictures()[0]) as opened:
+    assert setup.images() == [f"x-0001.{SUFFIXES[name]}"]
+    with Image.open(setup.output / setup.images()[0]) as opened:
         assert opened.format == name.upper()
 
 
@@ -90,7 +90,7 @@ def test_an_image_is_made_again_in_its_own_format(open_setup: OpenSetup, encodin
     setup = open_setup()
     setup.jobs.submit((SMALL + f"output: {encoding}").encode(), "x.yaml")
     setup.work()
-    [made] = (setup.output / name for name in setup.pictures())
+    [made] = (setup.output / name for name in setup.images())
     setup.jobs.submit(replay_job_text(made, setup.output, "again", _recipe_of(made).encoding).encode(), "again.yaml")
     exported = job_from_recipe(_recipe_of(made), {})
     setup.jobs.submit(json_in_yaml(exported.keys).encode(), "exported.yaml")

@@ -52,12 +52,12 @@ def _job_state(setup: JobSetup, job_id: int) -> str:
 def test_a_job_from_file_to_result(setup: JobSetup) -> None:
     setup.jobs.admit_file(setup.drop(SMALL + "count: 3\nloras: [film-grain]\n"))
     setup.work()
-    assert setup.pictures() == ["x-0001.png", "x-0002.png", "x-0003.png"]
+    assert setup.images() == ["x-0001.png", "x-0002.png", "x-0003.png"]
     assert setup.listed("done") == ["x.result.json", "x.yaml"]
     result = json.loads((setup.inbox / "done" / "x.result.json").read_text())
     assert (result["state"], result["error"], result["name"], result["job_id"]) == ("done", None, "x", 1)
     assert [item["seed"] for item in result["items"]] == [1000, 1001, 1002]
-    assert [Path(item["path"]).name for item in result["items"]] == setup.pictures()
+    assert [Path(item["path"]).name for item in result["items"]] == setup.images()
     assert all(len(item["hash"]) == 64 and item["attempts"] == 1 for item in result["items"])
     assert [(recipe["seed"], recipe["job"]) for recipe in result["recipes"]] == [
         (1000, None),
@@ -207,11 +207,11 @@ def test_a_full_disk_keeps_the_picture_and_waits_for_room(setup: JobSetup, monke
         assert f"the disk of {setup.output} is full" in (setup.store.jobs.pause_reason() or "")
         setup.clock.now += 60
         setup.work()
-        assert setup.pictures() == []
+        assert setup.images() == []
     setup.clock.now += 60
     setup.work()
     assert setup.store.jobs.pause_reason() is None
-    assert setup.pictures() == ["x-0001.png"]
+    assert setup.images() == ["x-0001.png"]
     assert len(setup.workers.calls) == 1
     assert [item.attempts for item in setup.store.jobs.items(1)] == [1]
 
@@ -431,7 +431,7 @@ def test_cancelling_ends_the_render_in_hand_and_publishes_nothing_more(setup: Jo
     assert setup.workers.release() == 2  # cancelled calls answer nothing
     setup.work()
     assert _states(setup, 1) == ["done", "cancelled", "cancelled"]
-    assert setup.pictures() == ["x-0001.png"]
+    assert setup.images() == ["x-0001.png"]
     assert setup.listed("failed") == ["x.result.json", "x.yaml"]
     with pytest.raises(UsageError, match="job 1 is cancelled already"):
         setup.jobs.cancel(1)
@@ -446,7 +446,7 @@ def test_a_picture_that_comes_back_after_the_cancel_is_dropped(setup: JobSetup) 
     setup.workers.release()
     setup.jobs.cancel(1)
     setup.work()
-    assert (setup.pictures(), _states(setup, 1)) == ([], ["cancelled"])
+    assert (setup.images(), _states(setup, 1)) == ([], ["cancelled"])
 
 
 def test_retry_makes_what_failed_with_the_same_seeds(setup: JobSetup) -> None:
@@ -505,7 +505,7 @@ def test_a_job_whose_last_picture_was_published_at_the_death_is_closed_by_the_ne
     assert setup.listed("accepted") == ["x.yaml"]
     again = open_setup()
     assert again.listed("done") == ["x.result.json", "x.yaml"]
-    assert again.pictures() == ["x-0001.png"]
+    assert again.images() == ["x-0001.png"]
 
 
 @pytest.mark.parametrize("gone", ["result", "both"])
@@ -538,7 +538,7 @@ def test_a_folder_that_is_gone_with_its_parent_pauses_the_queue(setup: JobSetup,
 def test_folders_below_the_output_folder_are_made(setup: JobSetup) -> None:
     _submit(setup, "output: {folder: a/b, name: hero}")
     setup.work()
-    assert setup.pictures() == ["a/b/hero.png"]
+    assert setup.images() == ["a/b/hero.png"]
 
 
 def test_a_folder_that_cannot_be_written_costs_that_picture_alone(
@@ -574,7 +574,7 @@ def test_the_thread_wakes_for_a_job_and_stops_with_nothing_in_hand(
     _submit(setup)
     assert published.wait(30)
     setup.runner.stop()
-    assert setup.pictures() == ["x-0001.png"]
+    assert setup.images() == ["x-0001.png"]
 
 
 def test_stopping_hands_back_what_was_not_finished(setup: JobSetup) -> None:

@@ -132,7 +132,7 @@ def test_the_sheet_is_made_when_every_image_has_ended(open_setup: OpenSetup) -> 
     setup.work()
     workers.release()
     setup.work()
-    assert setup.pictures() == [*(f"x-000{number}.png" for number in range(1, 7)), "x.sheet.png"]
+    assert setup.images() == [*(f"x-000{number}.png" for number in range(1, 7)), "x.sheet.png"]
     job = setup.store.jobs.get(1)
     assert job is not None and job.state == "done"
     with Image.open(setup.output / "x.sheet.png") as sheet:
@@ -147,7 +147,7 @@ def test_images_that_failed_leave_their_cells_empty(setup: JobSetup) -> None:
     _submit(setup, "cfg: [4, 7]\nsteps: [1, 2]")
     setup.work()
     assert [str(item.state) for item in setup.store.jobs.items(1)] == ["done", "done", "failed", "done", "done"]
-    assert "x.sheet.png" in setup.pictures()
+    assert "x.sheet.png" in setup.images()
 
 
 def test_a_series_survives_an_end_before_its_sheet(open_setup: OpenSetup) -> None:
@@ -161,7 +161,7 @@ def test_a_series_survives_an_end_before_its_sheet(open_setup: OpenSetup) -> Non
         setup.work()
     again = open_setup()
     again.work()
-    assert again.pictures() == ["x-0001.png", "x-0002.png", "x.sheet.png"]
+    assert again.images() == ["x-0001.png", "x-0002.png", "x.sheet.png"]
     assert [str(item.state) for item in again.store.jobs.items(1)] == ["done"] * 3
 
 
@@ -169,7 +169,7 @@ def test_sheets_of_one_name_stand_beside_each_other(setup: JobSetup) -> None:
     for _ in range(2):
         _submit(setup, "cfg: [4, 7]")
         setup.work()
-    assert [name for name in setup.pictures() if "sheet" in name] == ["x-2.sheet.png", "x.sheet.png"]
+    assert [name for name in setup.images() if "sheet" in name] == ["x-2.sheet.png", "x.sheet.png"]
 
 
 def test_a_series_over_images_takes_its_own_seeds(setup: JobSetup) -> None:

@@ -37,7 +37,7 @@ def test_a_job_comes_through_whenever_handles_are_refused(
             assert (job.name, job.state, job.error) == (f"job{number}", "done", None), number
             assert [item.attempts for item in setup.store.jobs.items(job.id)] == [1], number
     shortage.refuse(0, 0)
-    assert len(setup.pictures()) == len(setup.listed("done")) / 2 == number + 1
+    assert len(setup.images()) == len(setup.listed("done")) / 2 == number + 1
     assert setup.listed("failed") == setup.listed("accepted") == []
     assert setup.listed(".") == ["in.png"]
     assert len(setup.workers.calls) == number + 1

@@ -87,7 +87,7 @@ JOB = "kind: chant\nline: la la\nverses: [2, 3]\n"
 def test_a_job_file_becomes_text_files(setup: JobSetup) -> None:
     setup.jobs.admit_file(setup.drop(JOB))
     setup.work()
-    assert setup.pictures() == ["x-0001.txt", "x-0002.txt"]
+    assert setup.images() == ["x-0001.txt", "x-0002.txt"]
     assert (setup.output / "x-0002.txt").read_text() == "1/1\n" + "la la\n" * 3
     assert setup.listed("done") == ["x.result.json", "x.yaml"]
     [first, _] = setup.store.jobs.items(1)
@@ -141,7 +141,7 @@ def test_what_was_published_before_the_process_ended_is_adopted(open_setup: Open
     again = open_setup()
     assert again.store.jobs.items(1)[0].state == "done"
     again.work()
-    assert again.pictures() == ["x-0001.txt", "x-0002-2.txt", "x-0002.txt"]
+    assert again.images() == ["x-0001.txt", "x-0002-2.txt", "x-0002.txt"]
     assert (again.output / "x-0002.txt").read_text() == "somebody else's"
     assert [item.state for item in again.store.jobs.items(1)] == ["done", "done"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.watch.manual_root import HandDriven
+from tests.unit.watch.manual_root import ManualRoot
 
 
 @pytest.fixture
@@ -19,11 +19,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def hand(folder: Path) -> Iterator[HandDriven]:
-    driven = HandDriven(folder)
+def manual_root(folder: Path) -> Iterator[ManualRoot]:
+    driven = ManualRoot(folder)
     yield driven
-    if driven.rounds is not None:
-        driven.rounds.close()
+    if driven.loop is not None:
+        driven.loop.close()
 
 
 @pytest.fixture

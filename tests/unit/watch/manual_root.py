@@ -18,7 +18,7 @@ from indexd.watch.watchers.watcher_lifecycle import COOKIE_NAME
 ROOT_ID = 7
 
 
-class HandDriven:
+class ManualRoot:
     """Rounds of one root with a clock that only `run` moves; the handler stores what it gets in `known` at once."""
 
     def __init__(self, path: Path) -> None:
@@ -31,14 +31,14 @@ class HandDriven:
         self.stores = True
         self.fails = False
         self.answers_cookies = True
-        self.rounds: RootLoop | None = None
+        self.loop: RootLoop | None = None
 
     def open(
         self, root: WatchedRoot | None = None, options: WatchOptions | None = None, *refusals: WatcherFailed
-    ) -> HandDriven:
+    ) -> ManualRoot:
         """Make the rounds and run the first comparison."""
         self.watchers = FakeWatcherFactory(*refusals)
-        self.rounds = RootLoop(
+        self.loop = RootLoop(
             root or WatchedRoot(ROOT_ID, os.fsencode(self.path)),
             RootContext(
                 self.known,
@@ -53,11 +53,11 @@ class HandDriven:
         self.run()
         return self
 
-    def reopen(self) -> HandDriven:
+    def reopen(self) -> ManualRoot:
         """Start again with the index as it is, as a new daemon would."""
-        assert self.rounds is not None
+        assert self.loop is not None
         identity, stranger = self.status.identity, self.status.foreign_root
-        self.rounds.close()
+        self.loop.close()
         return self.open(WatchedRoot(ROOT_ID, os.fsencode(self.path), identity=identity, foreign_root=stranger))
 
     def deliver(self, file: SettledFile) -> None:
@@ -69,12 +69,12 @@ class HandDriven:
 
     def run(self, seconds: float = 0.0) -> None:
         """Let `seconds` pass, doing every round that falls due."""
-        assert self.rounds is not None
+        assert self.loop is not None
         until = self.now + seconds
         for _ in range(100_000):
             if self.answers_cookies and self.watchers.opened:
                 self.watchers.current.emit(Hint(COOKIE_NAME, "changed", is_folder=False))
-            due = self.rounds.run_once()
+            due = self.loop.run_once()
             if due > until:
                 self.now = until
                 return
@@ -102,8 +102,8 @@ class HandDriven:
 
     @property
     def status(self) -> RootStatus:
-        assert self.rounds is not None
-        return self.rounds.status()
+        assert self.loop is not None
+        return self.loop.status()
 
 
 def old_file(path: Path, data: bytes = b"picture") -> Path:

@@ -13,7 +13,7 @@ from indexd.fs.file_stamp import FileStamp
 from indexd.watch import settle_probe
 from indexd.watch.watch_filter import WatchFilter
 from indexd.watch.watchers.watcher import Hint
-from tests.unit.watch.manual_root import HandDriven, old_file, set_age
+from tests.unit.watch.manual_root import ManualRoot, old_file, set_age
 
 YEAR_2300 = 10_413_792_000
 
@@ -34,66 +34,68 @@ def test_the_time_of_a_stamp_fits_into_64_bits(seconds: int) -> None:
         assert -(2**63) <= stamp.mtime_ns < 2**63
 
 
-def test_a_file_of_the_year_2300_is_delivered_once(hand: HandDriven, folder: Path) -> None:
+def test_a_file_of_the_year_2300_is_delivered_once(manual_root: ManualRoot, folder: Path) -> None:
     far_future(folder / "future.png")
     old_file(folder / "now.png")
-    hand.open()
-    assert hand.take() == [b"future.png", b"now.png"]
-    hand.run(3700)
-    assert hand.status.last_reconcile is not None
-    assert hand.take() == []
-    hand.reopen()
-    assert hand.take() == []
+    manual_root.open()
+    assert manual_root.take() == [b"future.png", b"now.png"]
+    manual_root.run(3700)
+    assert manual_root.status.last_reconcile is not None
+    assert manual_root.take() == []
+    manual_root.reopen()
+    assert manual_root.take() == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no change time of a file's status")
 def test_a_file_without_permission_is_delivered_when_its_permission_changes(
-    hand: HandDriven, folder: Path, monkeypatch: pytest.MonkeyPatch
+    manual_root: ManualRoot, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old_file(folder / "private.png")
     refuse(monkeypatch, b"private.png")
-    hand.open()
-    assert hand.take() == [b"private.png"]
-    hand.run(3700)
-    hand.reopen()
-    assert hand.take() == []
+    manual_root.open()
+    assert manual_root.take() == [b"private.png"]
+    manual_root.run(3700)
+    manual_root.reopen()
+    assert manual_root.take() == []
     allow(monkeypatch)
-    hand.run(3700)
-    assert hand.take() == []  # its stamp says that nothing changed
+    manual_root.run(3700)
+    assert manual_root.take() == []  # its stamp says that nothing changed
     touch_status(folder / "private.png")
-    hand.run(3700)
-    assert hand.take() == [b"private.png"]
-    hand.run(3700)
-    assert hand.take() == []
+    manual_root.run(3700)
+    assert manual_root.take() == [b"private.png"]
+    manual_root.run(3700)
+    assert manual_root.take() == []
 
 
-def test_an_event_reports_the_new_permission(hand: HandDriven, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_event_reports_the_new_permission(
+    manual_root: ManualRoot, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     old_file(folder / "private.png")
     refuse(monkeypatch, b"private.png")
-    hand.open()
-    hand.take()
+    manual_root.open()
+    manual_root.take()
     allow(monkeypatch)
-    hand.say(Hint(b"private.png", "changed", is_folder=False))
-    assert hand.take() == [b"private.png"]
+    manual_root.say(Hint(b"private.png", "changed", is_folder=False))
+    assert manual_root.take() == [b"private.png"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no change time of a file's status")
 def test_an_indexed_file_that_becomes_unreadable_stays_indexed(
-    hand: HandDriven, folder: Path, monkeypatch: pytest.MonkeyPatch
+    manual_root: ManualRoot, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old_file(folder / "a.png")
-    hand.open()
-    assert hand.take() == [b"a.png"]
+    manual_root.open()
+    assert manual_root.take() == [b"a.png"]
     refuse(monkeypatch, b"a.png")
     touch_status(folder / "a.png")
-    hand.say(Hint(b"a.png", "changed", is_folder=False))
-    hand.run(3700)
-    assert hand.take() == []
-    assert hand.present() == [b"a.png"]
+    manual_root.say(Hint(b"a.png", "changed", is_folder=False))
+    manual_root.run(3700)
+    assert manual_root.take() == []
+    assert manual_root.present() == [b"a.png"]
 
 
 def test_a_bug_during_a_scan_affects_one_file(
-    hand: HandDriven, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    manual_root: ManualRoot, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     includes = WatchFilter.includes_file
 
@@ -105,21 +107,21 @@ def test_a_bug_during_a_scan_affects_one_file(
     monkeypatch.setattr(WatchFilter, "includes_file", fail)
     old_file(folder / "bad.png")
     old_file(folder / "good.png")
-    hand.open()
-    assert hand.take() == [b"good.png"]
+    manual_root.open()
+    assert manual_root.take() == [b"good.png"]
     assert f"skipping {folder / 'bad.png'}: a bug while comparing it" in caplog.text
 
 
 @pytest.mark.parametrize("step", ["hint", "probe", "delivery"])
 def test_a_bug_after_an_event_affects_one_file(
-    step: str, hand: HandDriven, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    step: str, manual_root: ManualRoot, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    hand.open()
-    assert hand.rounds is not None
+    manual_root.open()
+    assert manual_root.loop is not None
     place, name = {
-        "hint": (hand.rounds, "_is_folder"),
-        "probe": (hand.rounds._settler, "_probe"),
-        "delivery": (hand.rounds._delivery, "is_in_flight"),
+        "hint": (manual_root.loop, "_is_folder"),
+        "probe": (manual_root.loop._settler, "_probe"),
+        "delivery": (manual_root.loop._delivery, "is_in_flight"),
     }[step]
     works = getattr(place, name)
 
@@ -131,12 +133,12 @@ def test_a_bug_after_an_event_affects_one_file(
     monkeypatch.setattr(place, name, fail)
     for file in ("bad.png", "good.png"):
         set_age(old_file(folder / file), 3600)
-    hand.say(*(Hint(rel, "renamed", is_folder=None) for rel in (b"bad.png", b"good.png")))
-    assert hand.take() == [b"good.png"]
+    manual_root.say(*(Hint(rel, "renamed", is_folder=None) for rel in (b"bad.png", b"good.png")))
+    assert manual_root.take() == [b"good.png"]
     assert "bad.png: a bug while" in caplog.text
     old_file(folder / "next.png")
-    hand.run(60)
-    assert b"next.png" in hand.take()
+    manual_root.run(60)
+    assert b"next.png" in manual_root.take()
 
 
 def touch_status(path: Path) -> None:

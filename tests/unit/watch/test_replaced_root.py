@@ -8,7 +8,7 @@ import pytest
 
 from indexd.watch.roots import WatchOptions
 from indexd.watch.watchers.watcher import Hint
-from tests.unit.watch.manual_root import HandDriven, old_file
+from tests.unit.watch.manual_root import ManualRoot, old_file
 
 OURS, FOREIGN = 10, 30
 # A comparison has fewer steps than this; after each of them something may happen.
@@ -17,11 +17,11 @@ OPTIONS = WatchOptions(reconcile_seconds=60.0)
 
 
 @pytest.fixture
-def library(hand: HandDriven, folder: Path) -> HandDriven:
+def library(manual_root: ManualRoot, folder: Path) -> ManualRoot:
     """A root whose files are indexed."""
     for number in range(OURS):
         old_file(folder / f"{number}.png")
-    return hand.open(options=OPTIONS)
+    return manual_root.open(options=OPTIONS)
 
 
 def exchange(folder: Path, away: Path) -> None:
@@ -36,18 +36,18 @@ def bring_back(folder: Path, away: Path) -> None:
     away.rename(folder)
 
 
-def begin_comparing(hand: HandDriven, steps: int) -> None:
+def begin_comparing(manual_root: ManualRoot, steps: int) -> None:
     """Ask for a comparison, and do so many rounds of it."""
-    assert hand.rounds is not None
-    hand.rounds.request_scan("test", "missed")
+    assert manual_root.loop is not None
+    manual_root.loop.request_scan("test", "missed")
     for _ in range(steps):
-        hand.rounds.run_once()
+        manual_root.loop.run_once()
 
 
 @pytest.mark.parametrize("steps", STEPS)
 @pytest.mark.parametrize("pause", [0.0, 30.0], ids=["unnoticed at first", "noticed at once"])
 def test_replacing_a_folder_during_its_scan_marks_no_file_missing(
-    library: HandDriven, folder: Path, tmp_path: Path, steps: int, pause: float
+    library: ManualRoot, folder: Path, tmp_path: Path, steps: int, pause: float
 ) -> None:
     begin_comparing(library, steps)
     exchange(folder, tmp_path / "away")
@@ -62,7 +62,7 @@ def test_replacing_a_folder_during_its_scan_marks_no_file_missing(
 @pytest.mark.parametrize("steps", STEPS)
 @pytest.mark.parametrize("pause", [0.0, 30.0], ids=["unnoticed at first", "noticed at once"])
 def test_the_original_folder_is_adopted_when_it_returns_during_the_scan_of_a_foreign_one(
-    library: HandDriven, folder: Path, tmp_path: Path, steps: int, pause: float
+    library: ManualRoot, folder: Path, tmp_path: Path, steps: int, pause: float
 ) -> None:
     exchange(folder, tmp_path / "away")
     library.run(600)
@@ -75,13 +75,13 @@ def test_the_original_folder_is_adopted_when_it_returns_during_the_scan_of_a_for
 
 @pytest.mark.parametrize("steps", STEPS)
 def test_stopping_during_the_scan_of_a_foreign_folder_does_not_adopt_it(
-    library: HandDriven, folder: Path, tmp_path: Path, steps: int
+    library: ManualRoot, folder: Path, tmp_path: Path, steps: int
 ) -> None:
-    assert library.rounds is not None
+    assert library.loop is not None
     exchange(folder, tmp_path / "away")
     library.now += 30
     for _ in range(steps):
-        library.rounds.run_once()
+        library.loop.run_once()
     library.reopen()
     library.run(600)
     assert (library.missing(), library.status.online) == ([], False)
@@ -91,15 +91,15 @@ def test_stopping_during_the_scan_of_a_foreign_folder_does_not_adopt_it(
 
 
 def test_waiting_for_a_scan_continues_while_the_folder_is_replaced(
-    library: HandDriven, folder: Path, tmp_path: Path
+    library: ManualRoot, folder: Path, tmp_path: Path
 ) -> None:
-    assert library.rounds is not None
+    assert library.loop is not None
     exchange(folder, tmp_path / "away")
-    ticket = library.rounds.request_scan("test", "missed")
-    library.rounds.run_once()
+    ticket = library.loop.request_scan("test", "missed")
+    library.loop.run_once()
     bring_back(folder, tmp_path / "away")
     library.now += 30
-    library.rounds.run_once()
+    library.loop.run_once()
     assert not ticket.is_set()
     library.run(60)
     assert ticket.is_set()
@@ -108,7 +108,7 @@ def test_waiting_for_a_scan_continues_while_the_folder_is_replaced(
 
 @pytest.mark.parametrize("noticed", [True, False], ids=["it was seen to be away", "it was back before anybody looked"])
 def test_a_file_not_found_while_its_folder_was_away_is_delivered_again(
-    library: HandDriven, folder: Path, tmp_path: Path, noticed: bool
+    library: ManualRoot, folder: Path, tmp_path: Path, noticed: bool
 ) -> None:
     library.stores = False
     old_file(folder / "new.png")

@@ -27,22 +27,22 @@ from indexd.watch.watchers.inotify_watcher import InotifyWatcher
 from indexd.watch.watchers.watcher import Hint, Watcher, WatcherFailed
 from indexd.watch.watchers.watchfiles_watcher import WatchfilesWatcher
 from tests.support.handle_shortage import HandleShortage, refuse_each
-from tests.unit.watch.manual_root import ROOT_ID, HandDriven, old_file
+from tests.unit.watch.manual_root import ROOT_ID, ManualRoot, old_file
 
 SOON = 60.0
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux")
 
 
-def _run(hand: HandDriven, seconds: float = 0.0) -> None:
+def _run(manual_root: ManualRoot, seconds: float = 0.0) -> None:
     """As the thread of a root does it: what the machine refuses is told, and everything is compared again."""
-    assert hand.rounds is not None
-    until = hand.now + seconds
+    assert manual_root.loop is not None
+    until = manual_root.now + seconds
     for _ in range(100):
         try:
-            hand.run(max(0.0, until - hand.now))
+            manual_root.run(max(0.0, until - manual_root.now))
         except Exception as error:
             assert is_transient(error), error
-            hand.rounds.recover_from_error()
+            manual_root.loop.recover_from_error()
         else:
             return
     raise AssertionError("it never came through")
@@ -57,32 +57,34 @@ def test_new_files_are_delivered_soon_whichever_open_fails_for_lack_of_handles(
         with shortage.paused():
             root = tmp_path / str(number)
             old_file(root / "old" / "a.png")
-        hand = HandDriven(root)
+        manual_root = ManualRoot(root)
         try:
-            hand.open()
+            manual_root.open()
         except OSError:
-            assert hand.rounds is not None
-            hand.rounds.recover_from_error()
-        _run(hand)
-        hand.watchers.current.emit()
+            assert manual_root.loop is not None
+            manual_root.loop.recover_from_error()
+        _run(manual_root)
+        manual_root.watchers.current.emit()
         with shortage.paused():
             for name in ("b.png", "new/c.png", "new/below/d.png", "old/a.txt"):
                 old_file(root / name)
             (root / "log.html").write_bytes(b"<a href='b.png'>")
-        hand.watchers.current.emit(Hint(b"b.png", "changed", is_folder=False), Hint(b"new", "appeared", is_folder=True))
-        hand.watchers.current.emit(Hint(b"log.html", "renamed", is_folder=False))
-        _run(hand, SOON)
+        manual_root.watchers.current.emit(
+            Hint(b"b.png", "changed", is_folder=False), Hint(b"new", "appeared", is_folder=True)
+        )
+        manual_root.watchers.current.emit(Hint(b"log.html", "renamed", is_folder=False))
+        _run(manual_root, SOON)
         with shortage.paused():
-            assert hand.present() == [b"b.png", b"new/below/d.png", b"new/c.png", b"old/a.png"], number
-            assert hand.status.online and hand.status.mode == "native", number
-            assert hand.status.pending == 0
-        assert hand.rounds is not None
-        hand.rounds.close()
+            assert manual_root.present() == [b"b.png", b"new/below/d.png", b"new/c.png", b"old/a.png"], number
+            assert manual_root.status.online and manual_root.status.mode == "native", number
+            assert manual_root.status.pending == 0
+        assert manual_root.loop is not None
+        manual_root.loop.close()
     assert number > 10
 
 
 def test_the_next_sweep_lists_a_folder_after_a_disk_error(
-    hand: HandDriven, folder: Path, monkeypatch: pytest.MonkeyPatch
+    manual_root: ManualRoot, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old_file(folder / "old" / "a.png")
     listed = os.scandir
@@ -94,10 +96,10 @@ def test_the_next_sweep_lists_a_folder_after_a_disk_error(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "scandir", fails)
-        hand.open(None, WatchOptions(sweep_seconds=20.0, reconcile_seconds=3600.0))
-    assert hand.take() == []
-    hand.run(SOON)
-    assert hand.take() == [b"old/a.png"]
+        manual_root.open(None, WatchOptions(sweep_seconds=20.0, reconcile_seconds=3600.0))
+    assert manual_root.take() == []
+    manual_root.run(SOON)
+    assert manual_root.take() == [b"old/a.png"]
 
 
 def _refusing(name: str, number: int) -> Callable[[bytes], object]:
@@ -113,28 +115,28 @@ def _refusing(name: str, number: int) -> Callable[[bytes], object]:
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EAGAIN, errno.ENOMEM, errno.ESTALE])
 def test_a_folder_that_can_never_be_listed_delays_no_other(
-    hand: HandDriven, folder: Path, monkeypatch: pytest.MonkeyPatch, number: int
+    manual_root: ManualRoot, folder: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     for name in ("a/a.png", "bad/b.png", "z/c.png"):
         old_file(folder / name)
-    hand.open()
-    hand.take()
+    manual_root.open()
+    manual_root.take()
     monkeypatch.setattr(os, "scandir", _refusing("bad", number))
     (folder / "a" / "a.png").unlink()
     old_file(folder / "z" / "new.png")
-    assert hand.rounds is not None
-    hand.rounds.request_scan("a person asks", "scan")
-    hand.run()
-    assert hand.take() == [b"z/new.png"]
-    assert hand.present() == [b"bad/b.png", b"z/c.png", b"z/new.png"]
+    assert manual_root.loop is not None
+    manual_root.loop.request_scan("a person asks", "scan")
+    manual_root.run()
+    assert manual_root.take() == [b"z/new.png"]
+    assert manual_root.present() == [b"bad/b.png", b"z/c.png", b"z/new.png"]
 
 
 def test_an_unreadable_folder_log_delays_nothing_else(
-    hand: HandDriven, folder: Path, monkeypatch: pytest.MonkeyPatch
+    manual_root: ManualRoot, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("a.png", "gone.png"):
         old_file(folder / name)
-    hand.open()
+    manual_root.open()
     (folder / "log.html").write_bytes(b"<a href='a.png'>")
     (folder / "gone.png").unlink()
 
@@ -142,10 +144,10 @@ def test_an_unreadable_folder_log_delays_nothing_else(
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(sidecar_names, "open_regular", refuses)
-    assert hand.rounds is not None
-    hand.rounds.request_scan("a person asks", "scan")
-    hand.run()
-    assert hand.present() == [b"a.png"]
+    assert manual_root.loop is not None
+    manual_root.loop.request_scan("a person asks", "scan")
+    manual_root.run()
+    assert manual_root.present() == [b"a.png"]
 
 
 @linux_only

@@ -1,7 +1,7 @@
-"""One filter into one SQL condition on `image`. The words of a filter are only ever bound, never written into the SQL.
+"""Translates a filter into an SQL condition on `image`. The texts of a filter are bound, never written into the SQL.
 
-Names (models, tags, …) are few while pictures are many: a name pattern is matched in Python against the distinct names,
-with full Unicode case folding, and the index does the rest.
+Names (models, tags, …) are few and images are many: a name pattern is matched in Python against the distinct names, with
+full Unicode case folding, and the index finds their images.
 """
 
 from __future__ import annotations
@@ -317,7 +317,7 @@ def _missing(_: Connection, wanted: Filter) -> Condition:
 
 
 def _job(connection: Connection, wanted: Filter) -> Condition:
-    """A job of this index by number or name, through the pictures it published; or what the picture itself says."""
+    """A job by number or name: the images that it published, and images whose metadata names it."""
     value = utf8_text(wanted.value or "")
     matches = compile_pattern(value)
     jobs = connection.execute("SELECT id, name FROM job").fetchall()

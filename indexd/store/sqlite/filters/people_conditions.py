@@ -1,4 +1,4 @@
-"""Filters about who is in the picture, into SQL conditions on `image`: faces, other regions, characters."""
+"""SQL conditions on `image` for filters about faces, other regions and characters."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from indexd.store.sqlite.filters.condition_builders import (
 
 
 def faces_condition(connection: Connection, wanted: Filter) -> Condition:
-    """How many faces a picture has. None at all is known only of pictures that were looked at."""
+    """The number of faces. Only images whose face stage is done can have no face."""
     low, high = range_ends(wanted)
     try:
         least, most = int(low or 0), int(high) if high is not None else sys.maxsize
@@ -47,7 +47,7 @@ def region_condition(connection: Connection, wanted: Filter) -> Condition:
 
 
 def character_condition(connection: Connection, wanted: Filter) -> Condition:
-    """A character by name or number, through its faces; or how many different ones there are in the picture."""
+    """A character by name or number, or the number of different characters in the image."""
     if wanted.op == "..":
         found, bound = number_within("count(DISTINCT character_id)", wanted)
         least = wanted.low or "0"
@@ -57,7 +57,7 @@ def character_condition(connection: Connection, wanted: Filter) -> Condition:
         )
         if least.strip("0"):
             return f"image.id IN ({grouped} HAVING {found})", bound
-        # Pictures with nobody in them are in no group.
+        # Images without a character are in no group.
         return f"image.id NOT IN ({grouped} HAVING NOT ({found}))", bound
     value = utf8_text(wanted.value or "")
     matches, number = compile_pattern(value), value.removeprefix("#")

@@ -1,4 +1,4 @@
-"""How many pictures have which value, and how they are rated: counted in SQL, so that a million rows stay there."""
+"""Counts images by value and rating in SQL, so that no row leaves the database."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _VALUES: dict[str, tuple[str, str]] = {
     "month": ("strftime('%Y-%m', created_at, 'unixepoch', 'localtime')", ""),
     "year": ("strftime('%Y', created_at, 'unixepoch', 'localtime')", ""),
     "tag": ("named.name", "JOIN tag AS named ON named.image_id = image.id"),
-    # A picture counts once for a LoRA, however often it is named in it.
+    # An image counts once for a LoRA, however often its metadata names it.
     "lora": (
         "named.name",
         "JOIN (SELECT DISTINCT image_id, name FROM lora_use) AS named ON named.image_id = image.id",
@@ -44,7 +44,7 @@ _PROMPTS_AT_A_TIME = 2000
 
 
 class ImageStatistics(StatisticsRepository):
-    """Every method takes the ids to count among; None = all pictures."""
+    """Every method takes the ids of the images to count; None = all."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

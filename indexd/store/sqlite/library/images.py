@@ -1,4 +1,4 @@
-"""Pictures by content: recorded in batches, read as whole rows."""
+"""Images by content: written in batches, read as whole rows."""
 
 from __future__ import annotations
 

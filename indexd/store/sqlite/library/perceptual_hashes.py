@@ -1,4 +1,4 @@
-"""What pictures look like, in a few bytes each: stored with the thumbnail's work, read whole for finding copies."""
+"""Perceptual hashes: written by the thumbnail stage, read all at once to find duplicates."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _VERSION_KEY = "perceptual_hash_version"
 
 
 class PerceptualHashes(PerceptualHashRepository):
-    """One row a picture; an empty hash says that it is too plain to be recognised."""
+    """One row per image; an empty hash means that the image is too uniform to be recognised."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -12,7 +12,7 @@ _COLUMNS = "id, path, purpose, online, identity, mode, reason, foreign_identity,
 
 
 class Roots(RootRepository):
-    """One row a folder that is, or once was, watched. Rows stay: a folder that left the settings keeps its pictures."""
+    """One row per folder that is or was watched. A folder that left the settings keeps its row and its images."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -1,4 +1,4 @@
-"""What is still to be done to pictures. Missing work is a query, not a queue in memory."""
+"""Index tasks: the missing work of each image, as rows instead of a queue in memory."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _OF_STAGE = "stage = ? AND image_id IN (SELECT value FROM json_each(?))"
 
 
 class IndexTasks(IndexTaskRepository):
-    """Rows (stage, image): waiting until somebody takes them, running, failed (set aside), away, and gone when done.
+    """One row per stage and image: pending, running, failed or blocked. A finished task has no row.
 
-    "blocked": no file of the picture is there. Whatever brings one back (see the schema's triggers) lets the row wait again.
+    "blocked": the image has no file. When a file appears, a trigger of the schema makes the row pending again.
     """
 
     def __init__(self, database: Database) -> None:

@@ -1,4 +1,4 @@
-"""The job ledger: what was admitted, what became of each picture. Every commit has reached the disk when it returns."""
+"""The job ledger: admitted jobs and the state of each item. Every commit has reached the disk when it returns."""
 
 from __future__ import annotations
 

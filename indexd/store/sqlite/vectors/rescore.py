@@ -1,9 +1,9 @@
 """Exact cosines of candidates, as many as it takes.
 
-How well codes tell depends on the question: for a picture among many of its kind the best are far ahead of the rest; for
-a text, or in a small library without near neighbours, the differences are smaller than the noise of the estimates. So
-candidates are scored from the greatest estimate on, until those still to come would have to lie MARGIN standard deviations
-above theirs to be among the best.
+The accuracy of codes depends on the query. For an image among many similar ones, the best hits are far ahead of the rest.
+For a text, or in a small library without near neighbours, the differences are smaller than the noise of the estimates. So
+candidates are scored in the order of their estimates, until a remaining one would have to lie MARGIN standard deviations
+above its estimate to be among the best.
 """
 
 from __future__ import annotations

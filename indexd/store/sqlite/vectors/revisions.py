@@ -100,7 +100,7 @@ def activate_revision(connection: Connection, layer: str, identity: str, dim: in
     else:
         coding = _create_revision(connection, layer, identity, dim)
     if stage_input == "faces":
-        # A picture without faces has no vector of any revision: whether it was looked at cannot be read off the table.
+        # An image without faces has no vector of any revision, so the table does not tell whether it was searched for faces.
         requeue_all(connection, layer, stage_input)
     else:
         _requeue_missing(connection, layer, coding.vectors_table, stage_input)

@@ -155,7 +155,7 @@ def half_to_float32(halves: bytes) -> Floats:
     return found
 
 
-# The vectors of a whole layer, in slices: for work that looks at every picture once.
+# The vectors of a whole layer, in slices, for work that reads every image once.
 
 SLICE_ROWS = 4096
 
