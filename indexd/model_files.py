@@ -22,7 +22,7 @@ from indexd.model_inspection.inspector import describe_model_files
 from indexd.model_roles import downloaded_model_folder
 from indexd.name_key import name_key
 from indexd_schemas.api.responses import ListedModelFile
-from indexd_schemas.recipe_part import FileKind
+from indexd_schemas.recipe_part import FileKind, ModelRef
 
 WEIGHTS_SUFFIXES = (".safetensors",)
 PICKLE_SUFFIXES = (".ckpt", ".pt")
@@ -51,7 +51,9 @@ class UnusableModel(UnknownModel):
 
 
 # A1111 writes the start of a checkpoint's hash after its name, and accepts both in its settings.
-_HASH_AFTER_NAME = re.compile(r"\s*\[[0-9a-fA-F]{6,64}\]$")
+_HASH_AFTER_NAME = re.compile(r"\s*\[([0-9a-fA-F]{6,64})\]$")
+# The start of a file's SHA-256 that A1111 shows, and all of it. Its older hashes of eight digits are of a part of the file.
+_COMPARED_DIGITS = (10, 64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +291,17 @@ class ModelCatalogue:
             raise UnusableModel(f"{self.folders(kind).noun} {unlisted.name!r} {reason}") from None
         self.require_usable(kind, file)
         return file
+
+    def find_reference(self, kind: FileKind, name: str) -> ModelRef:
+        """What a recipe states of the model `name`: with a hash after it, the worker compares the file with that.
+
+        Raises as `find_usable`.
+        """
+        file = self.find_usable(kind, name)
+        stated = None if _HASH_AFTER_NAME.search(file.name) else _HASH_AFTER_NAME.search(name)
+        if stated is None or len(stated[1]) not in _COMPARED_DIGITS or not file.path.is_file():
+            return ModelRef(name=file.name)
+        return ModelRef(name=file.name, hash=stated[1][:10].lower())
 
     def require_usable(self, kind: FileKind, file: ModelFile) -> None:
         """Raises UnusableModel with what speaks against the file. One that is not there, or cannot be read now, passes."""

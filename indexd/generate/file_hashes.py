@@ -10,5 +10,5 @@ def check_hash(what: str, name: str, stated: str | None, found: str) -> None:
     if stated is not None and stated != found:
         raise RenderFailed(
             f"{what} {name} is not the file that the recipe was made with: its hash is {found}, not {stated}; "
-            "put the right file there, or take the hash out of the recipe"
+            "put the right file there, or leave the hash out"
         )

@@ -103,7 +103,7 @@ def read_lora(
 ) -> LoraWeights:
     """What the file changes. `base_parameter` gives the weights of a module, which DoRA, OFT, GLoRA and IA3 need.
 
-    Modules that the model has not are left out with a note as long as most fit. Raises RenderFailed with what does not fit.
+    Modules that the model has not are left out with a note as long as one fits. Raises RenderFailed with what does not fit.
     """
     raise_if_unusable("lora", name, path, pickle_allowed=False)
     try:
@@ -143,9 +143,9 @@ class _LoraReader:
         if not modules:
             raise RenderFailed(f"LoRA {self.name} is empty")
         unknown = [module for module in modules if module not in self.targets]
-        if 2 * len(unknown) > len(modules):
+        if len(unknown) == len(modules):
             raise RenderFailed(
-                f"LoRA {self.name} does not fit this model: {len(unknown)} of its {len(modules)} modules are unknown "
+                f"LoRA {self.name} does not fit this model, which has none of its {len(modules)} modules "
                 f"(the first is {unknown[0]}); it was made for another architecture"
             )
         if unknown:

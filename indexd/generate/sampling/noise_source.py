@@ -33,6 +33,7 @@ _NEARLY_EQUAL = 0.9995
 _SEEDS = 2**64
 # A1111's samplers over time steps (modules/sd_samplers_timesteps.py) start at unit variance, as diffusers does.
 _A1111_TIMESTEP_SAMPLERS = ("ddim", "ddim_cfg_pp", "plms", "uni_pc")
+_COMFYUI_RANDOM_MASK_SAMPLER = "ddim"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,11 @@ class NoiseSource(ABC):
     @abstractmethod
     def brownian(self, like: torch.Tensor, levels: LevelRange) -> SamplerNoise:
         """The noise of SDE samplers. Called after `draw`."""
+
+    def around_mask(self, sampler: str, noise: torch.Tensor) -> torch.Tensor:
+        """The unit noise on what a mask keeps, for a pass that starts from `noise`."""
+        del sampler
+        return noise
 
     def starts_at_unit_variance(self, sampler: str, *, is_highest: bool, has_latents: bool) -> bool:
         """Whether the first noise is multiplied by sqrt(1 + sigma^2) instead of sigma.
@@ -143,6 +149,12 @@ class ComfyNoise(_ProgramNoise):
     def brownian(self, like: torch.Tensor, levels: LevelRange) -> SamplerNoise:
         """A tree over the levels of the run; on the CPU but for the samplers with `_gpu` in their name."""
         return self._tree(like, (levels.lowest, levels.highest), False, self._batch)
+
+    def around_mask(self, sampler: str, noise: torch.Tensor) -> torch.Tensor:
+        """`ddim` is Euler with other noise there, from a CPU generator whose seed is one higher (comfy/samplers.py, KSAMPLER)."""
+        if sampler != _COMFYUI_RANDOM_MASK_SAMPLER:
+            return noise
+        return self._batch.draw(self._normals(self._seed + 1, on_gpu=False), noise.shape).to(noise)
 
     @property
     def _batch(self) -> BatchPlace:

@@ -59,7 +59,8 @@ class SamplingRun:
     ) -> Iterator[torch.Tensor]:
         """The latents after each step, in the number format of `noise`, which is the model's."""
         entry = SAMPLER_FUNCTIONS[self.sampler]
-        model = Denoiser(guided, self.levels, self.sigmas, noise, inpaint_mask, self.timesteps, self.planned_steps)
+        kept_noise = source.around_mask(self.sampler, noise) if inpaint_mask is not None else noise
+        model = Denoiser(guided, self.levels, self.sigmas, kept_noise, inpaint_mask, self.timesteps, self.planned_steps)
         path = (
             source.brownian(latents, self._level_range()) if entry.uses_brownian_noise else source.independent(latents)
         )

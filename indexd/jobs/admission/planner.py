@@ -339,7 +339,7 @@ class JobPlanner:
         """The checkpoint's name; its file is found again when the render starts."""
         try:
             if job.model:
-                return ModelRef(name=self._catalogue.find_usable("checkpoint", job.model).name)
+                return self._catalogue.find_reference("checkpoint", job.model)
             file = self._catalogue.default_checkpoint()
             self._catalogue.require_usable("checkpoint", file)
         except UnknownModel as error:
@@ -351,7 +351,7 @@ class JobPlanner:
         if job.vae is None:
             return None
         try:
-            return ModelRef(name=self._catalogue.find_usable("vae", job.vae).name)
+            return self._catalogue.find_reference("vae", job.vae)
         except UnknownModel as error:
             if name_key(job.vae) in _OWN_VAE_NAMES:
                 return None

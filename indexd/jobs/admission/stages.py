@@ -39,7 +39,7 @@ class StagePlanning:
 
     def find_model(self, kind: FileKind, name: str, key: str, also: tuple[str, ...] = ()) -> ModelRef:
         try:
-            return ModelRef(name=self.catalogue.find_usable(kind, name).name)
+            return self.catalogue.find_reference(kind, name)
         except UnknownModel as error:
             known = UnknownModel(str(error), (*also, *error.known))
             raise self.refusal(key, f"{error}{did_you_mean(name, known)}") from None

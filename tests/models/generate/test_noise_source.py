@@ -36,6 +36,14 @@ def test_comfyui_starts_from_a_cpu_generator_and_steps_on_the_device() -> None:
         assert numbers.encoding_rng is None
 
 
+def test_around_a_mask_comfyuis_ddim_has_noise_of_its_own() -> None:
+    numbers = source("comfyui", batch_size=2, batch_index=1)
+    noise = numbers.draw(SHAPE)
+    assert torch.equal(numbers.around_mask("ddim", noise), randn(6, (2, *SHAPE[1:]))[1:2])
+    assert numbers.around_mask("euler", noise) is noise
+    assert source("a1111").around_mask("ddim", noise) is noise
+
+
 def test_comfyui_draws_a_batch_at_once() -> None:
     whole = randn(5, (4, *SHAPE[1:]))
     numbers = source("comfyui", batch_size=4, batch_index=2)

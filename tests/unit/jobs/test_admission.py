@@ -60,7 +60,16 @@ def test_names_as_a1111_writes_them_are_understood(setup: JobSetup) -> None:
     text = SMALL + "model: dream.safetensors [31e35c80fc]\nvae: Automatic\n"
     job = setup.jobs.submit(text.encode(), "x.yaml")
     recipe = setup.store.jobs.items(job.id)[0].settings["recipe"]
-    assert (recipe["model"]["name"], recipe["vae"]) == ("dream", None)
+    assert (recipe["model"], recipe["vae"]) == ({"name": "dream", "hash": "31e35c80fc"}, None)
+
+
+@pytest.mark.parametrize(
+    ("stated", "compared"),
+    [("31E35C80FC" + "0" * 54, "31e35c80fc"), ("7460a6fa", None), ("31e35c80fc12", None)],
+)
+def test_only_hashes_of_the_whole_file_are_compared(setup: JobSetup, stated: str, compared: str | None) -> None:
+    job = setup.jobs.submit(f"{SMALL}model: dream [{stated}]\n".encode(), "x.yaml")
+    assert setup.store.jobs.items(job.id)[0].settings["recipe"]["model"] == {"name": "dream", "hash": compared}
 
 
 @pytest.mark.parametrize(
