@@ -25,6 +25,8 @@ SLICE_ENTRIES = 2000
 # A folder that changed so recently may change again without a new time, so its time is not trusted.
 _RACY_NS = 2_000_000_000
 _REPARSE_POINT = 0x400
+LISTING_HAS_INODES = os.name != "nt"
+"""Windows gives 0 for the inode of a listed entry; see `os.DirEntry.stat` in the documentation of Python."""
 # Sidecar files that one pass remembers; those beyond are noticed when they change.
 SIDECARS_MAX = 100_000
 # The time of a folder that the next sweep must list again; no real folder has it.
@@ -164,15 +166,18 @@ class TreeComparison:
     ) -> int:
         """Compare the entries; returns their count. The hot loop of a scan: one lookup and one stat for each file."""
         take, inodes, unchanged, others = here.pop, self._stable_inodes, 0, 0
+        are_listed = inodes and LISTING_HAS_INODES
         for entry in entries:
             name = entry.name
             old = take(name, None)
             try:
                 if old is not None:
                     now = entry.stat(follow_symlinks=False)
-                    if (now.st_size, now.st_mtime_ns, now.st_ino if inodes else 0) == old:
+                    inode = now.st_ino if are_listed else old[2] if inodes else 0
+                    if (now.st_size, now.st_mtime_ns, inode) == old:
                         unchanged += 1
                         continue
+                    now = _full_stat(entry)
                 others += 1
                 rel = prefix + name
                 if old is None:
@@ -218,12 +223,17 @@ class TreeComparison:
             found.append(
                 ChangedFile(
                     rel,
-                    FileStamp.from_stat(entry.stat(follow_symlinks=False), stable_inodes=self._stable_inodes),
+                    FileStamp.from_stat(_full_stat(entry), stable_inodes=self._stable_inodes),
                     is_new=True,
                 )
             )
         elif len(self.sidecars) < SIDECARS_MAX and is_sidecar(entry.name) and entry.is_file(follow_symlinks=False):
             self.sidecars.append((rel, entry.stat(follow_symlinks=False).st_mtime_ns))
+
+
+def _full_stat(entry: os.DirEntry[bytes]) -> os.stat_result:
+    """The entry's stat with its inode, which Windows does not tell in a listing."""
+    return entry.stat(follow_symlinks=False) if LISTING_HAS_INODES else os.lstat(entry.path)
 
 
 def _is_junction(entry: os.DirEntry[bytes]) -> bool:

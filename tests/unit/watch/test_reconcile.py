@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from indexd.fs.file_stamp import FileStamp
+from indexd.watch.scan import reconcile
 from indexd.watch.scan.index_snapshot import IndexSnapshot
 from indexd.watch.scan.reconcile import SLICE_ENTRIES, UNTRUSTED_MTIME, TreeComparison, is_gone, iter_changed_folders
 from indexd.watch.watch_filter import WatchFilter
@@ -38,6 +40,43 @@ def test_new_changed_unchanged_and_unseen_files_are_distinguished(folder: Path) 
     assert unseen == [b"a/gone.png"]
     assert (passed.report.new, passed.report.changed, passed.report.unchanged, passed.report.folders) == (1, 1, 1, 3)
     assert passed.report.present == 2
+
+
+class _WindowsEntry:
+    """A listed entry as Windows gives it: its stat has no inode."""
+
+    def __init__(self, entry: os.DirEntry[bytes]) -> None:
+        self.name, self.path = entry.name, entry.path
+        self.is_dir, self.is_file, self._entry = entry.is_dir, entry.is_file, entry
+
+    def stat(self, *, follow_symlinks: bool) -> os.stat_result:
+        found = list(self._entry.stat(follow_symlinks=follow_symlinks))
+        found[stat.ST_INO] = 0
+        times = self._entry.stat(follow_symlinks=follow_symlinks)
+        return os.stat_result(
+            found, {"st_mtime_ns": times.st_mtime_ns, "st_ctime_ns": times.st_ctime_ns, "st_file_attributes": 0}
+        )
+
+
+def test_a_listing_without_inodes_does_not_make_every_file_a_changed_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    same, changed, new = (old_file(folder / name) for name in ("same.png", "changed.png", "new.png"))
+    known = {b"same.png": stamp_of(same), b"changed.png": stamp_of(changed)._replace(size=1)}
+    scandir = os.scandir
+
+    @contextmanager
+    def listed(path: bytes) -> Iterator[Iterator[_WindowsEntry]]:
+        with scandir(path) as entries:
+            yield map(_WindowsEntry, entries)
+
+    monkeypatch.setattr(reconcile, "LISTING_HAS_INODES", False)
+    monkeypatch.setattr(os, "scandir", listed)
+    tree = IndexSnapshot((rel, *stamp) for rel, stamp in known.items())
+    passed = TreeComparison(os.fsencode(folder), tree, WatchFilter())
+    found = {one.rel: one.stamp for batch in passed.iter_changes() for one in batch}
+    assert found == {b"changed.png": stamp_of(changed), b"new.png": stamp_of(new)}
+    assert passed.report.unchanged == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only here may a name be any bytes")
