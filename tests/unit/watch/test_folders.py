@@ -19,7 +19,7 @@ def settings(tmp_path: Path, *roots: str, output: str = "output") -> Config:
     home.mkdir(exist_ok=True)
     lines = [
         f'[paths]\noutput = "{tmp_path / output}"\n',
-        *(f'[[roots]]\npath = "{tmp_path / root}"\n' for root in roots),
+        *(f"[[roots]]\npath = '{tmp_path / root}'\n" for root in roots),
     ]
     (home / "indexd.toml").write_text("".join(lines), "utf-8")
     return read_config(home)
