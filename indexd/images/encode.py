@@ -13,7 +13,7 @@ import io
 import struct
 from dataclasses import dataclass
 
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, TiffTags
 from PIL.PngImagePlugin import PngInfo
 
 from indexd_schemas.image_format import PNG, OutputEncoding
@@ -29,6 +29,7 @@ CHROMA_QUALITY = 90
 
 _SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 _SEGMENT_BYTES_MAX = 65_533
+_TIFF_HEADER_BYTES, _DIRECTORY_BYTES = 8, 18
 _XMP_PACKET_BYTES_MAX = 65_502
 _XMP_EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
 _XMP_EXTENSION_BYTES_MAX = 65_400
@@ -102,10 +103,22 @@ def _save_avif(file: io.BytesIO, image: Image.Image, texts: ImageTexts, quality:
 
 
 def _exif(texts: ImageTexts) -> bytes:
-    """EXIF with the infotext as UserComment in UTF-16, as A1111 (piexif.helper.UserComment) writes it."""
-    exif = Image.Exif()
-    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = b"UNICODE\0" + texts.parameters.encode("utf-16-be")
-    return exif.tobytes()
+    """EXIF with the infotext as UserComment in UTF-16, as A1111 (piexif.helper.UserComment) writes it.
+
+    Two directories of one entry each, in big-endian TIFF 6.0. Pillow would declare the comment as BYTE, which A1111 cannot
+    read; EXIF 2.32 (4.6.5) wants UNDEFINED.
+    """
+    comment = b"UNICODE\0" + texts.parameters.encode("utf-16-be")
+    header = b"MM\0*" + struct.pack(">I", _TIFF_HEADER_BYTES)
+    pointer = _directory(ExifTags.IFD.Exif, TiffTags.LONG, 1, _TIFF_HEADER_BYTES + _DIRECTORY_BYTES)
+    at = _TIFF_HEADER_BYTES + 2 * _DIRECTORY_BYTES
+    entry = _directory(ExifTags.Base.UserComment, TiffTags.UNDEFINED, len(comment), at)
+    return b"Exif\0\0" + header + pointer + entry + comment
+
+
+def _directory(tag: int, value_type: int, count: int, value: int) -> bytes:
+    """A TIFF directory of one entry, the last one; `value` is the entry's value or the offset of it."""
+    return struct.pack(">HHHIII", 1, tag, value_type, count, value, 0)
 
 
 def _xmp(recipe: str | None, note: str = "") -> bytes:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image, TiffTags
 
 from indexd.image_metadata.model import ImageFacts
 from indexd.images.encode import LARGE_PNG_PIXELS, ImageTexts, encode_image
@@ -60,6 +61,17 @@ def test_other_programs_find_the_text_of_a1111(encoding: OutputEncoding) -> None
     facts = _read(encode_image(_noise(), _texts(_recipe()), encoding))
     key = "png:parameters" if encoding.format == "png" else "exif:UserComment"
     assert [chunk.text for chunk in facts.metadata.raw if chunk.key == key] == [PARAMETERS]
+
+
+@pytest.mark.parametrize("encoding", [one for one in ENCODINGS if one.format != "png"], ids=str)
+def test_the_comment_has_the_type_that_exif_wants(encoding: OutputEncoding) -> None:
+    """A1111 reads with piexif, which makes numbers of a comment that is declared as BYTE."""
+    with Image.open(io.BytesIO(encode_image(_noise(), _texts(_recipe()), encoding))) as opened:
+        exif = opened.info["exif"]
+        assert opened.getexif().get_ifd(ExifTags.IFD.Exif).keys() == {ExifTags.Base.UserComment}
+    entry = exif.index(struct.pack(">H", ExifTags.Base.UserComment))
+    value_type, count = struct.unpack(">HI", exif[entry + 2 : entry + 8])
+    assert (value_type, count) == (TiffTags.UNDEFINED, 8 + 2 * len(PARAMETERS))
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS, ids=str)
