@@ -105,7 +105,7 @@ class LabelFont:
         """The text as one line within `width_px`; what is too long loses its middle."""
         text = " ".join(text.split())
         keep, shown = len(text), text
-        while keep > 2 and self.length(shown) > width_px:
+        while keep and self.length(shown) > width_px:
             keep -= 1
             shown = f"{text[: keep - keep // 2]}…{text[len(text) - keep // 2 :]}"
         return shown

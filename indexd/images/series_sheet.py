@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +21,7 @@ MIN_CELL_PX = 48
 # Many viewers refuse larger images.
 MAX_SHEET_SIDE_PX = 16_000
 LABEL_LINES = 3
+ROW_LABEL_EMS = 12
 FONT_SHARE = 24
 """The font is the longer side of a cell divided by this, within MIN_FONT_PX and MAX_FONT_PX."""
 MIN_FONT_PX, MAX_FONT_PX = 13, 20
@@ -72,7 +74,7 @@ class _Table:
         self._cell, self._font = cell, font
         self._line_px = round(font.size_px * 1.35)
         self._columns = [font.wrap(label, cell[0], LABEL_LINES) for label in columns]
-        label_px = min(max(cell), 12 * font.size_px)
+        label_px = min(ROW_LABEL_EMS * font.size_px, math.ceil(max(map(font.length, rows))))
         self._rows = [font.wrap(label, label_px, max(1, cell[1] // self._line_px)) for label in rows]
         self._title_px = self._line_px + GAP_PX if has_titles else 0
         self._header_px = max(map(len, self._columns)) * self._line_px + GAP_PX if any(columns) else 0

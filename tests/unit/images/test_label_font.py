@@ -82,6 +82,8 @@ def test_a_line_that_is_too_long_loses_its_middle(font: LabelFont) -> None:
     assert font.length(short) <= 120
     assert short.startswith("a phot") and short.endswith("snow") and "…" in short
     assert font.ellipsize("a\nb", 120) == "a b"
+    for width in range(20, 300, 20):
+        assert font.length(font.ellipsize("日本の猫", width)) <= width
 
 
 def test_lines_break_at_spaces(font: LabelFont) -> None:

@@ -57,6 +57,15 @@ def test_images_stand_by_columns_and_rows(tmp_path: Path) -> None:
     assert _order(below) == [RED, GREEN, BLUE, GREY]
 
 
+def test_a_label_wider_than_a_cell_is_readable_beside_it(tmp_path: Path) -> None:
+    cells = [_image(tmp_path, RED)]
+    long = _draw(columns=[""], rows=["a long label of a row"], blocks=[{"title": "", "cells": cells}])
+    short = _draw(columns=[""], rows=["a"], blocks=[{"title": "", "cells": cells}])
+    assert short.width < 96 + 48 < 96 + 96 < long.width
+    endless = _draw(columns=[""], rows=["a label " * 50], blocks=[{"title": "", "cells": cells}])
+    assert endless.width < 96 + 200
+
+
 def test_images_that_are_missing_or_damaged_leave_their_cells(tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.png"
     damaged.write_bytes(b"\x89PNG\r\n\x1a\n")
