@@ -20,6 +20,7 @@ from indexd.templates.slots import MAIN_PART, Slot, SlotOption, select_options
 from indexd.templates.space import (
     MAX_TEXT_CHARACTERS,
     Alternatives,
+    Concatenation,
     CyclicNumbers,
     CyclicOptions,
     DependentChoice,
@@ -32,7 +33,6 @@ from indexd.templates.space import (
     Node,
     Picks,
     RandomDraw,
-    Series,
     TextTooLong,
     TooManyCombinations,
     WeightedNode,
@@ -540,7 +540,7 @@ def _series(nodes: Sequence[Node]) -> Node:
     """The nodes as one; neighbouring texts become one."""
     joined: list[Node] = []
     for node in nodes:
-        for part in node.nodes if isinstance(node, Series) else (node,):
+        for part in node.nodes if isinstance(node, Concatenation) else (node,):
             before = joined[-1] if joined else None
             if not isinstance(part, FixedText) or not isinstance(before, FixedText):
                 joined.append(part)
@@ -550,7 +550,7 @@ def _series(nodes: Sequence[Node]) -> Node:
             joined[-1] = FixedText(before.fixed + part.fixed)
             if len(before.fixed) > MAX_TEXT_CHARACTERS:
                 raise TextTooLong
-    return joined[0] if len(joined) == 1 else Series(joined) if joined else FixedText("")
+    return joined[0] if len(joined) == 1 else Concatenation(joined) if joined else FixedText("")
 
 
 def _merge_equal(options: Sequence[VariantNode]) -> list[VariantNode]:

@@ -111,7 +111,7 @@ class FixedText(Node):
         out.write(self.fixed)
 
 
-class Series(Node):
+class Concatenation(Node):
     """Nodes one after the other: the product of their combinations."""
 
     def __init__(self, nodes: Sequence[Node]) -> None:
@@ -341,21 +341,12 @@ def _unrank_plain(number: int, size: int, length: int) -> list[int]:
     return chosen
 
 
-class NamedChoice(Node):
-    """Records what a node wrote as the choice `name`. `hides_inner` = the choices inside it are not recorded."""
+class RecordingNode(Node):
+    """A node with the combinations and the weights of `node`; a subclass records something of what it writes."""
 
-    def __init__(self, name: str, node: Node, *, hides_inner: bool = False) -> None:
+    def __init__(self, node: Node) -> None:
         super().__init__(node.count)
-        self._name = name
         self._node = node
-        self._hides_inner = hides_inner
-
-    def emit(self, out: Expansion, turn: int, span: int) -> None:
-        begin, place = len(out.pieces), len(out.choices)
-        self._node.emit(out, turn, span)
-        if self._hides_inner:
-            del out.choices[place:]
-        out.choices.insert(place, (self._name, "".join(out.pieces[begin:])))
 
     def draw(self, numbers: RandomNumbers) -> int:
         return self._node.draw(numbers)
@@ -373,32 +364,36 @@ class NamedChoice(Node):
         return self._node.cycle_length
 
 
-class LabelledOption(Node):
+class NamedChoice(RecordingNode):
+    """Records what a node wrote as the choice `name`. `hides_inner` = the choices inside it are not recorded."""
+
+    def __init__(self, name: str, node: Node, *, hides_inner: bool = False) -> None:
+        super().__init__(node)
+        self._name = name
+        self._hides_inner = hides_inner
+
+    def emit(self, out: Expansion, turn: int, span: int) -> None:
+        begin, place = len(out.pieces), len(out.choices)
+        self._node.emit(out, turn, span)
+        if self._hides_inner:
+            del out.choices[place:]
+        out.choices.insert(place, (self._name, "".join(out.pieces[begin:])))
+
+
+class LabelledOption(RecordingNode):
     """Records the option of a slot as the choice `name` with the value `label`."""
 
     def __init__(self, name: str, label: str, node: Node) -> None:
-        super().__init__(node.count)
+        super().__init__(node)
         self._choice = (name, label)
-        self._node = node
 
     def emit(self, out: Expansion, turn: int, span: int) -> None:
         out.choices.append(self._choice)
         self._node.emit(out, turn, span)
 
-    def draw(self, numbers: RandomNumbers) -> int:
-        return self._node.draw(numbers)
-
-    @property
-    def is_uniform(self) -> bool:
-        return self._node.is_uniform
-
     @property
     def is_closed(self) -> bool:
         return False
-
-    @property
-    def cycle_length(self) -> int:
-        return self._node.cycle_length
 
 
 class CyclicOptions(Node):
@@ -456,13 +451,12 @@ class RandomDraw(Node):
         return False
 
 
-class EarlyValue(Node):
+class EarlyValue(RecordingNode):
     """The one value of an early variable, for all its uses; writes nothing itself."""
 
     def __init__(self, slot: int, node: Node) -> None:
-        super().__init__(node.count)
+        super().__init__(node)
         self._slot = slot
-        self._node = node
 
     def emit(self, out: Expansion, turn: int, span: int) -> None:
         begin = len(out.pieces)
@@ -470,20 +464,9 @@ class EarlyValue(Node):
         out.values[self._slot] = "".join(out.pieces[begin:])
         del out.pieces[begin:]
 
-    def draw(self, numbers: RandomNumbers) -> int:
-        return self._node.draw(numbers)
-
-    @property
-    def is_uniform(self) -> bool:
-        return self._node.is_uniform
-
     @property
     def is_closed(self) -> bool:
         return False
-
-    @property
-    def cycle_length(self) -> int:
-        return self._node.cycle_length
 
 
 class EarlyValueUse(Node):
@@ -547,7 +530,7 @@ MAX_SINGLE_TABLE = 200_000
 def text_tables(node: Node) -> list[list[str]] | None:
     """Lists of texts whose product, in order, is every text of `node`; None where texts depend on more than the number."""
     tables: list[list[str]] = [[""]]
-    for part in _series_parts(node):
+    for part in _concatenated_parts(node):
         if not part.is_closed or part.count > MAX_SINGLE_TABLE:
             return None
         texts = [part.text(number) for number in range(part.count)]
@@ -558,9 +541,9 @@ def text_tables(node: Node) -> list[list[str]] | None:
     return tables
 
 
-def _series_parts(node: Node) -> Iterator[Node]:
-    if isinstance(node, Series):
+def _concatenated_parts(node: Node) -> Iterator[Node]:
+    if isinstance(node, Concatenation):
         for inner in node.nodes:
-            yield from _series_parts(inner)
+            yield from _concatenated_parts(inner)
     else:
         yield node
