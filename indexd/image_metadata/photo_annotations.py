@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 from xml.parsers import expat
 
 from indexd.image_metadata.model import PhotoAnnotations
+from indexd.image_metadata.xmp import PACKET_CHARACTERS_MAX
 
 if TYPE_CHECKING:
     from indexd.image_metadata.registry import MetadataTexts
 
-PACKET_CHARACTERS_MAX = 1 << 20
 KEYWORDS_MAX = 500
 KEYWORD_CHARACTERS_MAX = 200
 _DEPTH_MAX = 100

@@ -10,10 +10,10 @@ from indexd.errors import NotAnImage, NotRegularFile, is_transient_os_error
 from indexd.fs.paths import display
 from indexd.fs.safe_open import open_regular
 from indexd.image_metadata.model import ImageFacts, ImageMetadata
-from indexd.images.annotation_sidecar import read_annotation_sidecar
 from indexd.images.image_reader import parse_metadata, read_image
 from indexd.images.read_limits import ReadLimitReached, within_limits
 from indexd.images.sidecar_texts import read_sidecars
+from indexd.images.xmp_sidecar_reader import read_annotation_sidecar
 from indexd.worker.calls import ImagesRead, ParseTexts, ReadFailure, ReadImages, StoredTexts, TextsParsed
 
 SPARSE_BYTES_MIN = 64 << 20

@@ -11,6 +11,9 @@ from indexd.fs.safe_open import open_regular
 
 log = logging.getLogger(__name__)
 
+SIDECAR_BYTES_MAX = 1 << 20
+"""A longer sidecar is neither parsed nor replaced."""
+
 
 def read_sidecar_bytes(path: bytes, max_bytes: int) -> bytes | None:
     """The first `max_bytes` bytes; None if the file cannot be opened or has a bad sector.

@@ -11,9 +11,7 @@ from collections.abc import Sequence
 from indexd.image_metadata.containers.encodings import decode_text
 from indexd.image_metadata.model import ImageMetadata, RawChunk
 from indexd.images.fooocus_log import find_log_entry
-from indexd.images.sidecar_bytes import read_sidecar_bytes
-
-SIDECAR_BYTES_MAX = 1 << 20
+from indexd.images.sidecar_bytes import SIDECAR_BYTES_MAX, read_sidecar_bytes
 
 SIDECAR_KEY_PREFIX = "sidecar:"
 """What the keys of all such texts begin with."""

@@ -149,7 +149,7 @@ def _write_record_sidecars(
     from urllib.parse import unquote_to_bytes
 
     from indexd.fs.paths import display
-    from indexd.images.xmp_sidecar import render_xmp_sidecar, write_xmp_sidecar, xmp_sidecar_path
+    from indexd.images.xmp_sidecar_writer import render_xmp_sidecar, write_xmp_sidecar, xmp_sidecar_path
 
     record = placed.record
     content = render_xmp_sidecar(record.rating, record.tags, record.note)

@@ -41,8 +41,8 @@ def find_xmp_files(name: str) -> list[Path] | None:
 
 def iter_sidecar_records(paths: Iterable[Path]) -> Iterator[tuple[AnnotationRecord, int]]:
     """The records of sidecars with their sizes in bytes as text. One that states nothing, or has no image, is a notice."""
-    from indexd.images.annotation_sidecar import read_xmp_file
     from indexd.images.file_hash import hash_file_hex
+    from indexd.images.xmp_sidecar_reader import read_xmp_file
     from indexd_schemas.api.annotations import AnnotationRecord
 
     for path in paths:

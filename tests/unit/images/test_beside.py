@@ -15,7 +15,7 @@ from indexd.image_metadata.formats import fooocus_log_entry
 from indexd.image_metadata.model import ImageFacts, ImageMetadata, MetadataLora, PhotoAnnotations, ResourceUse
 from indexd.images import fooocus_log, sidecar_texts
 from indexd.images.read_images import read_images
-from indexd.images.xmp_sidecar import XMP_SUFFIX, render_xmp_sidecar
+from indexd.images.xmp_sidecar_writer import XMP_SUFFIX, render_xmp_sidecar
 from indexd.registry import IngestContext
 from indexd.store.sqlite.store import SqliteStore
 from indexd.watch import sidecar_names

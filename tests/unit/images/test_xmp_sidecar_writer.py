@@ -9,7 +9,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from indexd.images.xmp_sidecar import is_written_by_indexd, render_xmp_sidecar, write_xmp_sidecar, xmp_sidecar_path
+from indexd.images.xmp_sidecar_writer import (
+    is_written_by_indexd,
+    render_xmp_sidecar,
+    write_xmp_sidecar,
+    xmp_sidecar_path,
+)
 
 SPACES = {
     "rdf": "http://www.w3.org/1999/02/22-rdf-syntax-ns#",

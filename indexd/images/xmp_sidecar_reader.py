@@ -5,8 +5,8 @@ from __future__ import annotations
 from indexd.image_metadata.containers.encodings import decode_text
 from indexd.image_metadata.model import PhotoAnnotations
 from indexd.image_metadata.photo_annotations import parse_xmp_annotations
-from indexd.images.sidecar_bytes import read_sidecar_bytes
-from indexd.images.xmp_sidecar import SIDECAR_BYTES_MAX, XMP_NAMINGS, is_written_by_indexd, xmp_sidecar_path
+from indexd.images.sidecar_bytes import SIDECAR_BYTES_MAX, read_sidecar_bytes
+from indexd.images.xmp_sidecar_writer import XMP_NAMINGS, is_written_by_indexd, xmp_sidecar_path
 
 
 def read_annotation_sidecar(image_path: bytes) -> PhotoAnnotations | None:

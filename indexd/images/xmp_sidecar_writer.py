@@ -1,10 +1,10 @@
-"""XMP sidecars beside images: rating, tags and note in the form that photo programs read. Images are never rewritten.
+"""Writes XMP sidecars beside images: rating, tags and note as photo programs read them. indexd never rewrites an image.
 
-Written are `xmp:Rating`, `dc:subject` (each level of a tag as a keyword), `lr:hierarchicalSubject` (levels parted by `|`,
+A sidecar contains `xmp:Rating`, `dc:subject` (each level of a tag as a keyword), `lr:hierarchicalSubject` (levels parted by `|`,
 as Lightroom and digiKam write them) and `dc:description`. See "XMP Specification Part 1" (ISO 16684-1).
 
-A sidecar of ours ends in a comment with the hash of all that stands before it. One that another program wrote, or changed
-since, is *foreign* and stays as it is: darktable and others keep an image's whole editing history in it.
+It ends in a comment with the hash of the text before it. A sidecar that another program wrote or changed is *foreign*, and
+indexd leaves it unchanged: darktable and others keep the editing history of an image in it.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from blake3 import blake3
 
 from indexd.errors import IndexdError, NotRegularFile
 from indexd.fs.safe_open import open_regular
+from indexd.images.sidecar_bytes import SIDECAR_BYTES_MAX
 
 SidecarNaming = Literal["full", "stem"]
 XMP_SUFFIX = b".xmp"
 XMP_NAMINGS: tuple[SidecarNaming, ...] = ("full", "stem")
 SidecarOutcome = Literal["written", "unchanged", "foreign"]
-SIDECAR_BYTES_MAX = 1 << 20
 _SIGNATURE_COMMENT = b"<!-- written by indexd, "
 _SEPARATOR_IN_NAME = "\N{BROKEN BAR}"
 
@@ -35,7 +35,7 @@ def xmp_sidecar_path(image_path: bytes, naming: SidecarNaming) -> bytes:
 
 
 def render_xmp_sidecar(rating: int | None, tags: Sequence[str], note: str | None) -> bytes:
-    """The whole sidecar. The same marks give the same bytes."""
+    """The bytes of a sidecar: the same annotations give the same bytes."""
     levels = {level: None for tag in sorted(tags) for level in tag.split("/")}
     paths = [tag.replace("|", _SEPARATOR_IN_NAME).replace("/", "|") for tag in sorted(tags)]
     rated = f' xmp:Rating="{rating}"' if rating is not None else ""
@@ -92,7 +92,7 @@ def write_xmp_sidecar(path: bytes, content: bytes) -> SidecarOutcome:
 
 
 def is_written_by_indexd(content: bytes) -> bool:
-    """Whether we wrote this, and nobody changed it since."""
+    """Whether indexd wrote these bytes and no program changed them since."""
     text, mark, rest = content.rpartition(_SIGNATURE_COMMENT)
     return bool(mark) and rest == blake3(text).hexdigest().encode() + b" -->\n"
 
@@ -112,7 +112,7 @@ def _link_if_absent(unfinished: bytes, path: bytes) -> bool:
 
 
 def _read_existing(path: bytes) -> bytes:
-    """What stands there; what cannot be read as a small regular file (a link, a folder) is some other program's."""
+    """The bytes at `path`. A link, a folder or an unreadable file counts as foreign. Raises FileNotFoundError."""
     try:
         with open_regular(path) as file:
             return file.read(SIDECAR_BYTES_MAX + 1)
@@ -130,6 +130,6 @@ def _rdf_bag(name: str, words: Sequence[str]) -> str:
 
 
 def _escape_xml(text: str) -> str:
-    """Escaped, and without the characters that no XML 1.0 may hold."""
+    """Escapes a text, and removes the characters that XML 1.0 forbids."""
     plain = "".join(one for one in text if one in "\t\n\r" or (one >= "\x20" and one not in "\ufffe\uffff"))
     return escape(plain.encode("utf-8", "replace").decode())
