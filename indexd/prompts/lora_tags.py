@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from indexd_schemas import lora_blocks
-from indexd_schemas.jobs.job import JobLora
+from indexd_schemas.jobs.job_values import JobLora
 from indexd_schemas.validation_messages import describe_error
 
 MAX_TAG_CHARACTERS = 500

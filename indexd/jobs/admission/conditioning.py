@@ -11,7 +11,8 @@ from indexd.jobs.parsing.validation import FieldError, did_you_mean
 from indexd.jobs.parsing.yaml_guard import FieldPath
 from indexd.model_files import ModelCatalogue, ModelFile, UnknownModel
 from indexd_schemas.control_types import CONTROL_TYPES, ControlType, is_union_name, matches_type
-from indexd_schemas.jobs.job import Job, JobControlNet
+from indexd_schemas.jobs.job import Job
+from indexd_schemas.jobs.job_values import JobControlNet
 from indexd_schemas.recipe import ControlRef, ReferenceRef
 from indexd_schemas.recipe_part import FileKind, ModelRef
 

@@ -26,8 +26,9 @@ from indexd.name_key import name_key
 from indexd_schemas import samplers
 from indexd_schemas.image_format import DEFAULT_QUALITY, LOSSLESS_FORMATS, PNG, OutputEncoding
 from indexd_schemas.jobs.input_selection import InputSelection
-from indexd_schemas.jobs.job import Job, JobOutput
+from indexd_schemas.jobs.job import Job
 from indexd_schemas.jobs.job_part import parse_sides
+from indexd_schemas.jobs.job_values import JobOutput
 from indexd_schemas.limits import MAX_SEED, MAX_SIDE_PX, MIN_SIDE_PX, SIZE_STEP_PX
 from indexd_schemas.noise import RecipeNoise
 from indexd_schemas.recipe import InputRef, Recipe, RecipeKind, RecipeVariation

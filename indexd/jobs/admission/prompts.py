@@ -23,7 +23,8 @@ from indexd.prompts.composition import split_at_and
 from indexd.prompts.emphasis import largest_weight
 from indexd.prompts.lora_tags import LoraTagError, extract_lora_tags, find_lora_tag
 from indexd.prompts.word_matching import NameMatcher, prepend_missing_triggers
-from indexd_schemas.jobs.job import Job, JobLora
+from indexd_schemas.jobs.job import Job
+from indexd_schemas.jobs.job_values import JobLora
 from indexd_schemas.recipe import EmbeddingRef, LoraRef
 from indexd_schemas.settings import LoraRuleSettings
 from indexd_schemas.validation_messages import quote_value

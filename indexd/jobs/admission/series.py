@@ -18,7 +18,8 @@ from typing import Any
 
 from indexd.jobs.parsing.validation import FieldError, format_path
 from indexd.jobs.parsing.yaml_guard import FieldPath, YamlDocument
-from indexd_schemas.jobs.job import GRID_KEY, MAX_GRID_AXES, Job
+from indexd_schemas.jobs.job import GRID_KEY, Job
+from indexd_schemas.jobs.job_values import MAX_GRID_AXES
 from indexd_schemas.validation_messages import quote_value
 
 COMMON_KEYS = ("kind", "output", "priority", "keep", GRID_KEY)

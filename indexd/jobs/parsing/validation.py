@@ -14,7 +14,8 @@ from indexd.jobs.parsing.quoting import quoting_advice
 from indexd.jobs.parsing.yaml_guard import FieldPath, YamlDocument
 from indexd.model_files import UnknownModel
 from indexd.render_stages.stage import RenderStage, render_stages
-from indexd_schemas.jobs.job import SYNONYMS, JobBase
+from indexd_schemas.jobs.job import JobBase
+from indexd_schemas.jobs.key_synonyms import SYNONYMS
 from indexd_schemas.jobs.stages import Stages
 from indexd_schemas.validation_messages import describe_error, quote_value
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from indexd_schemas.jobs.job import JobNoise
+from indexd_schemas.jobs.job_values import JobNoise
 from indexd_schemas.jobs.stages import HiresRecipe, ResizeRecipe
 from indexd_schemas.noise import RecipeNoise
 from indexd_schemas.recipe import Recipe

@@ -12,8 +12,10 @@ from pydantic.fields import FieldInfo
 import indexd_handlers.jobs
 from indexd.registry import job_kinds
 from indexd_schemas import generate
-from indexd_schemas.jobs.job import JOB_KINDS, SYNONYMS, Job, JobLora, JobOutput
+from indexd_schemas.jobs.job import JOB_KINDS, Job
 from indexd_schemas.jobs.job_part import JobPart
+from indexd_schemas.jobs.job_values import JobLora, JobOutput
+from indexd_schemas.jobs.key_synonyms import SYNONYMS
 
 
 def _fields() -> Iterator[tuple[str, FieldInfo]]:

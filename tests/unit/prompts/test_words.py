@@ -8,7 +8,7 @@ import pytest
 
 from indexd.prompts.lora_tags import LoraTagError, extract_lora_tags
 from indexd.prompts.word_matching import MatchedName, NameMatcher, prepend_missing_triggers
-from indexd_schemas.jobs.job import JobLora
+from indexd_schemas.jobs.job_values import JobLora
 
 
 @pytest.mark.parametrize(
