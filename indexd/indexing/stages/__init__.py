@@ -15,14 +15,12 @@ from indexd.indexing.stages.attributes import AttributeStage
 from indexd.indexing.stages.embedding import EmbeddingStage
 from indexd.indexing.stages.faces import FaceStage
 from indexd.indexing.stages.registry import all_stages, text_layers_by_input
-from indexd.indexing.stages.replacement import REPLACEMENT
 from indexd.indexing.stages.thumbnail import THUMBNAIL
 from indexd.store.records import StageInput
 from indexd_schemas.settings import Settings
 
 __all__ = [
     "LAYERS",
-    "REPLACEMENT",
     "THUMBNAIL",
     "attribute_stages",
     "enabled_stages",

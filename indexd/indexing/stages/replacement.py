@@ -1,4 +1,4 @@
-"""Edited files: an image that took the place of an annotated one is compared with it; the same image gets the annotations."""
+"""Edited files: compares an image with the annotated one that it replaced. If both are the same, it inherits the annotations."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from indexd.indexing.stages.index_stage import NO_FILE_REASON, IndexStage, Stage
 from indexd.indexing.stages.registry import register_stage
 from indexd.store.protocols import IndexStore
 from indexd.store.records import IndexTask
+from indexd.store.records.indexing import REPLACEMENT_STAGE
 from indexd.worker.calls import ComparedImage, CompareImages, ImagesCompared
 
 log = logging.getLogger(__name__)
 
-REPLACEMENT = "replacement"
 MISSING_IMAGE_RETRY_SECONDS = 600.0
 
 
@@ -22,8 +22,8 @@ MISSING_IMAGE_RETRY_SECONDS = 600.0
 class ReplacementStage(IndexStage):
     """Compares thumbnails in the decode lane. Its tasks come from replaced files, so no new image needs it."""
 
-    name = REPLACEMENT
-    order = 0  # somebody has just edited the file and looks for its rating
+    name = REPLACEMENT_STAGE
+    order = 0  # first: a person has just edited the file and expects to see its rating
     is_optional = True
 
     def build(self, tasks: Sequence[IndexTask], context: StageContext) -> TaskBatch | None:

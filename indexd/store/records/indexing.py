@@ -69,5 +69,8 @@ class IndexMetrics:
 FACE_LAYER = "face"
 """The layer whose vectors belong to regions (faces); the vectors of every other layer belong to images."""
 
+REPLACEMENT_STAGE = "replacement"
+"""The index stage that compares an edited file with the annotated image that it replaced."""
+
 
 VectorKey = Literal["image_id", "region_id"]

@@ -19,7 +19,7 @@ from indexd.image_metadata.model import ImageFacts, ImageMetadata
 from indexd.indexing.batch_failures import RETRY_SECONDS
 from indexd.indexing.dispatcher import MAX_BATCHES_PER_LANE, POLL_SECONDS, IndexDispatcher
 from indexd.indexing.role_backoff import FIRST_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS, RoleBackoff
-from indexd.indexing.stages import LAYERS, REPLACEMENT, stages_for
+from indexd.indexing.stages import LAYERS, stages_for
 from indexd.indexing.stages.index_stage import NO_FILE_REASON, NO_FILE_RETRY_SECONDS, ThumbnailTarget
 from indexd.indexing.stages.replacement import MISSING_IMAGE_RETRY_SECONDS
 from indexd.store.protocols import IndexStore
@@ -467,7 +467,7 @@ def test_an_edited_picture_is_compared_and_told_to_the_index(
     row = store.images.get(new)
     assert row is not None
     assert row.rating == rating
-    assert REPLACEMENT not in store.index_tasks.counts()
+    assert "replacement" not in store.index_tasks.counts()
     assert len(store.events.recent(5)) == (verdict is not False)
 
 

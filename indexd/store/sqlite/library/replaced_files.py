@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from indexd.store.protocols.annotations import ReplacementRepository
+from indexd.store.records.indexing import REPLACEMENT_STAGE
 from indexd.store.sqlite.adapters import ids_json
 from indexd.store.sqlite.annotations.merge import add_annotations, read_annotations
 from indexd.store.sqlite.annotations.pending_face_labels import images_with_face_labels, inherit_face_labels
 from indexd.store.sqlite.database import Connection, Database
 from indexd.store.sqlite.faces.characters import CharacterTables
-
-REPLACEMENT_STAGE = "replacement"
 
 
 class Replacements(ReplacementRepository):
