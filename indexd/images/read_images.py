@@ -22,7 +22,7 @@ SPARSE_RATIO = 64
 
 
 class ReadSession(Protocol):
-    """What the surroundings of a call offer; see indexd.worker.session."""
+    """The part of a worker's session (indexd.worker.session) that the calls of a reader process use."""
 
     def poll(self) -> None: ...
 

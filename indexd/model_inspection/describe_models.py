@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Protocol
 
 from indexd.errors import is_transient_os_error
+from indexd.images.read_images import ReadSession
 from indexd.images.read_limits import ReadLimitReached, within_limits
 from indexd.model_headers.description import ModelDescription
 from indexd.model_headers.inspect_file import describe_model
 from indexd.worker.calls import DescribeModels, ModelsDescribed, ReadFailure
 
 
-class DescribeSession(Protocol):
-    """What the surroundings of a call offer; see indexd.worker.session."""
-
-    def poll(self) -> None: ...
-
-    def progress(self, stage: str, done: int, total: int) -> None: ...
-
-
-def describe_models(call: DescribeModels, session: DescribeSession | None = None) -> ModelsDescribed:
+def describe_models(call: DescribeModels, session: ReadSession | None = None) -> ModelsDescribed:
     """Describe each file of the call, in order. Raises CallCancelled between two files."""
     results = []
     for number, path in enumerate(call.paths):
