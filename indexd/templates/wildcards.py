@@ -1,4 +1,4 @@
-"""Lists of values that `__name__` draws from."""
+"""Wildcards: lists of values that `__name__` draws from, by name. `indexd/templates/compiler.py` expands their uses."""
 
 from __future__ import annotations
 

@@ -27,8 +27,8 @@ from indexd.jobs.admission.prompts import PromptResolver
 from indexd.jobs.admission.regenerate import ImageRecipeReader
 from indexd.jobs.admission.scoring import ScoreValidator
 from indexd.jobs.admission.series import Series, plan_sheet, read_series
+from indexd.jobs.admission.template_expansion import TemplateExpander
 from indexd.jobs.admission.template_files import TemplateFiles
-from indexd.jobs.admission.variants import TemplateExpander
 from indexd.jobs.files.folders import JOB_FILE_SUFFIXES, is_job_file_name
 from indexd.jobs.files.output_names import (
     INVISIBLE_CATEGORIES,
@@ -223,7 +223,7 @@ class Admission:
             raise build_refusal(document, [problem]) from None
         if series is None:
             job = parse_job(document, kinds)
-            planned = self._plan_variant(document, job, kinds)
+            planned = self._plan_combination(document, job, kinds)
         else:
             document = series.base
             job, planned = self._plan_series(series, kinds)
@@ -248,7 +248,7 @@ class Admission:
             self._planner.check_series(series)
         return series
 
-    def _plan_variant(
+    def _plan_combination(
         self, document: YamlDocument, job: JobBase, kinds: Mapping[str, JobKind[Any]]
     ) -> Sequence[PlannedItem]:
         try:
@@ -259,30 +259,30 @@ class Admission:
         return planned
 
     def _plan_series(self, series: Series, kinds: Mapping[str, JobKind[Any]]) -> tuple[JobBase, Sequence[PlannedItem]]:
-        """The job of the first variant, and the items of all, with the sheet behind them."""
+        """The job of the first combination, and the items of all, with the sheet behind them."""
         jobs: list[JobBase] = []
-        variants: list[Sequence[PlannedItem]] = []
-        for variant in series.variants():
+        combinations: list[Sequence[PlannedItem]] = []
+        for combination in series.combinations():
             try:
-                document = series.document(variant)
+                document = series.document(combination)
             except FieldError as problem:
                 raise build_refusal(series.base, [problem]) from None
             jobs.append(parse_job(document, kinds))
-            variants.append(self._plan_variant(document, jobs[-1], kinds))
+            combinations.append(self._plan_combination(document, jobs[-1], kinds))
             try:
-                self._planner.check_series(series, len(variants[-1]))
-                if len(variants[-1]) != len(variants[0]):
-                    raise FieldError(series.source, "every variant of a series must make the same number of images")
+                self._planner.check_series(series, len(combinations[-1]))
+                if len(combinations[-1]) != len(combinations[0]):
+                    raise FieldError(series.source, "every combination of a series must make the same number of images")
             except FieldError as problem:
                 raise build_refusal(series.base, [problem]) from None
         names = [
-            f"seed {item.seed}" if len({one.seed for one in variants[0]}) > 1 else f"image {number}"
-            for number, item in enumerate(variants[0], 1)
+            f"seed {item.seed}" if len({one.seed for one in combinations[0]}) > 1 else f"image {number}"
+            for number, item in enumerate(combinations[0], 1)
         ]
         sheet = PlannedItem(
             {SHEET_KEY: plan_sheet(series.axes, names).to_settings()}, suffix=SHEET_SUFFIX, is_sheet=True
         )
-        return jobs[0], [*(item for items in variants for item in items), sheet]
+        return jobs[0], [*(item for items in combinations for item in items), sheet]
 
     def _merge_template(self, document: YamlDocument) -> tuple[YamlDocument, Mapping[str, str]]:
         """The job with the keys of its template file, and the files read for that."""

@@ -16,7 +16,7 @@ from indexd.jobs.admission.regenerate import ImageRecipeReader
 from indexd.jobs.admission.scoring import ScoreValidator
 from indexd.jobs.admission.series import Series
 from indexd.jobs.admission.stages import has_denoising_stage, plan_stages
-from indexd.jobs.admission.variants import JobVariant, JobVariants, TemplateExpander, has_template
+from indexd.jobs.admission.template_expansion import ExpandedJob, ExpandedJobs, TemplateExpander, has_template
 from indexd.jobs.kinds import PlannedItem
 from indexd.jobs.parsing.validation import FieldError, did_you_mean
 from indexd.jobs.parsing.yaml_guard import FieldPath
@@ -108,38 +108,36 @@ class JobPlanner:
         size: tuple[int, int] | None = None,
         finished: bool = False,
     ) -> list[PlannedItem]:
-        """One recipe for each variant of the job and each seed. `denoise` says how far `image` is changed; `mask` and `size` (of the work) are of inpaint.
+        """One recipe for each combination of the job and each seed. `denoise` says how far `image` is changed; `mask` and `size` (of the work) are of inpaint.
 
         `finished` = the job starts from a finished image: it keeps its size, and only the image stages change it.
         """
         source = _Source(kind, image, denoise, mask, size, finished, cache(self.read_input))
-        series = self._templates.expand(job)
-        items = [
-            item for variant, seeds in self._seeded(job, series) for item in self._plan_variant(variant, seeds, source)
-        ]
-        if series.source_files:
-            items[0] = replace(items[0], settings={**items[0].settings, "template_files": dict(series.source_files)})
+        expanded = self._templates.expand(job)
+        items = [item for one, seeds in self._seeded(job, expanded) for item in self._plan_expanded(one, seeds, source)]
+        if expanded.source_files:
+            items[0] = replace(items[0], settings={**items[0].settings, "template_files": dict(expanded.source_files)})
         return items
 
     def _seeded(
-        self, job: Job, series: JobVariants
-    ) -> Iterator[tuple[JobVariant, list[tuple[int, RecipeVariation | None]]]]:
-        """Each variant with its seeds: all seeds of the job, or one seed for each variant of a template."""
-        variants = series.variants
+        self, job: Job, expanded: ExpandedJobs
+    ) -> Iterator[tuple[ExpandedJob, list[tuple[int, RecipeVariation | None]]]]:
+        """Each expanded job with its seeds: all seeds of the job, or one seed for each combination of a template."""
+        jobs = expanded.jobs
         one_each = has_template(job) and job.seeds is None
-        seeds = self.resolve_seeds(job.model_copy(update={"count": len(variants)}) if one_each else job)
+        seeds = self.resolve_seeds(job.model_copy(update={"count": len(jobs)}) if one_each else job)
         if not one_each:
-            seeds = seeds * len(variants)
+            seeds = seeds * len(jobs)
             self.check_image_count(len(seeds))
         seeded = list(zip(seeds, self.resolve_variations(job, len(seeds)), strict=True))
-        share = len(seeds) // len(variants)
-        for index, variant in enumerate(variants):
-            yield variant, seeded[index * share : (index + 1) * share]
+        share = len(seeds) // len(jobs)
+        for index, one in enumerate(jobs):
+            yield one, seeded[index * share : (index + 1) * share]
 
-    def _plan_variant(
-        self, variant: JobVariant, seeds: list[tuple[int, RecipeVariation | None]], source: _Source
+    def _plan_expanded(
+        self, expanded: ExpandedJob, seeds: list[tuple[int, RecipeVariation | None]], source: _Source
     ) -> list[PlannedItem]:
-        job, image, mask, finished = variant.job, source.image, source.mask, source.finished
+        job, image, mask, finished = expanded.job, source.image, source.mask, source.finished
         width, height = (
             self._input_size(job, image) if finished and image else source.size or self.resolve_size(job, image)
         )
@@ -189,8 +187,8 @@ class JobPlanner:
                     control=conditioning.control,
                     reference=conditioning.reference,
                     stages=stages,
-                    template=variant.template,
-                    choices=dict(variant.choices),
+                    template=expanded.template,
+                    choices=dict(expanded.choices),
                     score=scores,
                     output=None if encoding == PNG else encoding,
                 ),
@@ -204,11 +202,11 @@ class JobPlanner:
         """A random seed."""
         return self._random_bits(RANDOM_SEED_BITS)
 
-    def check_series(self, series: Series, images_per_variant: int = 1) -> None:
+    def check_series(self, series: Series, images_per_combination: int = 1) -> None:
         """Raise FieldError where a series makes more images than a job may."""
-        count = series.count * images_per_variant
+        count = series.count * images_per_combination
         if count > self._limits.max_images:
-            each = f" with {images_per_variant} images each" if images_per_variant > 1 else ""
+            each = f" with {images_per_combination} images each" if images_per_combination > 1 else ""
             raise FieldError(
                 series.source,
                 f"the series {series.describe()}{each} makes {count} images; a job makes at most {self._limits.max_images} "

@@ -1,7 +1,7 @@
 """A series: one job file that makes an image for every combination of some values, on a labelled sheet.
 
 `grid: {cfg: [4, 7], sampler: [euler, ddim]}` names up to three axes: columns, rows, and tables below each other. A list as the
-value of a key that takes one value is an axis as well. What results is general: variants in their order, each a set of
+value of a key that takes one value is an axis as well. What results is general: combinations in their order, each a set of
 overrides of keys, with one label an axis.
 """
 
@@ -53,7 +53,7 @@ class Axis:
 
 
 @dataclass(frozen=True, slots=True)
-class Variant:
+class SeriesCombination:
     """The images of one combination: overrides of the job's keys, and one label an axis."""
 
     overrides: tuple[Override, ...]
@@ -62,14 +62,14 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """The axes of a job, columns first. Variants run through the columns, then the rows, then the tables."""
+    """The axes of a job, columns first. Combinations run through the columns, then the rows, then the tables."""
 
     base: YamlDocument
     axes: tuple[Axis, ...]
 
     @property
     def count(self) -> int:
-        """The number of variants."""
+        """The number of combinations."""
         return math.prod(len(axis.values) for axis in self.axes)
 
     @property
@@ -81,19 +81,19 @@ class Series:
         """The axes as they are counted: `cfg 2 x sampler 3`."""
         return " x ".join(f"{axis.key} {len(axis.values)}" for axis in self.axes)
 
-    def variants(self) -> list[Variant]:
-        """Every combination."""
+    def combinations(self) -> list[SeriesCombination]:
+        """In the order of the job items: the first axis changes fastest."""
         combinations = itertools.product(*(axis.values for axis in reversed(self.axes)))
         return [
-            Variant(tuple(one.override for one in values[::-1]), tuple(one.label for one in values[::-1]))
+            SeriesCombination(tuple(one.override for one in values[::-1]), tuple(one.label for one in values[::-1]))
             for values in combinations
         ]
 
-    def document(self, variant: Variant) -> YamlDocument:
-        """The job file of one variant. What is wrong in it is reported where the series states it."""
+    def document(self, combination: SeriesCombination) -> YamlDocument:
+        """The job file of one combination. What is wrong in it is reported where the series states it."""
         data = copy.deepcopy(self.base.data)
         keys, values = dict(self.base.key_positions), dict(self.base.value_positions)
-        for override in variant.overrides:
+        for override in combination.overrides:
             _set_value(data, override)
             keys[override.path] = self.base.key_position(override.source)
             values[override.path] = self.base.value_position(override.source)
@@ -103,7 +103,7 @@ class Series:
 def read_series(document: YamlDocument, schema: type[Job], draw_seed: Callable[[], int]) -> Series | None:
     """The series that a job file asks for; None where it asks for single values only. Raises FieldError.
 
-    Every variant has the same seeds: `draw_seed` is called once where the file states none.
+    Every combination has the same seeds: `draw_seed` is called once where the file states none.
     """
     data = {key: value for key, value in document.data.items() if key != GRID_KEY}
     axes = [*_grid_axes(document), *_list_axes(data, schema)]
@@ -281,19 +281,19 @@ class SheetPlan:
         }
 
 
-def plan_sheet(axes: Sequence[Axis], images_per_variant: Sequence[str]) -> SheetPlan:
-    """The sheet of a series whose variants have these images each (their names), item by item.
+def plan_sheet(axes: Sequence[Axis], images_per_combination: Sequence[str]) -> SheetPlan:
+    """The sheet of a series whose combinations have these images each (their names), item by item.
 
-    The first axis has the columns, the second the rows. Each value of the third has a table, and each image of a variant has one.
+    The first axis has the columns, the second the rows. Each value of the third has a table, and each image of a combination has one.
     """
     columns, rows, tables = ([one.label for one in axis.values] for axis in (*axes, *[Axis("", (_NOTHING,))] * 3)[:3])
-    per_variant, per_table = len(images_per_variant), len(columns) * len(rows)
+    per_combination, per_table = len(images_per_combination), len(columns) * len(rows)
     blocks = []
     for number, table in enumerate(tables):
-        for place, image in enumerate(images_per_variant):
-            title = " · ".join(part for part in (table, image if per_variant > 1 else "") if part)
+        for place, image in enumerate(images_per_combination):
+            title = " · ".join(part for part in (table, image if per_combination > 1 else "") if part)
             first = number * per_table
-            blocks.append((title, [(first + cell) * per_variant + place for cell in range(per_table)]))
+            blocks.append((title, [(first + cell) * per_combination + place for cell in range(per_table)]))
     return SheetPlan(columns, rows, blocks)
 
 

@@ -111,7 +111,7 @@ def test_seeds_stay_the_same_unless_they_are_an_axis(setup: JobSetup) -> None:
         ("grid: {prompt: {find: fox}}", "line 4, column 16: grid.prompt: must be {search: a text, replace: [texts]}"),
         ("grid: {cfg: [1, 2]}\ncfg: [3, 4]", "line 5, column 6: cfg: it is an axis already; keep one of the two"),
         ("grid: {cfg: [1], steps: [1], seed: [1], clip_skip: [1]}", "clip_skip: a series has at most 3 axes"),
-        ("grid: {count: [1, 2]}", "every variant of a series must make the same number of images"),
+        ("grid: {count: [1, 2]}", "every combination of a series must make the same number of images"),
         ("grid: {loras.3.weight: [1, 2]}", "line 4, column 25: grid.loras.3.weight: "),
         ("upscale: some\ngrid: {upscale.scale: [1, 2]}", "grid.upscale.scale: `upscale` has no parts in this job"),
     ],

@@ -116,8 +116,8 @@ def test_cyclic_order_advances_all_slots_together(setup: JobSetup) -> None:
 def test_an_accident_is_refused_with_the_number(setup: JobSetup) -> None:
     many = "prompt: '{1-300} {1-300} {1-80}'"
     assert _refusal(setup, f"template: {{}}\n{many}") == (
-        f"line 3, column 11: template: there are 7200000 combinations, and at most {DEFAULT_MAX_COMBINATIONS} are made "
-        "without a word; write `count` to take some of them, or `template: {max: 7200000}`"
+        f"line 3, column 11: template: there are 7200000 combinations; a job without `count` makes at most "
+        f"{DEFAULT_MAX_COMBINATIONS}: write `count` to take some of them, or `template: {{max: 7200000}}`"
     )
     assert len(_prompts(setup, f"template: {{}}\n{many}\ncount: 50")) == 50
     assert "count: 51 images; a job makes at most 50" in _refusal(setup, f"template: {{}}\n{many}\ncount: 51")

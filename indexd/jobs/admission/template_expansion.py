@@ -1,4 +1,4 @@
-"""A job -> the jobs of its single combinations: its prompts with template syntax are expanded, and their choices recorded."""
+"""Expands the templates and wildcards of a job: one job for each combination, with the choices that led to it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TEMPLATE_SEED_BITS = 32
 
 
 @dataclass(frozen=True, slots=True)
-class JobVariant:
+class ExpandedJob:
     """One combination of a job: the job with its overrides applied, and the choices that led to it, by name.
 
     `template` is the name of the template file, or the prompt before expansion; None = the job has no template.
@@ -37,10 +37,10 @@ class JobVariant:
 
 
 @dataclass(frozen=True, slots=True)
-class JobVariants:
-    """The variants of a job in order. `source_files` are the files that they depend on, with the blake3 of each."""
+class ExpandedJobs:
+    """The jobs of all combinations, in order. `source_files` are the files that they depend on, with the blake3 of each."""
 
-    variants: Sequence[JobVariant]
+    jobs: Sequence[ExpandedJob]
     total: int = 1
     """The number of combinations that there are."""
     source_files: Mapping[str, str] = field(default_factory=dict)
@@ -59,10 +59,10 @@ class TemplateExpander:
         self._wildcards = WildcardFolder(wildcards)
         self._random_bits = random_bits
 
-    def expand(self, job: Job) -> JobVariants:
-        """The variants of a job: all combinations of its template, or the first `count`. Raises FieldError."""
+    def expand(self, job: Job) -> ExpandedJobs:
+        """The jobs of all combinations of its template, or the first `count`. Raises FieldError."""
         if not has_template(job):
-            return JobVariants((JobVariant(job),))
+            return ExpandedJobs((ExpandedJob(job),))
         options = job.template or JobTemplate()
         sources = {path: text for path, text in _prompts(job) if text}
         if not sources:
@@ -76,15 +76,15 @@ class TemplateExpander:
             if job.count is None and count > options.max:
                 raise FieldError(
                     ("template",),
-                    f"template: there are {count} combinations, and at most {options.max} are made without a word; "
+                    f"template: there are {count} combinations; a job without `count` makes at most {options.max}: "
                     f"write `count` to take some of them, or `template: {{max: {count}}}`",
                 )
-            variants = [_variant(job, sources, slots, one) for one in islice(template.combinations(), count)]
+            jobs = [_expanded_job(job, sources, slots, one) for one in islice(template.combinations(), count)]
         except TemplateError as error:
             raise _placed(error, snapshot) from None
         except WildcardFileError as error:
             raise FieldError(("template",) if job.template else ("prompt",), f"wildcards: {error}") from None
-        return JobVariants(variants, template.count, snapshot.used_files())
+        return ExpandedJobs(jobs, template.count, snapshot.used_files())
 
     def _compile(
         self,
@@ -113,18 +113,18 @@ def _prompts(job: Job) -> list[tuple[FieldPath, str]]:
     return [(("prompt",), job.prompt), (("negative_prompt",), job.negative_prompt), *stage_prompts(job)]
 
 
-def _variant(job: Job, sources: Mapping[FieldPath, str], slots: JobSlots, combination: Combination) -> JobVariant:
-    variant: Any = changed_job(job, combination.choices, slots)
+def _expanded_job(job: Job, sources: Mapping[FieldPath, str], slots: JobSlots, combination: Combination) -> ExpandedJob:
+    single: Any = changed_job(job, combination.choices, slots)
     for path, text in zip(sources, combination.texts.values(), strict=True):
         normal = normalize_prompt(text)
         if len(normal) > PROMPT_CHARACTERS:
             where = format_path(path)
             raise FieldError(path, f"{where}: a combination has {len(normal)} characters; at most {PROMPT_CHARACTERS}")
-        variant = _replaced(variant, path, normal)
+        single = _replaced(single, path, normal)
     syntax = "a1111" if job.prompt_syntax == "dynamic" else job.prompt_syntax
-    single = variant.model_copy(update={"template": None, "prompt_syntax": syntax})
+    single = single.model_copy(update={"template": None, "prompt_syntax": syntax})
     file = job.template.name if job.template is not None else None
-    return JobVariant(single, combination.choices, file or job.prompt)
+    return ExpandedJob(single, combination.choices, file or job.prompt)
 
 
 def _replaced(value: Any, path: FieldPath, text: str) -> Any:
