@@ -69,6 +69,7 @@ def _job_from_recipe(metadata: ImageMetadata, name: str) -> JobFile | None:
     found = {content: _find_path_by_hash(content) for content in recipe.images()}
     job = job_from_recipe(recipe, {content: path for content, path in found.items() if path is not None})
     _note_missing_models(job, recipe)
+    _note_number_format(job, recipe)
     return job
 
 
@@ -83,6 +84,13 @@ def _note_missing_models(job: JobFile, recipe: Recipe) -> None:
             missing = problem(kind, name)
             if missing is not None:
                 job.remarks.append(f"{_KEYS_OF_FILES.get(kind, kind)}: {name}: {missing}")
+
+
+def _note_number_format(job: JobFile, recipe: Recipe) -> None:
+    """Notes a number format that the settings here do not give; `auto` is whatever suits the device, and never fp8."""
+    chosen = load_config().settings.models.generator.dtype
+    if recipe.dtype not in (None, chosen) and (chosen != "auto" or recipe.dtype == "fp8"):
+        job.remarks.append(f"dtype: made in {recipe.dtype}; [models.generator] dtype is {chosen} here")
 
 
 def _job_from_metadata(metadata: ImageMetadata, image: ImageSummary) -> JobFile:

@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 
 from indexd.errors import RenderFailed
 from indexd.generate.adapters import lycoris_matrices, weight_transforms
+from indexd.generate.finite_weights import raise_if_not_finite
 from indexd.generate.sdxl.lora_targets import LoraTarget
 from indexd.generate.usable_files import raise_if_unusable
 
@@ -162,9 +163,8 @@ class _LoraReader:
         modules: dict[str, dict[str, torch.Tensor]] = {}
         of_ia3 = {key.removesuffix(_IA3_MARK) for key in weights if key.endswith(_IA3_MARK)}
         strange: list[str] = []
+        raise_if_not_finite(f"LoRA {self.name}", weights)
         for key, weight in weights.items():
-            if not torch.isfinite(weight.float()).all():
-                raise RenderFailed(f"LoRA {self.name} is damaged: it has values that are no numbers in {key}")
             if key.startswith(_EMBEDDING_PREFIX):
                 self._read_embedding(key, weight)
                 continue

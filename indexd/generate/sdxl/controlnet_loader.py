@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from indexd.errors import IndexdError, RenderFailed
+from indexd.generate.finite_weights import raise_if_not_finite
 from indexd.generate.sdxl.pipeline import SdxlModel
 from indexd.models.device import is_out_of_memory
 from indexd.models.model_identity import model_identity, short_hash
@@ -96,6 +97,7 @@ def _load_controlnet(
         net = _build_net(weights, config)
         net.to(device, unet.dtype).eval().requires_grad_(False)
         _check_fit(net, unet, name)
+        raise_if_not_finite(f"ControlNet {name}", net.state_dict())
     except IndexdError:
         raise
     except (OSError, SafetensorError) as error:

@@ -23,6 +23,7 @@ from safetensors.torch import load_file
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
 from indexd.errors import IndexdError, RenderFailed
+from indexd.generate.finite_weights import raise_if_not_finite
 from indexd.generate.sdxl.guided_unet import UnetCall
 from indexd.generate.sdxl.pipeline import SdxlModel
 from indexd.models.device import is_out_of_memory
@@ -158,7 +159,9 @@ def _attention_processor(name: str, old: Any, references: Sequence[ImageReferenc
 
 def _load_ip_adapter(path: Path, name: str, unet: Any, cache_folder: str) -> IPAdapter:
     try:
-        parts = _split_weights(load_file(path), name)
+        weights = load_file(path)
+        raise_if_not_finite(f"IP-Adapter {name}", weights)
+        parts = _split_weights(weights, name)
         projection = unet._convert_ip_adapter_image_proj_to_diffusers(parts["image_proj"], low_cpu_mem_usage=False)
         processors = unet._convert_ip_adapter_attn_to_diffusers([parts], low_cpu_mem_usage=False)
         attention = {}

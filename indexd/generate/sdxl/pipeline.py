@@ -22,6 +22,7 @@ from indexd.generate.adapters.lora_adapters import BundledEmbeddings, LoraAdapte
 from indexd.generate.diffusion.conditioning import TextConditioning
 from indexd.generate.diffusion.guidance import ModelHook
 from indexd.generate.family import PromptEmbeddings, RenderModel
+from indexd.generate.finite_weights import raise_if_not_finite
 from indexd.generate.sampling.noise_levels import TrainedNoise, noise_levels_for
 from indexd.generate.sdxl.guided_unet import GuidedUnet
 from indexd.generate.sdxl.inpaint_channels import (
@@ -299,15 +300,9 @@ def _check_complete(pipeline: Any, path: Path) -> None:
 
 
 def _check_finite(pipeline: Any, path: Path) -> None:
-    """Raises RenderFailed for weights that are no numbers: they would be blamed on the number format later."""
+    """Raises RenderFailed for weights that are no numbers."""
     for name, module in _modules(pipeline).items():
-        bad = next((key for key, weight in module.state_dict().items() if not _is_finite(weight)), None)
-        if bad is not None:
-            raise RenderFailed(f"checkpoint {path.name} is damaged: {name} has values that are no numbers in {bad}")
-
-
-def _is_finite(weight: torch.Tensor) -> bool:
-    return not weight.is_floating_point() or bool(torch.isfinite(weight).all())
+        raise_if_not_finite(f"checkpoint {path.name}", module.state_dict(), name)
 
 
 def _model_hash(path: Path, cache_folder: str) -> str:

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 
 from indexd.errors import RenderFailed
 from indexd.generate.file_hashes import check_hash
+from indexd.generate.finite_weights import raise_if_not_finite
 from indexd.prompts.word_matching import NameMatcher
 from indexd_schemas.recipe import EmbeddingRef
 
@@ -102,6 +103,7 @@ def _load_embedding(name: str, path: Path, widths: Sequence[int], pickle_allowed
             f"embedding {name} does not fit this model: it has {tuple(first.shape)} and {tuple(second.shape)}, "
             f"and the encoders are {widths[0]} and {widths[1]} wide"
         )
+    raise_if_not_finite(f"embedding {name}", dict(zip(ENCODER_KEYS, (first, second), strict=True)))
     return TextualInversion((first, second), digest)
 
 

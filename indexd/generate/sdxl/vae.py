@@ -15,6 +15,7 @@ import torch
 from diffusers import AutoencoderKL
 
 from indexd.errors import RenderFailed
+from indexd.generate.finite_weights import raise_if_not_finite
 from indexd.generate.sdxl.pipeline import SdxlModel
 from indexd.generate.usable_files import raise_if_unusable
 from indexd.models.device import is_out_of_memory
@@ -68,4 +69,5 @@ def _load_vae(path: Path, own: Any, device: torch.device, cache_folder: str) -> 
         log.exception("loading %s", path)
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise RenderFailed(f"VAE {path.name} does not fit this model or cannot be read: {reason}") from error
+    raise_if_not_finite(f"VAE {path.name}", vae.state_dict())
     return LoadedVae(vae, short_hash(path, cache_folder))

@@ -217,6 +217,10 @@ def test_embeddings_of_another_model_are_refused(tmp_path: Path) -> None:
         load_textual_inversions({"old": str(tmp_path / "old.safetensors")}, (4, 6), pickle_allowed=False)
     with pytest.raises(RenderFailed, match="does not fit this model"):
         load_textual_inversions({"glow": str(embedding_file(tmp_path, (4, 6)))}, (8, 6), pickle_allowed=False)
+    damaged = {"clip_l": torch.ones(1, 4), "clip_g": torch.full((1, 6), float("inf"))}
+    save_file(damaged, tmp_path / "damaged.safetensors")
+    with pytest.raises(RenderFailed, match="embedding damaged is damaged: it has values that are no numbers in clip_g"):
+        load_textual_inversions({"damaged": str(tmp_path / "damaged.safetensors")}, (4, 6), pickle_allowed=False)
 
 
 def test_a_pickle_is_read_where_the_settings_allow_it_and_runs_nothing(tmp_path: Path) -> None:

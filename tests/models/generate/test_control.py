@@ -195,6 +195,10 @@ def variant(tiny_guides: TinyConditioningModels, tmp_path: Path) -> Callable[[Ca
         (lambda _found: {"x": torch.ones(1)}, "is no ControlNet"),
         (lambda found: {key: value for key, value in found.items() if "mid_block" not in key}, "are missing"),
         (lambda found: found | {"more.weight": torch.ones(1)}, "1 are unknown, such as more.weight"),
+        (
+            lambda found: found | {(key := min(found)): found[key] * float("nan")},
+            "is damaged: it has values that are no",
+        ),
     ],
 )
 def test_other_files_are_refused_in_a_sentence(

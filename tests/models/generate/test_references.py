@@ -154,6 +154,10 @@ def test_the_recipe_has_the_adapters_hash(
     ("change", "words"),
     [
         (lambda _found: {"x": torch.ones(1)}, "is no IP-Adapter"),
+        (
+            lambda found: found | {(key := min(found)): found[key] * float("nan")},
+            "is damaged: it has values that are no",
+        ),
         (lambda found: found | {"ip_adapter.0.to_q_lora.down.weight": torch.ones(1)}, "is one for faces"),
         (lambda found: {k: v for k, v in found.items() if not k.startswith("ip_adapter.3")}, "does not fit this model"),
         (lambda found: found, "has no image encoder: put its folder 'image_encoder' beside"),

@@ -52,7 +52,10 @@ def test_the_original_layout_gives_the_same_pixels(studio: Any, look: Any, tiny_
 def test_what_is_no_fitting_vae_is_one_sentence(studio: Any, other: Path, tmp_path: Path) -> None:
     save_file({"x": torch.zeros(1)}, tmp_path / "none.safetensors")
     (tmp_path / "torn.safetensors").write_bytes(other.read_bytes()[:100])
-    for name, reason in (("none", "does not fit"), ("torn", "is cut off")):
+    weights = load_file(other)
+    save_file(weights | {(key := min(weights)): weights[key] * float("nan")}, tmp_path / "nan.safetensors")
+    reasons = {"none": "does not fit", "torn": "is cut off", "nan": "is damaged: it has values that are no numbers in"}
+    for name, reason in reasons.items():
         with pytest.raises(RenderFailed, match=f"VAE {name}.safetensors {reason}"):
             made_with(studio, tmp_path / f"{name}.safetensors")
     with pytest.raises(RenderFailed, match=r"VAE gone.safetensors cannot be read"):

@@ -395,11 +395,13 @@ def test_emit_job_of_our_own_picture_takes_the_recipe_from_the_picture(
         loras=(LoraRef(name="film", weight=0.5, text_weight=0.25, blocks={"in": 0.5}),),
         prompt_syntax="a1111",
         input=InputRef(hash=content_of(library, home, "cats/cat-0.png"), name="cat-0.png", denoise=0.3),
+        dtype="fp8",
     )
     job = home / "ours.yaml"
     written = indexd("query", "generator:indexd", "--emit-job", str(job))
     assert written.code == 0
     assert "loras: film: there is no LoRA 'film'" in written.err
+    assert "dtype: made in fp8; [models.generator] dtype is auto here" in written.err
     assert parse_yaml(job.read_bytes()).data == {
         "kind": "img2img",
         "input": library.path("cats/cat-0.png"),
