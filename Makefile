@@ -16,7 +16,7 @@ OTHER_SYSTEM = --no-warn-unreachable --no-warn-unused-ignores
 .PHONY: help setup demo test test-unit windows-check soak lint types bench toyworld sheets schemas docs clean
 
 help:             ## list the targets
-	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: $(READY)   ## create the virtual environment
 

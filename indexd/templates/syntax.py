@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from indexd.templates.errors import TemplateSource
 
 Sampling = Literal["product", "random", "cyclic"]
-"""How a slot takes its options: each in turn as a digit of an odometer, at random, or in step with the other cyclic slots."""
+"""How a slot takes its options: each in turn as a digit of a mixed-radix number, at random, or in step with the other cyclic slots."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from indexd.templates.wildcards import WildcardLibrary
 
 _SEPARATOR = "\0"
 _DRAWS_PER_NEW = 20
-"""So many weighted draws in a row that give nothing new end the draws of a round."""
+"""A round ends its weighted draws after this many in a row without a new combination."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Combination:
 class Template:
     """The combinations of some texts, which share their variables, in one order.
 
-    product: an odometer whose last slot changes fastest; after the last combination it begins again. random: without repeats until
+    product: the last slot changes fastest; after the last combination it begins again. random: without repeats until
     each came once; by weight where the options of a slot have different weights. cyclic: all slots advance together.
     """
 
@@ -60,7 +60,7 @@ class Template:
 
     @property
     def count(self) -> int:
-        """The number of combinations: those of the odometer, those that random draws choose among, or the turns of a cycle."""
+        """The number of combinations: those of the product, those that random draws choose among, or the turns of a cycle."""
         return self._root.cycle_length if self._order == "cyclic" else self._root.count
 
     def at(self, number: int, item: int | None = None) -> Combination:

@@ -1,4 +1,4 @@
-"""Nothing about one file may hold up the others."""
+"""Skips a file whose handling fails, so that it does not stop the other files."""
 
 from __future__ import annotations
 

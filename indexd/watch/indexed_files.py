@@ -1,4 +1,4 @@
-"""What the index knows of a root's files, as the watch room needs it; the daemon brings the store, tests a dict."""
+"""What the watcher needs to know of the indexed files of a root. The daemon passes the store, tests pass a dict."""
 
 from __future__ import annotations
 

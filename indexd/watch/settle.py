@@ -1,4 +1,4 @@
-"""When is a file finished? Pure logic over probes and a clock that the caller provides.
+"""Decides when a file is finished (settled). Pure logic over probes and a clock that the caller provides.
 
 A file is settled at once when nobody has it open for writing (where the system can tell), or when it was renamed into
 place; else when size, time and inode have not changed for `settle_seconds`.

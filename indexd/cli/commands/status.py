@@ -171,7 +171,7 @@ SectionBuilder = Callable[["DaemonStatus"], Iterable["RenderableType"]]
 
 
 def watch_status(build_sections: SectionBuilder, seconds: float, *, as_json: bool) -> None:
-    """Show how everything stands every so many seconds. On a terminal a screen, else a line (or JSON document) each time.
+    """Show the status every so many seconds. On a terminal a screen, else a line (or JSON document) each time.
 
     A daemon that goes away is waited for. Ends with Ctrl-C, which is no error.
     """

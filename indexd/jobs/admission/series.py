@@ -118,7 +118,7 @@ def read_series(document: YamlDocument, schema: type[Job], draw_seed: Callable[[
     if repeated is not None:
         raise FieldError(_source(repeated), f"{repeated.key}: it is an axis already; keep one of the two")
     for axis in axes:
-        # A list may have stood there; and what replaces the value must not depend on it.
+        # The key may hold the list of values, which must not decide the type of the new value.
         if axis.key in data:
             data[axis.key] = axis.values[0].override.value
     _fix_seeds(data, {axis.key for axis in axes}, draw_seed)

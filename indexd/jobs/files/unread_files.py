@@ -31,7 +31,7 @@ class UnreadJobFiles:
 
 
 def find_unread_job_files(inbox: Path) -> list[UnreadJobFiles]:
-    """What lies in the inbox in silence. Raises OSError when the inbox cannot be listed."""
+    """The entries of the inbox that indexd does not read. Raises OSError when the inbox cannot be listed."""
     if not inbox.is_dir():
         return []
     found = []

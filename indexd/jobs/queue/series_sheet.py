@@ -12,7 +12,7 @@ from indexd_schemas.job_state import JobState
 
 SHEET_KEY = "sheet"
 SHEET_SUFFIX = ".sheet.png"
-"""Watched folders leave files out whose names end so: a sheet is like every image on it, and would fill the results of searches."""
+"""The watcher leaves out files with this ending: a sheet is similar to every image on it, and would fill search results."""
 DRAW_FUNCTION = "indexd.images.series_sheet:draw_series_sheet"
 
 

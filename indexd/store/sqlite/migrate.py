@@ -1,4 +1,4 @@
-"""Opening the index: made new, brought up to date after a copy, or refused with a sentence."""
+"""Opens the index: creates it, migrates it after a copy, or refuses it with one sentence."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def _texts(template: Template, count: int) -> list[str]:
 
 @given(TREES)
 @settings(max_examples=150, deadline=None)
-def test_the_product_is_every_text_once_in_odometer_order(tree: Tree) -> None:
+def test_the_product_is_every_text_once_with_the_last_slot_fastest(tree: Tree) -> None:
     text, expected = _write(tree, itertools.count())
     template = compile_text(text, _library())
     assert template.count == len(expected) == len(set(expected))

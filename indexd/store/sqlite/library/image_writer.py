@@ -1,4 +1,4 @@
-"""Writing a batch of sightings: image, child rows, raw metadata, full text, file and work, in the caller's transaction."""
+"""Writes a batch of files that were read: image, child rows, raw metadata, full text, file and work, in the caller's transaction."""
 
 from __future__ import annotations
 

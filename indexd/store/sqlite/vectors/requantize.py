@@ -1,7 +1,7 @@
-"""Writing a layer's coarse codes anew around its mean, beside questions and writers that go on.
+"""Rewrites the coarse codes of a layer around its mean, while searches and writes continue.
 
-The new codes grow in a table of their own, slice by slice, while writers fill both and questions use the old one; then
-the two change places in one transaction. Where it stands is in the `revision` row, so a killed process goes on there.
+The new codes grow in a table of their own, slice by slice. Meanwhile writers fill both tables, and searches use the old one.
+One transaction then swaps them. The `revision` row stores the progress, so the next process continues after a kill.
 """
 
 from __future__ import annotations
