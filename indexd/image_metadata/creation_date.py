@@ -15,16 +15,11 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from indexd.image_metadata.model import ImageMetadata
+from indexd.image_metadata.plausible_date import is_plausible_date
 from indexd.image_metadata.xmp import find_xmp_property
 
 if TYPE_CHECKING:
     from indexd.image_metadata.registry import MetadataTexts
-
-EARLIEST = datetime(1990, 1, 1, tzinfo=UTC).timestamp()
-"""An earlier date comes from an unset clock or an empty field: no program made images of this kind before."""
-
-FUTURE_SECONDS_MAX = 86_400.0
-"""How far ahead of the clock a stated date may lie; clocks and time zones of two machines differ by hours."""
 
 DATE_CHARACTERS_MAX = 64
 
@@ -69,11 +64,11 @@ def find_creation_date(texts: MetadataTexts, metadata: ImageMetadata, now: float
     A date is plausible from 1990 until one day after `now` (default: the clock). Settings of the generator come first,
     because a program may copy the EXIF block of an older photograph into a new image.
     """
-    latest = (time.time() if now is None else now) + FUTURE_SECONDS_MAX
+    now = time.time() if now is None else now
     day: CreationDate | None = None
     for source, text in _stated_dates(texts, metadata):
         found = parse_date(text, source)
-        if found is None or not EARLIEST <= found.start <= latest:
+        if found is None or not is_plausible_date(found.start, now):
             continue
         if found.end is None:
             return found

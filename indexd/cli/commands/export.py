@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import click
 
-from indexd.cli.support.printing import json_option, print_json, print_notice, print_text, progress
+from indexd.cli.support.printing import escape_json, json_option, print_json, print_notice, print_text, progress
 from indexd.cli.support.session import open_operations
 from indexd.errors import EXIT_NOTHING_FOUND, EXIT_OK, EXIT_PARTLY_FAILED, IndexdError, UsageError
 
@@ -55,7 +55,7 @@ def export(
         with _open_output(out, force) as file:
             file.write(_header())
             for placed in _iter_records(operations, query):
-                file.write(placed.record.model_dump_json(exclude_none=True).encode() + b"\n")
+                file.write(escape_json(placed.record.model_dump_json(exclude_none=True)).encode() + b"\n")
                 count += 1
         nameless = _count_unnamed_characters(operations)
     print_notice(f"{count} images with a rating, tags, a note or a named character")

@@ -115,7 +115,12 @@ def _creation_text(shown: ShownImage) -> str | None:
     image = shown.image
     if image.created_at is None:
         return None
-    origin = f"stated in the file: {image.created_from}" if image.created_from else "time of the file"
+    if image.created_from:
+        origin = f"stated in the file: {image.created_from}"
+    elif image.created_at == image.added_at:
+        origin = "first seen; the time of the file cannot be right"
+    else:
+        origin = "time of the file"
     return f"{format_time(image.created_at)} ({origin})"
 
 

@@ -55,7 +55,12 @@ def print_json(document: BaseModel, *, indent: int | None = 2) -> None:
 
 def print_json_text(text: str) -> None:
     """Print a JSON document. Characters that command a terminal are escaped, so that it stays exact."""
-    click.echo(text.translate(_JSON_ESCAPES))
+    click.echo(escape_json(text))
+
+
+def escape_json(text: str) -> str:
+    """A JSON text whose strings contain no character that commands a terminal; it stays exact."""
+    return text.translate(_JSON_ESCAPES)
 
 
 def sanitize_text(text: str) -> str:

@@ -292,10 +292,7 @@ class JobPlanner:
             key = "size"
         source = (image.width, image.height) if image else (DEFAULT_SIDE_PX, DEFAULT_SIDE_PX)
         sides = (width or _round_down_to_step(source[0]), height or _round_down_to_step(source[1]))
-        if max(sides) > MAX_SIDE_PX:
-            raise FieldError(
-                ("input",), f"input: {sides[0]}x{sides[1]} pixels; a side has at most {MAX_SIDE_PX}, name a `size`"
-            )
+        _check_sides(sides, "name a `size`")
         self._check_megapixels(sides, key if job.size or job.width or job.height else "input")
         return sides
 
@@ -313,6 +310,7 @@ class JobPlanner:
         given = next((key for key in ("size", "width", "height") if getattr(job, key) is not None), None)
         if given is not None:
             raise FieldError((given,), f"{given}: {job.kind} starts with the size of its input; use `resize`")
+        _check_sides((image.width, image.height), "crop or shrink the image first")
         self._check_megapixels((image.width, image.height), "input")
         return image.width, image.height
 
@@ -372,6 +370,12 @@ class JobPlanner:
                 f"input: {count} images, one for each input and seed; a job makes at most {self._limits.max_images} "
                 "([generate] max_images_per_job)",
             )
+
+
+def _check_sides(sides: tuple[int, int], cure: str) -> None:
+    """Raise FieldError for a size of an input that is larger than a stated size may be."""
+    if max(sides) > MAX_SIDE_PX:
+        raise FieldError(("input",), f"input: {sides[0]}x{sides[1]} pixels; a side has at most {MAX_SIDE_PX}, {cure}")
 
 
 def _round_down_to_step(side: int) -> int:

@@ -281,8 +281,10 @@ class Lane(BackgroundService):
             self._process, self._residents = None, (0.0, {})
             lost = self._in_flight.remove_lost(overdue or self._in_flight.started())
             died = not self._child_exiting and not self.is_stopping
+            # The daemon ended this process as a person asked; nothing is wrong with it.
+            by_cancellation = bool(overdue) and all(flight.cancel_deadline is not None for flight in overdue)
             if died:
-                self._deaths += 1
+                self._deaths += not by_cancellation
                 if self._in_flight and not lost:
                     self._restart_backoff.fail()
                 else:
@@ -291,7 +293,10 @@ class Lane(BackgroundService):
             flight.call.fail(
                 self._lost_call_error(flight, exit_code, overdue) if died else CallCancelled("indexd is stopping")
             )
-        if died:
+        if died and by_cancellation:
+            names = ", ".join(flight.call_name for flight in lost)
+            log.warning("the %s worker was killed because a cancelled call did not stop (%s)", self._lane, names)
+        elif died:
             what = "was killed because a call hung" if overdue else silence_reason or describe_exit(exit_code)
             self._on_event("worker_died", f"the {self._lane} worker {what}; calls lost: {len(lost)}")
 

@@ -189,7 +189,10 @@ def test_a_call_in_hand_is_cancelled_at_its_next_step(workers: LocalWorkers) -> 
 
 
 def test_a_cancelled_call_that_does_not_stop_is_ended_and_others_go_on(
-    workers: LocalWorkers, monkeypatch: pytest.MonkeyPatch
+    workers: LocalWorkers,
+    monkeypatch: pytest.MonkeyPatch,
+    events: list[tuple[str, str]],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(lane_module, "CANCEL_GRACE_SECONDS", 0.3)
     begun = Begun()
@@ -200,6 +203,8 @@ def test_a_cancelled_call_that_does_not_stop_is_ended_and_others_go_on(
     with pytest.raises(CallCancelled, match="its worker was killed"):
         call.result(WAIT)
     assert next_call.result(WAIT) == 5
+    assert (workers.status()[0].deaths, events) == (0, [])
+    assert "killed because a cancelled call did not stop (SelfTest)" in caplog.text
 
 
 def test_a_waiting_call_is_cancelled_at_once(workers: LocalWorkers) -> None:

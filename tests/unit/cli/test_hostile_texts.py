@@ -21,7 +21,7 @@ from indexd.api.operations.registry import all_operations
 from indexd.cli.support.printing import print_json_text
 from indexd.config import read_config
 from indexd.errors import IndexdError
-from indexd_schemas.api.annotations import AnnotationPage
+from indexd_schemas.api.annotations import AnnotationPage, LocatedRecord
 from tests.unit.api.scripted_operations import ScriptedOperations
 from tests.unit.cli.conftest import Indexd
 from tests.unit.cli.test_daemon_commands import RECIPE, picture
@@ -30,7 +30,7 @@ from tests.unit.cli.test_frozen_daemon import ARGUMENTS
 HOSTILE = "evil\x1b]0;owned\x07\x9b2J\u202egnp\r\nFORGED a line\x7f\x85\u2066"
 COMMANDS_THAT_SET_SIGNS = "\x1b\x07\r\x7f\x85\x9b\u202e\u2066"
 # Their output is a file format: exact, and cleaned on a terminal only.
-EXACT = {"metrics", "export"}
+EXACT = {"metrics"}
 
 
 def hostile(annotation: Any) -> Any:
@@ -74,7 +74,7 @@ class HostileOperations(ScriptedOperations):
         for name in ("show_job", "submit", "cancel_job", "retry_job"):
             self.responses[name].job.state = "failed"  # type: ignore[attr-defined]
         self.responses["reparse"].last_id = None  # type: ignore[attr-defined]
-        self.responses["export_annotations"] = AnnotationPage(records=[])
+        self.responses["export_annotations"] = AnnotationPage(records=[hostile(LocatedRecord)])
         self.responses["cluster"].state = "done"  # type: ignore[attr-defined]
 
 

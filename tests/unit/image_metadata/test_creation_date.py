@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from indexd.image_metadata.creation_date import EARLIEST, FUTURE_SECONDS_MAX, find_creation_date, parse_date
+from indexd.image_metadata.creation_date import find_creation_date, parse_date
 from indexd.image_metadata.model import ImageMetadata, RawChunk
 from indexd.image_metadata.parser import parse_metadata
+from indexd.image_metadata.plausible_date import EARLIEST, FUTURE_SECONDS_MAX
 from indexd.image_metadata.registry import MetadataTexts
 from tests.unit.image_metadata.writers import facts, jpeg, png, text, tiff, webp
 

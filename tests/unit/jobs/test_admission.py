@@ -610,3 +610,11 @@ def test_a_size_taken_from_the_input_obeys_the_limits_of_a_stated_one(setup: Job
     Image.new("RGB", (65_535, 64)).save(setup.inbox / "wide.png")
     with pytest.raises(JobRefused, match="input: 65528x64 pixels; a side has at most 16384, name a `size`"):
         setup.jobs.submit(f"kind: img2img\nprompt: a\ninput: wide.png\n{stages}".encode(), "x.yaml")
+
+
+def test_a_finished_image_with_too_long_a_side_is_refused(setup: JobSetup) -> None:
+    Image.new("RGB", (65_535, 64)).save(setup.inbox / "wide.png")
+    with pytest.raises(
+        JobRefused, match="input: 65535x64 pixels; a side has at most 16384, crop or shrink the image first"
+    ):
+        setup.jobs.submit(b"kind: upscale\ninput: wide.png\nupscale: {model: x}\nresize: {max_side: 512}\n", "x.yaml")

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Sequence
 
 from indexd.image_metadata.model import ImageFacts, ImageMetadata, PhotoAnnotations
+from indexd.image_metadata.plausible_date import creation_from_file_time
 from indexd.store.records import IngestResult, ScannedFile, StageInput
 from indexd.store.sqlite.adapters import (
     finite_or_none,
@@ -186,13 +187,19 @@ class ImageBatchWriter:
                 self._replacements.append((old, image_id))
         if before is not None and image_id is not None and before[0] == image_id and before[2] != stamp.mtime_ns:
             # Some programs (unzip, copying with times) set the time after closing the file. A stated date stays.
-            self._connection.execute(
-                "UPDATE image SET created_at = ? WHERE id = ? AND created_from IS NULL AND created_at = ?",
-                (stamp.mtime_ns / 1e9, image_id, before[2] / 1e9),
-            )
+            self._follow_file_time(image_id, before[2] / 1e9, stamp.mtime_ns / 1e9)
         if image_id is not None and sighting.root_id in self._folder_tag_roots:
             self._stale_texts.add(image_id)
         return before is None or before[0] != image_id
+
+    def _follow_file_time(self, image_id: int, before: float, now: float) -> None:
+        row = self._connection.execute(
+            "SELECT added_at, created_at FROM image WHERE id = ? AND created_from IS NULL", (image_id,)
+        ).fetchone()
+        if row is not None and row[1] == creation_from_file_time(before, row[0]):
+            self._connection.execute(
+                "UPDATE image SET created_at = ? WHERE id = ?", (creation_from_file_time(now, row[0]), image_id)
+            )
 
     def _add_image(self, image_id: int, sighting: ScannedFile, facts: ImageFacts) -> None:
         metadata = facts.metadata
@@ -207,7 +214,7 @@ class ImageBatchWriter:
                 facts.height,
                 facts.frame_count,
                 self._now,
-                *_creation_date(metadata, sighting.stamp.mtime_ns / 1e9),
+                *_creation_date(metadata, creation_from_file_time(sighting.stamp.mtime_ns / 1e9, self._now)),
                 *image_values(metadata),
             )
         )
@@ -242,12 +249,14 @@ def _creation_date(metadata: ImageMetadata, file_time: float) -> tuple[float, st
 
 def _file_time(connection: Connection, image_id: int) -> float:
     """The modification time that stands for the creation of an image: the current one, unless that is a stated date."""
-    created_at, created_from, oldest = connection.execute(
-        "SELECT created_at, created_from, (SELECT min(mtime_ns) / 1e9 FROM file WHERE image_id = image.id)"
+    added_at, created_at, created_from, oldest = connection.execute(
+        "SELECT added_at, created_at, created_from, (SELECT min(mtime_ns) / 1e9 FROM file WHERE image_id = image.id)"
         " FROM image WHERE id = ?",
         (image_id,),
     ).fetchone()
-    return float(created_at if created_from is None or oldest is None else oldest)
+    if created_from is None or oldest is None:
+        return float(created_at)
+    return creation_from_file_time(oldest, added_at)
 
 
 def update_metadata(connection: Connection, image_id: int, metadata: ImageMetadata) -> dict[StageInput, str]:

@@ -227,3 +227,18 @@ def test_a_stated_date_keeps_its_source_when_the_file_time_happens_to_be_equal(
     row = store.images.get(image_id)
     assert row is not None
     assert (row.created_at, row.created_from) == (1_700_000_000.0, "exif:DateTimeOriginal")
+
+
+@pytest.mark.parametrize("file_time", [9_223_372_036.8, 315_532_800.0])
+def test_an_implausible_file_time_is_no_creation_date(store: IndexStore, library: Library, file_time: float) -> None:
+    scanned = library.sighting("odd.png")
+    odd = replace(scanned, stamp=scanned.stamp._replace(mtime_ns=int(file_time * 1e9)))
+    [result] = store.images.ingest([odd], 1_800_000_000.0)
+    assert result.image_id is not None
+    row = store.images.get(result.image_id)
+    assert row is not None
+    assert (row.created_at, row.created_from) == (1_800_000_000.0, None)
+    store.images.ingest([scanned], 1_800_000_060.0)
+    row = store.images.get(result.image_id)
+    assert row is not None
+    assert row.created_at == scanned.stamp.mtime_ns / 1e9
