@@ -51,11 +51,6 @@ class WildcardLibrary:
         """A library of plain texts."""
         return cls(lists, lambda name: [WildcardValue(TemplateSource(name, text)) for text in lists[name]])
 
-    @property
-    def used_names(self) -> list[str]:
-        """The names whose values were asked for."""
-        return sorted(self._loaded)
-
     def values(self, name: str) -> Sequence[WildcardValue]:
         """The values of the list `name`, in the order of its file."""
         if name not in self._loaded:
