@@ -51,6 +51,7 @@ _FLOAT = re.compile(r"[-+]?(?:\.[0-9]{1,30}|[0-9]{1,30}(?:\.[0-9]{0,30})?)(?:[eE
 _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 # The scanner looks 1024 characters ahead at every opening bracket, so a long run of them is found here, before it.
 _TOO_DEEP = re.compile(rf"(?:[\[{{]\s{{0,8}}){{{MAX_DEPTH + 1}}}")
 _CONSTANTS: dict[str, bool | None] = {
@@ -329,7 +330,8 @@ class _Builder:
 
 
 def _scalar_text(event: ScalarEvent) -> str:
-    value: str = event.value
+    # JSON writes a character above U+FFFF as two escapes (RFC 8259, section 7), which PyYAML does not join.
+    value = _SURROGATE_PAIR.sub(lambda pair: pair[0].encode("utf-16", "surrogatepass").decode("utf-16"), event.value)
     bad = _SURROGATE.search(value) or ("\0" in value and re.search("\0", value))
     if bad:
         raise JobRefused(f"{_event_position(event)}: the escape \\u{ord(bad[0]):04x} is no character; remove it")

@@ -113,6 +113,13 @@ def test_refusals(source: bytes, sentence: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_two_escapes_of_json_are_one_character() -> None:
+    data = {"a": "😀 \U00010000 \U0010ffff", "😀": 1}
+    assert yaml_guard.parse_yaml(json.dumps(data).encode()).data == data
+    with pytest.raises(JobRefused, match="is no character"):
+        yaml_guard.parse_yaml(b'{"a": "\\ude00\\ud83d"}')
+
+
 def test_depth_of_twenty_passes() -> None:
     assert yaml_guard.parse_yaml(b"a: " + b"[" * 19 + b"]" * 19).data
 
