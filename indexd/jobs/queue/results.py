@@ -181,11 +181,7 @@ class ItemResults:
         if isinstance(error, StorageFull):
             self._pause_queue(str(error), lambda: has_free_space(self._store.path.parent))
         elif missing is not None:
-            exists = missing.exists
-            blocked = Blocked(
-                f"the model {missing} is gone; put it back or cancel job {job_id}",
-                lambda: exists() or is_finished(self._ledger, job_id),
-            )
+            blocked = Blocked(f"the model {missing} is gone; put it back or cancel job {job_id}", missing.exists)
             self._blocked_jobs.block(job_id, blocked)
         else:
             self._pause_queue(f"{error}; or cancel job {job_id}", lambda: True)  # only the next call can tell

@@ -105,10 +105,12 @@ class BlockedJobs:
             backoff.fail()
             self._blocked[job_id] = (blocked, backoff)
 
-    def check(self) -> None:
-        """Release the jobs whose cause is resolved, where a check is due."""
+    def check(self, is_finished: Callable[[int], bool]) -> None:
+        """Release the jobs that have ended, and where a check is due those whose cause is resolved."""
         for job_id, (blocked, backoff) in list(self._blocked.items()):
-            if backoff.is_due:
+            if is_finished(job_id):
+                del self._blocked[job_id]
+            elif backoff.is_due:
                 if blocked.is_resolved():
                     del self._blocked[job_id]
                 else:

@@ -87,7 +87,7 @@ class JobRunner(BackgroundService):
         """Do everything that can be done now. Seconds until the next turn; None = until `wake`."""
         self.liveness.beat()
         try:
-            self._blocked_jobs.check()
+            self._blocked_jobs.check(partial(is_finished, self._ledger))
             self._pause.check()
             self._collect_ended()
             while len(self._in_flight) < MAX_IN_FLIGHT and self._can_start() and self._start_next():
@@ -174,7 +174,7 @@ class JobRunner(BackgroundService):
             try:
                 self._maker_of(job, item).call(job, item, self._jobs.catalogue)
             except ModelUnavailable:
-                return is_finished(self._ledger, job.id)
+                return False
             except InputImageGone:
                 return True
             return True

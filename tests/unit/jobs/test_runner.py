@@ -359,6 +359,21 @@ def test_jobs_of_other_models_go_on_while_one_is_gone(setup: JobSetup) -> None:
     assert setup.store.jobs.pause_reason() is None
 
 
+def test_a_job_that_waited_for_a_model_pauses_nothing_once_it_is_cancelled(setup: JobSetup) -> None:
+    waits = _submit(setup, "model: dream")
+    checkpoint = setup.jobs.catalogue.checkpoint("dream").path
+    checkpoint.rename(checkpoint.with_suffix(".away"))
+    setup.work()
+    assert "cancel job 1" in (setup.store.jobs.pause_reason() or "")
+    setup.jobs.cancel(waits)
+    setup.work()
+    assert setup.store.jobs.pause_reason() is None
+    later = _submit(setup)
+    setup.work()
+    assert _job_state(setup, later) == "done"
+    assert setup.store.jobs.pause_reason() is None
+
+
 def test_a_model_that_goes_while_the_worker_has_the_job_is_the_machines_fault(setup: JobSetup) -> None:
     setup.workers.hold()
     _submit(setup, "model: dream")
