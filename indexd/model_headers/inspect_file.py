@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -52,7 +53,10 @@ def _describe_file(path: Path) -> ModelDescription:
     # O_NONBLOCK: opening a FIFO must not wait for a writer.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     with open(descriptor, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            return ModelDescription("unknown", problem="is no regular file; put the model file in its place")
+        size = status.st_size
         found, problem = detect_format(file, size)
         if problem or found != "safetensors":
             return ModelDescription(found, problem=problem)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import random
 import zipfile
 from collections.abc import Callable
@@ -149,6 +150,12 @@ def _whole() -> bytes:
 def test_what_is_no_usable_file_is_named(tmp_path: Path, content: bytes, expected: str) -> None:
     (tmp_path / "x.safetensors").write_bytes(content)
     assert expected in describe_model(tmp_path / "x.safetensors").problem
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no pipes with names")
+def test_a_pipe_in_place_of_a_model_is_named_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.safetensors")
+    assert describe_model(tmp_path / "x.safetensors").problem == "is no regular file; put the model file in its place"
 
 
 @pytest.mark.parametrize(("content", "expected"), [(b"GGUF\3\0\0\0", "gguf"), (_zip(), "pickle"), (b"\x80\x04.", "pickle")])  # fmt: skip
