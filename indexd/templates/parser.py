@@ -31,6 +31,7 @@ MAX_CHARACTERS = 200_000
 MAX_DEPTH = 30
 MAX_PARTS = 100_000
 MAX_RANGE_VALUES = 10_000
+MAX_RANGE_DIGITS = 9
 MAX_COPIES = 100
 DEFAULT_SEPARATOR = ","
 SAMPLERS: dict[str, Sampling] = {"~": "random", "!": "product", "@": "cyclic"}
@@ -48,8 +49,8 @@ _WEIGHT = re.compile(r"\s*(\d{1,9}(?:\.\d{0,9})?|\.\d{1,9})\s*::")
 _BLANKS = re.compile(r"\s*")
 _PLACEHOLDER = re.compile(r"\{\s*([A-Za-z_][\w./-]*)(?::([\w./-]+))?(?:\[([^\[\]{}|]*)\])?\s*\}")
 _RANGE = re.compile(
-    r"\{\s*(?P<sampler>[~!@])?\s*(?P<low>-?\d{1,9}(?:\.\d{1,9})?)-(?P<high>-?\d{1,9}(?:\.\d{1,9})?)"
-    r"(?::(?P<step>\d{1,9}(?:\.\d{1,9})?))?\s*\}"
+    r"\{\s*(?P<sampler>[~!@])?\s*(?P<low>-?\d+(?:\.\d+)?)-(?P<high>-?\d+(?:\.\d+)?)"
+    r"(?::(?P<step>\d+(?:\.\d+)?))?\s*\}"
 )
 _ASSIGNMENT = re.compile(rf"\$\{{\s*(?P<name>{_NAME})\s*(?P<unset>\?)?=(?P<early>!)?\s*")
 _ACCESS = re.compile(rf"\$\{{\s*(?P<name>{_NAME})\s*(?:(?P<colon>:)\s*|\}})")
@@ -193,6 +194,10 @@ class _Parser:
     def _range(self, found: re.Match[str]) -> NumberRange:
         self._at = found.end()
         number, self.number = self.number, self.number + 1
+        if any(len(digits) > MAX_RANGE_DIGITS for digits in re.findall(r"\d+", found[0])):
+            raise self._error(
+                f"a number of a range has at most {MAX_RANGE_DIGITS} digits before and after the point", found.start()
+            )
         low, high = Decimal(found["low"]), Decimal(found["high"])
         digits = max(-int(one.as_tuple().exponent) for one in (low, high, Decimal(found["step"] or 1)))
         step = Decimal(found["step"]) if found["step"] else Decimal(1).scaleb(-digits)

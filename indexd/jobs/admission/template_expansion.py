@@ -22,6 +22,8 @@ from indexd_schemas.jobs.template import JobTemplate
 from indexd_schemas.limits import PROMPT_CHARACTERS
 
 TEMPLATE_SEED_BITS = 32
+HUGE_COUNT = 10**15
+"""Larger numbers of combinations are stated as powers of ten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +76,7 @@ class TemplateExpander:
             template = self._compile(job, options, sources, slots, snapshot)
             count = job.count if job.seeds is None and job.count is not None else template.count
             if job.count is None and count > options.max:
-                raise FieldError(
-                    ("template",),
-                    f"template: there are {count} combinations; a job without `count` makes at most {options.max}: "
-                    f"write `count` to take some of them, or `template: {{max: {count}}}`",
-                )
+                raise FieldError(("template",), _too_many_text(count, options.max))
             jobs = [_expanded_job(job, sources, slots, one) for one in islice(template.combinations(), count)]
         except TemplateError as error:
             raise _placed(error, snapshot) from None
@@ -107,6 +105,16 @@ class TemplateExpander:
             if seed is not None and seed >= 0:
                 return seed
         return self._random_bits(TEMPLATE_SEED_BITS)
+
+
+def _too_many_text(count: int, most: int) -> str:
+    is_huge = count > HUGE_COUNT
+    number = f"at least 10^{len(str(count)) - 1}" if is_huge else f"{count}"
+    raise_limit = "" if is_huge else f", or `template: {{max: {count}}}`"
+    return (
+        f"template: there are {number} combinations; a job without `count` makes at most {most}: "
+        f"write `count` to take some of them{raise_limit}"
+    )
 
 
 def _prompts(job: Job) -> list[tuple[FieldPath, str]]:

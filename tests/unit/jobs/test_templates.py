@@ -119,6 +119,11 @@ def test_an_accident_is_refused_with_the_number(setup: JobSetup) -> None:
         f"line 3, column 11: template: there are 7200000 combinations; a job without `count` makes at most "
         f"{DEFAULT_MAX_COMBINATIONS}: write `count` to take some of them, or `template: {{max: 7200000}}`"
     )
+    huge = f"template: {{}}\nprompt: '{'{a|b}' * 100}'"
+    assert _refusal(setup, huge).endswith(
+        f"there are at least 10^30 combinations; a job without `count` makes at most {DEFAULT_MAX_COMBINATIONS}: "
+        "write `count` to take some of them"
+    )
     assert len(_prompts(setup, f"template: {{}}\n{many}\ncount: 50")) == 50
     assert "count: 51 images; a job makes at most 50" in _refusal(setup, f"template: {{}}\n{many}\ncount: 51")
     assert "a job makes at most 50" in _refusal(setup, "template: {}\nprompt: '{1-60}'")

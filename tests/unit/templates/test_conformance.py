@@ -293,6 +293,11 @@ def test_syntax_of_other_programs(text: str, outcome: list[str]) -> None:
             "{1-999999}",
             "text, line 1, column 1: the range has 999999 values; at most 10000 are possible, write a larger step",
         ),
+        (
+            "{1-1000000000000}",
+            "text, line 1, column 1: a number of a range has at most 9 digits before and after the point",
+        ),
+        ("{0-1:0.0000000001}", "a number of a range has at most 9 digits"),
         ("a\n {b|", "text, line 2, column 2: this { has no closing }; add it, or write \\{ for the signs themselves"),
         ("__colors/cool__", "text, line 1, column 1: there is no wildcard 'colors/cool'; did you mean 'colors/cold'"),
         ("{pantri:x}", "did you mean 'pantry'"),
