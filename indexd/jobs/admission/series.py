@@ -24,6 +24,8 @@ from indexd_schemas.validation_messages import quote_value
 
 COMMON_KEYS = ("kind", "output", "priority", "keep", GRID_KEY)
 """Keys that are the same for every image of a job."""
+TEMPLATE_NAME_PATHS: tuple[FieldPath, ...] = (("template",), ("template", "name"))
+"""Where a job names its template file, which is merged into the job before the series is read."""
 LABEL_CHARACTERS_MAX = 200
 
 
@@ -149,6 +151,8 @@ def _grid_axis(data: Mapping[str, Any], key: str, stated: Any) -> Axis:
     path: FieldPath = tuple(int(part) if part.isdecimal() else part for part in key.split("."))
     if path[0] in COMMON_KEYS:
         raise FieldError(source, f"{where}: `{path[0]}` is the same for all images of a job")
+    if path in TEMPLATE_NAME_PATHS:
+        raise FieldError(source, f"{where}: the template file is the same for all images of a job")
     if isinstance(stated, dict):
         return Axis(key, _replacements(data, path, stated, source))
     if not isinstance(stated, list) or not stated:

@@ -106,6 +106,8 @@ def test_seeds_stay_the_same_unless_they_are_an_axis(setup: JobSetup) -> None:
         ("grid: {cfg: 7}", "line 4, column 13: grid.cfg: must be a list of values"),
         ("grid: 7", "line 4, column 7: grid: must be `key: [values]` pairs"),
         ("grid: {output: [a, b]}", "line 4, column 16: grid.output: `output` is the same for all images of a job"),
+        ("grid: {template: [a, b]}", "line 4, column 18: grid.template: the template file is the same for all images of a job"),
+        ("grid: {template.name: [a, b]}", "grid.template.name: the template file is the same for all images of a job"),
         ("grid: {prompt: {search: cat, replace: [dog]}}", "line 4, column 25: grid.prompt.search: `prompt` does not contain 'cat'"),
         ("grid: {prompt: {search: fox, replace: [dog, 5]}}", "line 4, column 45: grid.prompt.replace[1]: must be text (got 5)"),
         ("grid: {prompt: {find: fox}}", "line 4, column 16: grid.prompt: must be {search: a text, replace: [texts]}"),
