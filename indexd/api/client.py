@@ -47,6 +47,7 @@ NOT_RESPONDING = (
     "the daemon accepts connections but does not answer: its process is stopped or overloaded; look at its log, and"
     " restart it when this stays (`indexd service stop`, `indexd service start`)"
 )
+CHANGE_MAY_FOLLOW = "a change that this command asked for may still follow, so look before you repeat it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,12 @@ class RemoteOperations(Operations):
         target, body = operation.encode(request)
         if operation.response_type is EventStream:
             return cast("ResponseT", self._open_stream(target, operation.timeout_seconds))
-        status, headers, content = self._exchange(operation.method, target, body, operation.timeout_seconds)
+        try:
+            status, headers, content = self._exchange(operation.method, target, body, operation.timeout_seconds)
+        except DaemonNotResponding as unanswered:
+            if operation.method == "GET":
+                raise
+            raise DaemonNotResponding(f"{unanswered}; {CHANGE_MAY_FOLLOW}") from None
         if status != 200:
             error = _parse_error(status, content)
             if error is not None:
