@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from indexd import malloc
 from indexd.config import Config
 from indexd.daemon import Daemon
-from indexd.errors import IndexdError, SettingsError
+from indexd.errors import IndexdError, SettingsError, is_resource_shortage
 from indexd.instance_lock import instance_lock
 from indexd.service.sd_notify import sd_notify
 from indexd.service.watchdog import Watchdog
@@ -188,6 +188,10 @@ class _DaemonRun:
                     log.info("stopping; a second signal stops at once")
                     sd_notify(STOPPING="1", STATUS="stopping: running work is finished or handed back")
                 daemon.stop()
+        if isinstance(daemon.failure, OSError) and is_resource_shortage(daemon.failure):
+            raise IndexdError(
+                f"the system gives the daemon no more: {daemon.failure.strerror}; start it again"
+            ) from None
         if daemon.failure is not None:
             raise daemon.failure
         return None if self._control.stopping else next_config

@@ -202,4 +202,5 @@ def test_levels_are_those_of_diffusers(name: str) -> None:
 
 def test_every_schedule_of_the_table_has_a_formula() -> None:
     assert set(SCHEDULE_FUNCTIONS) == set(SCHEDULES)
-    assert math.isclose(LEVELS.sigma_at_share(0.0), LEVELS.sigma_max)
+    # In float32, as ComfyUI computes it.
+    assert math.isclose(LEVELS.sigma_at_share(0.0), LEVELS.sigma_max, rel_tol=2**-23)
