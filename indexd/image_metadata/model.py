@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-PARSER_VERSION = 4
+PARSER_VERSION = 5
 """Raise it when a reader gives better answers: images read by an older version can be read again from their texts."""
 
 
@@ -29,13 +29,17 @@ class MetadataLora:
 
 @dataclass(frozen=True, slots=True)
 class ControlUse:
-    """A ControlNet or T2I adapter. `module` is its preprocessor; `start` and `end` are shares of the steps, 0 to 1."""
+    """A ControlNet or T2I adapter. `module` is its preprocessor; `start` and `end` are shares of the steps, 0 to 1.
+
+    `hash` is that of the model file, as the program shortened it.
+    """
 
     model: str | None
     module: str | None = None
     weight: float | None = None
     start: float | None = None
     end: float | None = None
+    hash: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +141,7 @@ class GenerationDetails:
     gen_height: int | None = None
     clip_skip: int | None = None
     vae: str | None = None
+    vae_hash: str | None = None
     variation_seed: str | None = None
     variation_strength: float | None = None
     guidance: float | None = None

@@ -132,7 +132,7 @@ def generation_lines(making: GenerationDetails, prompt: str | None) -> Iterator[
         ("raw prompt", making.raw_prompt if making.raw_prompt != prompt else None),
         ("made at", size),
         ("clip skip", making.clip_skip),
-        ("vae", making.vae),
+        ("vae", _joined(making.vae, making.vae_hash and f"({making.vae_hash})")),
         ("variation", _joined(making.variation_seed, _labelled("strength", making.variation_strength))),
         ("guidance", making.guidance),
         ("refiner", making.refiner),
@@ -192,7 +192,7 @@ def _sampler_pass(one: SamplerPass) -> str:
 
 def _control(one: ControlUse) -> str:
     share = f"{one.start:g}-{one.end:g}" if one.start is not None and one.end is not None else None
-    return _joined(one.model, one.module and f"({one.module})", _labelled("weight", one.weight), share)
+    return _joined(one.model, one.hash, one.module and f"({one.module})", _labelled("weight", one.weight), share)
 
 
 def _resource(one: ResourceUse) -> str:

@@ -79,6 +79,18 @@ def find_size_text(values: Iterable[object]) -> tuple[int, int] | None:
     return found
 
 
+def preset_size(node: GraphNode) -> tuple[int, int] | None:
+    """Width and height in pixels of the preset that a node for sizes has chosen, "3:4 portrait 896x1152".
+
+    Its own numbers are then those of another choice ("custom"). None where it has no preset.
+    """
+    if not node.kind_contains("latent", "resolution", "size", "aspect"):
+        return None
+    size = find_size_text(node.inputs.values())
+    is_swapped = str(node.inputs.get("swap_dimensions", "")).lower() in ("on", "true")
+    return size[::-1] if size and is_swapped else size
+
+
 def _synonyms(name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((name, *_SYNONYMS_OF.get(name, ()))))
 
@@ -94,6 +106,9 @@ def _resolve(graph: NodeGraph, value: Any, names: tuple[str, ...], depth: int) -
     is_plain = any(name in source.inputs for name in names) and len(source.inputs) < 3
     slot_name = None if is_plain else graph.output_name(source, link.slot)
     wanted = tuple(dict.fromkeys((*(_synonyms(slot_name) if slot_name else ()), *names)))
+    side = next((name for name in wanted if name in _SIDES and name in source.inputs), None)
+    if side is not None and (preset := preset_size(source)) is not None:
+        return preset[_SIDES[side]]
     for name in wanted:
         if name in source.inputs and (found := _resolve(graph, source.inputs[name], wanted, depth + 1)) is not None:
             return found

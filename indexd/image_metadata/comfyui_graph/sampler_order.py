@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from indexd.image_metadata import coerce
-from indexd.image_metadata.comfyui_graph.input_values import SEED_INPUTS, SIDE_MIN_PX, find_size_text, resolve_input
+from indexd.image_metadata.comfyui_graph.input_values import (
+    SEED_INPUTS,
+    SIDE_MIN_PX,
+    find_size_text,
+    preset_size,
+    resolve_input,
+)
 from indexd.image_metadata.comfyui_graph.node_graph import GraphNode, NodeGraph
 
 PASSES_MAX = 20
@@ -81,16 +87,15 @@ def output_nodes(graph: NodeGraph) -> list[tuple[int, GraphNode]]:
 
 def stated_size(graph: NodeGraph, node: GraphNode) -> tuple[int, int] | None:
     """Width and height in pixels that a node states; None where it states none, or numbers too small for sides."""
+    if (preset := preset_size(node)) is not None:
+        return preset
     for prefix in ("", "empty_latent_", "image_"):
         width, height = (
             coerce.parse_int(resolve_input(graph, node, f"{prefix}{side}")) for side in ("width", "height")
         )
         if width and height and min(width, height) >= SIDE_MIN_PX:
             return width, height
-    stated = find_size_text(node.inputs.get(name) for name in _SIZE_TEXT_INPUTS)
-    if stated is None and node.kind_contains("latent", "resolution", "size", "aspect"):
-        stated = find_size_text(value for value in node.inputs.values() if isinstance(value, str))
-    return stated
+    return find_size_text(node.inputs.get(name) for name in _SIZE_TEXT_INPUTS)
 
 
 def _is_sampler(graph: NodeGraph, node: GraphNode) -> bool:

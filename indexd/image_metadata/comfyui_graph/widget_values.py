@@ -72,6 +72,7 @@ def _recognise(item: dict[str, Any], stated: list[Any]) -> dict[str, Any]:
     types = {kind for _, kind in outputs}
     takes_model = any(entry.get("type") == "MODEL" for entry in coerce.as_objects(item.get("inputs")))
     return {
+        **_lora_rows(stated),
         **_size(stated, outputs),
         **_weights(stated, types, takes_model),
         **_texts(stated, outputs),
@@ -95,20 +96,25 @@ def _sampling(stated: list[Any]) -> dict[str, Any]:
     numbers = stated[start:place]
     if numbers and _is_seed(numbers[0]):
         numbers = numbers[1:]
+    denoise_follows = _is_denoise(stated[place + 2 : place + 4])
+    if len(numbers) == 4 or (len(numbers) == 3 and (numbers[2] > 1 or denoise_follows)):
+        if _is_whole(numbers[0]) and numbers[0] >= 0:
+            found["seed"] = numbers[0]
+        numbers = numbers[1:]
     if len(numbers) == 3 and 0 < numbers[2] <= 1:
         found["denoise"] = numbers.pop()
     if len(numbers) == 2 and isinstance(numbers[0], int) and numbers[0] > 0:
         found["steps"], found["cfg"] = numbers
-    following = stated[place + 2 : place + 4]
-    # A pair of numbers there is the first and the last step.
-    if (
-        following
-        and _is_number(following[0])
-        and 0 < following[0] <= 1
-        and not (len(following) == 2 and _is_number(following[1]) and following[1] > 1)
-    ):
-        found.setdefault("denoise", following[0])
+    if denoise_follows:
+        found.setdefault("denoise", stated[place + 2])
     return found
+
+
+def _is_denoise(following: list[Any]) -> bool:
+    """Whether a share follows the schedule. A pair of numbers there is the first and the last step."""
+    if not following or not _is_number(following[0]) or not 0 < following[0] <= 1:
+        return False
+    return not (len(following) == 2 and _is_number(following[1]) and following[1] > 1)
 
 
 def _seed(stated: list[Any]) -> dict[str, Any]:
@@ -117,6 +123,12 @@ def _seed(stated: list[Any]) -> dict[str, Any]:
         at for at, value in enumerate(stated[:-1]) if _is_whole(value) and _is_in(stated[at + 1], SEED_CHOICES)
     ] or [at for at, value in enumerate(stated) if _is_seed(value)]
     return {"seed": stated[places[0]]} if len(places) == 1 else {}
+
+
+def _lora_rows(stated: list[Any]) -> dict[str, Any]:
+    """The rows of rgthree's Power Lora Loader, whose API form names them `lora_1`, `lora_2`, ..."""
+    rows = [value for value in stated if isinstance(value, dict) and isinstance(value.get("lora"), str)]
+    return {f"lora_{number}": row for number, row in enumerate(rows, 1)}
 
 
 def _weights(stated: list[Any], types: set[str], takes_model: bool) -> dict[str, Any]:

@@ -39,6 +39,7 @@ _COLUMNS = frozenset(
         "Model hash",
         "Model",
         "VAE",
+        "VAE hash",
         "Denoising strength",
         "Clip skip",
         "Version",
@@ -113,7 +114,8 @@ def metadata_from_infotext(parts: infotext.Infotext, source: str) -> ImageMetada
         clip_skip=coerce.parse_int(given.get("Clip skip")),
         model_name=model,
         model_hash=coerce.nonempty_text(given.get("Model hash")) or infotext_resources.model_in_hashes(given)[1],
-        vae=coerce.parse_model_name(given.get("VAE")),
+        vae=_find_vae(given),
+        vae_hash=infotext_resources.vae_hash(given),
         variation_seed=coerce.parse_seed(given.get("Variation seed")),
         variation_strength=coerce.parse_float(given.get("Variation seed strength") or given.get("Variation strength")),
         guidance=coerce.parse_float(given.get("Distilled CFG Scale") or given.get("Guidance")),
@@ -182,6 +184,12 @@ def _find_model_name(given: dict[str, str], resources: list[dict[str, object]]) 
             (coerce.nonempty_text(item.get("modelName")) for item in resources if item.get("type") in kinds), None
         )
     return name
+
+
+def _find_vae(given: dict[str, str]) -> str | None:
+    """`VAE`, unless it states that the program chose one."""
+    name = coerce.parse_model_name(given.get("VAE"))
+    return None if name is None or name.lower() == "automatic" else name
 
 
 def _passes(given: dict[str, str], first: SamplerPass, is_hires: bool) -> tuple[SamplerPass, ...]:

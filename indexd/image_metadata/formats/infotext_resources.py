@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from indexd.image_metadata import coerce, infotext
 from indexd.image_metadata.model import ControlUse, DetailerUse, EmbeddingUse, MetadataLora, ResourceUse
@@ -17,7 +18,7 @@ _CONTROL_KEY = re.compile(
     r"ControlNet(?:[ -](\d+))? (Enabled|Preprocessor|Module|Model|Weight|(?:Starting|Ending) Step|Guidance (?:Start|End))"
 )
 _DETAILER = re.compile(r"ADetailer (model|prompt|negative prompt|denoising strength)(?: (\d+)(?:st|nd|rd|th))?")
-_HASHED = re.compile(r" ?(?:\[[0-9a-fA-F]{6,64}\]|\([0-9a-fA-F]{6,64}\))$")
+_HASHED = re.compile(r" ?(?:\[([0-9a-fA-F]{6,64})\]|\(([0-9a-fA-F]{6,64})\))$")
 
 
 def strip_model_hash(name: str | None) -> str | None:
@@ -25,12 +26,27 @@ def strip_model_hash(name: str | None) -> str | None:
     return coerce.parse_model_name(_HASHED.sub("", name.strip())) if name else None
 
 
+def hash_behind_name(name: str | None) -> str | None:
+    """The hash that follows the name of a model: `name [hash]`, `name(hash)`."""
+    match = _HASHED.search(name.strip()) if name else None
+    return (match[1] or match[2]) if match else None
+
+
+def vae_hash(settings: dict[str, str]) -> str | None:
+    """`VAE hash`, else the VAE's entry in `Hashes`: `{"vae": hash}` or `{"vae:name": hash}`."""
+    listed = coerce.as_object(coerce.parse_json(settings.get("Hashes", "")))
+    in_hashes = next((digest for key, digest in listed.items() if key.lower().split(":")[0] == "vae"), None)
+    return coerce.nonempty_text(settings.get("VAE hash")) or coerce.nonempty_text(in_hashes)
+
+
 def collect_loras(
     parts: infotext.Infotext, settings: dict[str, str], resources: list[dict[str, object]]
 ) -> tuple[MetadataLora, ...]:
     uses = list(infotext.parse_loras(parts.prompt, settings.get("Lora hashes"), settings.get("Lora weights")))
+    hashes = _hashes_of_kind(settings, "lora:")
     if not uses:
-        uses = [MetadataLora(name, None, None, digest) for name, digest in _hashes_of_kind(settings, "lora:").items()]
+        uses = [MetadataLora(name, None, None, digest) for name, digest in hashes.items()]
+    uses = [use if use.hash else replace(use, hash=hashes.get(use.name)) for use in uses]
     for item in resources:
         name = coerce.nonempty_text(item.get("modelName"))
         if name and str(item.get("type", "")).lower() in ("lora", "lycoris", "locon", "dora"):
@@ -108,6 +124,7 @@ def _build_control(unit: dict[str, str]) -> ControlUse:
         coerce.parse_float(unit.get("Weight")),
         coerce.parse_float(start),
         coerce.parse_float(end),
+        hash_behind_name(unit.get("Model")),
     )
 
 

@@ -89,6 +89,7 @@ def _from_invokeai_metadata(given: dict[str, Any]) -> ImageMetadata:
         model_name=_model_name(model),
         model_hash=coerce.nonempty_text(model.get("hash") or model.get("model_hash")),
         vae=_model_name(coerce.as_object(given.get("vae"))),
+        vae_hash=coerce.nonempty_text(coerce.as_object(given.get("vae")).get("hash")),
         guidance=coerce.parse_float(given.get("guidance")),
         refiner=_model_name(coerce.as_object(given.get("refiner_model"))),
         hires_scale=coerce.parse_float(hires.get("hrf_scale")),
@@ -122,12 +123,14 @@ def _parse_lora(item: dict[str, Any]) -> MetadataLora:
 
 
 def _parse_control(item: dict[str, Any]) -> ControlUse:
+    model = coerce.as_object(item.get("control_model") or item.get("t2i_adapter_model"))
     return ControlUse(
-        _model_name(coerce.as_object(item.get("control_model") or item.get("t2i_adapter_model"))),
+        _model_name(model),
         None,
         coerce.parse_float(item.get("control_weight", item.get("weight"))),
         coerce.parse_float(item.get("begin_step_percent")),
         coerce.parse_float(item.get("end_step_percent")),
+        coerce.nonempty_text(model.get("hash")),
     )
 
 

@@ -66,6 +66,7 @@ def _split(text: str) -> dict[str, str] | None:
     before = text[: first.start()].strip()
     if before and " | " not in text[first.start() : first.end()]:
         return None
+    matches = _without_labels_in_prompt(matches)
     parts: dict[str, str] = {"prompt": before} if before else {}
     for at, match in enumerate(matches):
         end = matches[at + 1].start() if at + 1 < len(matches) else len(text)
@@ -76,6 +77,14 @@ def _split(text: str) -> dict[str, str] | None:
             return None
         parts.setdefault(field, value)
     return parts if "prompt" in parts and len(_SETTINGS & parts.keys()) >= 2 else None
+
+
+def _without_labels_in_prompt(matches: list[re.Match[str]]) -> list[re.Match[str]]:
+    """Between the label of the prompt and that of the negative prompt, a line such as "model: vogue" is prompt text."""
+    negatives = [at for at, match in enumerate(matches) if _LABELS[match[1].lower()] == "negative"]
+    if not negatives or _LABELS[matches[0][1].lower()] != "prompt":
+        return matches
+    return [matches[0], *matches[negatives[0] :]]
 
 
 def _metadata(parts: dict[str, str], source: str) -> ImageMetadata:

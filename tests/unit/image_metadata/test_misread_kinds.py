@@ -330,6 +330,8 @@ def unknown_sampler(*widgets: Any) -> ImageMetadata:
         ((123456789, None, 35, 9, "dpmpp_2m", "normal", 0, 30), ("123456789", 35, 9.0, "dpmpp_2m", "normal", None)),
         (("enable", 7, "randomize", 20, 8, "euler", "simple", 0, 10000), ("7", 20, 8.0, "euler", "simple", None)),
         ((20, 7.0, 0.6, "euler", "karras"), (None, 20, 7.0, "euler", "karras", 0.6)),
+        ((5, 20, 7, "euler", "normal", 1), ("5", 20, 7.0, "euler", "normal", 1.0)),
+        ((5, 20, 1, "euler", "simple", 1), ("5", 20, 1.0, "euler", "simple", 1.0)),
         ((5, 20, 8, 1, 5, 8, 1, "euler", "normal"), (None, None, None, "euler", "normal", None)),
         ((1, 2, 3), (None, None, None, None, None, None)),
     ],
@@ -366,3 +368,50 @@ def test_a_group_node_is_unfolded_with_the_values_of_its_instance() -> None:
     flow.link(5, 0, 9, "images")
     found = flow.read(extra={"groupNodes": {"make": group}})
     assert (found.prompt, found.seed, found.steps, found.model_name) == ("a duck", "11", 20, "some")
+
+
+def test_a_line_of_the_prompt_that_looks_like_a_label_stays_in_the_prompt() -> None:
+    found = parse(
+        png__parameters="Positive prompt: a cat,\n model: vogue, nice\nNegative prompt: bad\nModel: dream\nSeed: 7\nSteps: 20"
+    )
+    assert (found.prompt, found.negative_prompt, found.model_name) == ("a cat,\n model: vogue, nice", "bad", "dream")
+
+
+def test_a_vae_that_the_program_chose_has_no_name_and_hashes_are_kept() -> None:
+    listed = '{"lora:foo": "aabb", "vae": "dd"}'
+    found = parse(
+        png__parameters=f"a <lora:foo:0.5>\nSteps: 20, Sampler: Euler, Seed: 5, VAE: Automatic, Hashes: {listed}"
+    )
+    assert (found.vae, found.vae_hash, found.loras[0].hash, found.loras[0].weight) == (None, "dd", "aabb", 0.5)
+
+
+@pytest.mark.parametrize(("swap", "size"), [("Off", (896, 1152)), ("On", (1152, 896))])
+def test_a_chosen_preset_goes_before_the_numbers_of_another_choice(swap: str, size: tuple[int, int]) -> None:
+    picker = {"width": 1024, "height": 1024, "aspect_ratio": "3:4 portrait 896x1152", "swap_dimensions": swap}
+    for latent in (
+        {"2": {"class_type": "CR SDXL Aspect Ratio", "inputs": picker}},
+        {
+            "2": {"class_type": "EmptyLatentImage", "inputs": {"width": ["3", 0], "height": ["3", 1]}},
+            "3": {"class_type": "CR SDXL Aspect Ratio", "inputs": picker},
+        },
+    ):
+        sampler = {"seed": 1, "steps": 9, "model": ["4", 0], "latent_image": ["2", 4 if "3" not in latent else 0]}
+        loader = {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "x.safetensors"}}
+        found = parse(png__prompt={"1": {"class_type": "KSampler", "inputs": sampler}, "4": loader, **latent})
+        assert (found.gen_width, found.gen_height) == size
+
+
+def test_the_rows_of_a_power_lora_loader_are_read_from_a_workflow() -> None:
+    flow = plain()
+    rows: tuple[Any, ...] = (
+        {},
+        {"type": "PowerLoraLoaderHeaderWidget"},
+        {"on": True, "lora": "a.safetensors", "strength": 0.7},
+        {},
+        "",
+    )
+    off = {"on": False, "lora": "b.safetensors", "strength": 1}
+    flow.node(30, "Power Lora Loader (rgthree)", (*rows, off), ("model:MODEL", "clip:CLIP"), ("MODEL", "CLIP"))
+    flow.link(4, 0, 30, "model")
+    flow.link(30, 0, 3, "model")
+    assert flow.read().loras == (MetadataLora("a", 0.7),)

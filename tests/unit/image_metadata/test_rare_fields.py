@@ -137,7 +137,7 @@ def test_a_description_of_civitai_keeps_what_the_infotext_said() -> None:
     found = read("sidecar:civitai", {"meta": meta})
     assert (found.clip_skip, found.model_hash, found.denoise) == (2, "0123456789", 0.4)
     assert (found.hires_scale, found.hires_steps, found.hires_upscaler, found.hires_denoise) == (1.5, 12, "Latent", 0.4)
-    assert found.controls == (ControlUse("canny_v11", "canny", 0.8),)
+    assert found.controls == (ControlUse("canny_v11", "canny", 0.8, hash="cab727d4"),)
     assert found.detailers == (DetailerUse("face_yolov8n", None, None, 0.3),)
     assert dict(found.extras) == {"Version": "v1.9.4", "Odd": "kept"}
     assert (found.generator, found.source) == ("civitai", "sidecar:civitai")

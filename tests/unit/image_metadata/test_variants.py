@@ -105,7 +105,7 @@ def test_adetailer_with_several_units() -> None:
 )
 def test_controlnet_as_each_of_its_versions_writes_it(unit: str) -> None:
     found = read(f"a\n{LINE}, {unit}")
-    assert found.controls == (ControlUse("c", "mlsd", 0.8, 0.0, 0.5),)
+    assert found.controls == (ControlUse("c", "mlsd", 0.8, 0.0, 0.5, "aca30ff0"),)
     assert found.model_name == "some"
 
 

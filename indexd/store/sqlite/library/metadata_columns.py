@@ -42,6 +42,7 @@ REFINEMENT_FIELDS = (
     "hires_upscaler",
     "hires_denoise",
     "upscaler",
+    "vae_hash",
 )
 _SEED_FIELDS = ("seed", "variation_seed")
 # Columns that are not named like their field: END is a keyword of SQL, and `problem` would not say of what.
