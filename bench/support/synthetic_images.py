@@ -84,11 +84,16 @@ def dark_image(number: int) -> Image.Image:
     return Image.fromarray(levels.astype(np.uint8))
 
 
-def reencode(image: Image.Image, kind: str, quality: int) -> Image.Image:
-    """The image after lossy encoding."""
+def encode(image: Image.Image, kind: str, quality: int) -> bytes:
+    """The bytes of a lossy file of the image."""
     file = io.BytesIO()
     image.convert("RGB").save(file, kind, quality=quality)
-    return Image.open(io.BytesIO(file.getvalue())).convert("RGB")
+    return file.getvalue()
+
+
+def reencode(image: Image.Image, kind: str, quality: int) -> Image.Image:
+    """The image after lossy encoding."""
+    return Image.open(io.BytesIO(encode(image, kind, quality))).convert("RGB")
 
 
 def rescale(image: Image.Image, factor: float) -> Image.Image:

@@ -8,9 +8,10 @@ bench/near_duplicates.py, docs/duplicates.md. Served in the decode lane.
 
 from __future__ import annotations
 
+import io
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from indexd.errors import NotAnImage, NotRegularFile
-from indexd.images.decode import flatten_on_white, load_thumbnail, open_image
+from indexd.fs.safe_open import open_regular
+from indexd.images.decode import decode_bytes, flatten_on_white, load_thumbnail, open_image
+from indexd.images.jpeg_rounding import LumaBlocks, blocks_of_image, blocks_of_jpeg, may_be_one_image
 from indexd.images.thumbnail import thumbnail_path
 from indexd.worker.calls import CompareCopies, CopiesCompared, CopyCandidate, CopyVerdict
 
@@ -55,6 +58,7 @@ class _Look:
     is_lossless: bool
     few_colours: bool
     is_thumbnail: bool
+    luma: LumaBlocks | None
 
 
 def compare_copies(call: CompareCopies) -> CopiesCompared:
@@ -91,9 +95,16 @@ def _thumbnails_decide(one: CopyCandidate, other: CopyCandidate, folder: str) ->
     return _worst_cell(*_on_common_grid(small[0], small[1]), 2 * CELL_PX) > MAX_CELL_DIFFERENCE
 
 
-def are_copies(one: Image.Image, other: Image.Image, *, lossless: tuple[bool, bool]) -> bool:
-    """Whether two RGB or RGBA images are one image; `lossless` says of each whether its file keeps every pixel."""
-    return are_looks_equal(_look_at(one, lossless[0]), _look_at(other, lossless[1]))
+def are_copies(one: Image.Image | bytes, other: Image.Image | bytes, *, lossless: tuple[bool, bool]) -> bool:
+    """Whether two images are one; `lossless` says of each whether its file keeps every pixel. Bytes are those of a file."""
+    return are_looks_equal(_look_at_any(one, lossless[0]), _look_at_any(other, lossless[1]))
+
+
+def _look_at_any(image: Image.Image | bytes, is_lossless: bool) -> _Look:
+    if isinstance(image, Image.Image):
+        return _look_at(image, is_lossless)
+    look = _look_at(decode_bytes(image).image, is_lossless)
+    return look if is_lossless else replace(look, luma=blocks_of_jpeg(io.BytesIO(image)))
 
 
 def are_looks_equal(one: _Look, other: _Look) -> bool:
@@ -107,9 +118,15 @@ def are_looks_equal(one: _Look, other: _Look) -> bool:
     first, second = _on_common_grid(one, other)
     cell_px = _cell_px(one, other)
     limit = _cell_limit(one, other)
-    if _agree(first, second, cell_px, limit):
-        return True
-    return any(_agree(*parts, cell_px, limit) for parts in _alignments(first, second))
+    is_alike = _agree(first, second, cell_px, limit) or any(
+        _agree(*parts, cell_px, limit) for parts in _alignments(first, second)
+    )
+    return is_alike and _may_be_rounded(one, other)
+
+
+def _may_be_rounded(one: _Look, other: _Look) -> bool:
+    """Whether the quantisation of a JPEG file explains the difference, or cannot tell."""
+    return one.luma is None or other.luma is None or may_be_one_image(one.luma, other.luma) is not False
 
 
 def _cell_px(one: _Look, other: _Look) -> int:
@@ -171,14 +188,19 @@ def _look_at(image: Image.Image, is_lossless: bool, *, is_thumbnail: bool = Fals
     )
     digest = blake3(flat.tobytes()).digest()
     few_colours = is_lossless and flat.getcolors(256) is not None
-    return _Look(np.asarray(small), flat.size, digest, is_lossless, few_colours, is_thumbnail)
+    luma = blocks_of_image(flat) if is_lossless and not few_colours else None
+    return _Look(np.asarray(small), flat.size, digest, is_lossless, few_colours, is_thumbnail, luma)
 
 
 def _load_file(candidate: CopyCandidate) -> _Look | None:
     if candidate.path is None:
         return None
     try:
-        return _look_at(open_image(candidate.path), candidate.format in LOSSLESS_FORMATS)
+        look = _look_at(open_image(candidate.path), candidate.format in LOSSLESS_FORMATS)
+        if candidate.format != "JPEG":
+            return look
+        with open_regular(candidate.path) as file:
+            return replace(look, luma=blocks_of_jpeg(file))
     except (NotAnImage, NotRegularFile, FileNotFoundError, PermissionError):
         return None
 

@@ -11,7 +11,7 @@ import pytest
 from blake3 import blake3
 from PIL import Image, ImageDraw, ImageFilter
 
-from bench.support.synthetic_images import crop_edges, portrait_image, reencode, rescale, scene_image
+from bench.support.synthetic_images import crop_edges, encode, portrait_image, reencode, rescale, scene_image
 from indexd.images.copy_comparison import are_copies, compare_copies
 from indexd.images.decode import create_thumbnail
 from indexd.worker.calls import CompareCopies, CopyCandidate, CopyVerdict
@@ -85,6 +85,16 @@ def test_lossless_images_of_equal_size_are_copies_only_pixel_by_pixel() -> None:
 def test_an_image_reduced_to_a_palette_is_a_copy() -> None:
     one = scene_image(0, 0)
     assert are_copies(one, one.quantize(200, dither=Image.Dither.NONE).convert("RGB"), lossless=(True, True))
+
+
+def test_a_faint_variation_without_a_recipe_is_no_copy_where_the_jpeg_would_have_kept_it() -> None:
+    for one in (scene_image(0, 0), scene_image(3, 1)):
+        levels = np.asarray(one).astype(np.int16)
+        rows = np.linspace(-2, 2, one.height)[:, None, None]
+        other = Image.fromarray(np.clip(levels + np.round(rows), 0, 255).astype(np.uint8))
+        assert are_copies(one, encode(one, "JPEG", 85), lossless=(True, False))
+        assert not are_copies(one, encode(other, "JPEG", 85), lossless=(True, False))
+        assert not are_copies(encode(other, "JPEG", 85), one, lossless=(False, True))
 
 
 def test_other_seeds_and_sharpening() -> None:
