@@ -7,6 +7,8 @@ tried on its own, and whatever it raises is the reason of that file.
 from __future__ import annotations
 
 import io
+import logging
+import os
 import re
 import warnings
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from indexd.errors import NotAnImage, NotRegularFile, is_transient_os_error, raise_transient_if_present
+from indexd.fs.paths import display
 from indexd.fs.safe_open import open_regular
 from indexd.image_metadata.byte_source import ByteSource
 from indexd.image_metadata.containers import webp
@@ -30,6 +33,7 @@ from indexd.image_metadata.containers.container_reader import (
 )
 from indexd.image_metadata.containers.text_collector import Container
 from indexd.image_metadata.errors import UnreadableImage
+from indexd.images.native_messages import native_messages
 from indexd.images.perceptual_hash import compute_perceptual_hash
 from indexd.images.pixel_data import extract_pixel_data
 from indexd.images.pixel_file import write_pixels
@@ -37,6 +41,8 @@ from indexd.images.stealth_webp import read_stealth_pixels
 from indexd.images.thumbnail import shrink_image, thumbnail_path, write_thumbnail
 from indexd.images.video_frame import read_first_frame
 from indexd.worker.calls import MakeThumbnails, ThumbnailsMade
+
+log = logging.getLogger(__name__)
 
 PIXELS_MAX = 1 << 28
 """16384 x 16384: upscaled images of 8K and 16K pass, and one decoded image stays near a gigabyte."""
@@ -94,7 +100,7 @@ def _try_decode(path: bytes, is_wanted: bool) -> tuple[DecodedImage | None, str]
     try:
         with open_regular(path) as file:
             if is_wanted or _may_hide_text(file):
-                return _decode(file), ""
+                return _decode(file, display(os.fsencode(path))), ""
     except (NotAnImage, NotRegularFile) as error:
         return None, str(error)
     except OSError as error:
@@ -133,12 +139,12 @@ def open_image(path: bytes | str | Path) -> Image.Image:
 def decode_image(path: bytes | str | Path) -> DecodedImage:
     """The first frame of an image with its transparency. Raises as `open_image`."""
     with open_regular(path) as file:
-        return _decode(file)
+        return _decode(file, display(os.fsencode(path)))
 
 
 def decode_bytes(data: bytes) -> DecodedImage:
     """The first frame of an image file in memory. Raises NotAnImage(reason)."""
-    return _decode(io.BytesIO(data))
+    return _decode(io.BytesIO(data), "an image in memory")
 
 
 def flatten_on_white(image: Image.Image) -> Image.Image:
@@ -148,7 +154,21 @@ def flatten_on_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
-def _decode(file: BinaryIO) -> DecodedImage:
+def _decode(file: BinaryIO, name: str) -> DecodedImage:
+    """Decode with what native code writes to stderr: in the reason of a file that is refused, else in the log with `name`."""
+    try:
+        with native_messages() as messages:
+            decoded = _decode_with_reason(file)
+    except NotAnImage as error:
+        if not messages:
+            raise
+        raise NotAnImage(f"{error} ({'; '.join(messages)})") from error
+    if messages:
+        log.info("%s is decoded, although a decoder says: %s", name, "; ".join(messages))
+    return decoded
+
+
+def _decode_with_reason(file: BinaryIO) -> DecodedImage:
     try:
         return _decode_first_frame(file)
     except (NotAnImage, MemoryError):

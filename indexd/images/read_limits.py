@@ -20,7 +20,8 @@ MEMORY_BYTES = 1 << 30
 CPU_SECONDS = 10.0
 CPU_BYTES_PER_SECOND = 100 << 20
 """Reading and hashing a large file takes processor time as well; a slow machine does 300 MiB a second."""
-
+CEILING_WORDS = "reading it takes more than"
+"""How the reason of every file begins that reached a limit."""
 
 T = TypeVar("T")
 
@@ -80,6 +81,6 @@ def within_limits(byte_count: int, work: Callable[[], T]) -> T:
         with limit:
             return work()
     except CpuLimitReached:
-        raise ReadLimitReached(f"reading it takes more than {seconds:.0f} s of processor time") from None
+        raise ReadLimitReached(f"{CEILING_WORDS} {seconds:.0f} s of processor time") from None
     except MemoryError:
-        raise ReadLimitReached(f"reading it takes more than {MEMORY_BYTES >> 20} MiB of memory") from None
+        raise ReadLimitReached(f"{CEILING_WORDS} {MEMORY_BYTES >> 20} MiB of memory") from None

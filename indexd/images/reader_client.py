@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import queue
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,8 @@ from indexd.worker.calls import (
     StoredTexts,
     TextsParsed,
 )
+
+log = logging.getLogger(__name__)
 
 SILENCE_SECONDS = 120.0
 READ_BYTES_PER_SECOND_MIN = 1 << 20
@@ -106,6 +109,9 @@ class ReaderClient:
             return [ReadFailure("system", str(error), errno.EAGAIN) for _ in paths]
         except OSError as error:
             return [ReadFailure("system", error.strerror or str(error), error.errno or errno.EIO) for _ in paths]
+        except Exception:  # a wrong result, or a bug of the reader: it costs one file, like a process that dies
+            log.exception("the reader of %d files failed", len(paths))
+            return None if len(paths) > 1 else [ReadFailure("unreadable", "its reader failed; the log has the cause")]
         return list(read.results)
 
 

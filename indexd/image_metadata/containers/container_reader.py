@@ -38,6 +38,9 @@ def detect_format(head: bytes) -> str | None:
     return "BMP" if head.startswith(bmp.SIGNATURE) else None
 
 
+SIDE_END_PX = 1 << 32
+"""No format states a larger side in its own fields; WebM and TIFF can write any number of 64 bits."""
+
 _READERS = {
     "PNG": png.read_png,
     "JPEG": jpeg.read_jpeg,
@@ -58,4 +61,9 @@ def read_container(source: ByteSource) -> Container:
     name = detect_format(source.read_at(0, HEAD_BYTES))
     if name is None:
         raise UnreadableImage(UNKNOWN_FORMAT)
-    return _READERS[name](source)
+    container = _READERS[name](source)
+    if not (0 < container.width < SIDE_END_PX and 0 < container.height < SIDE_END_PX):
+        raise UnreadableImage(
+            f"its header states {container.width}x{container.height} pixels, a size that no image has"
+        )
+    return container

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 import subprocess
 import sys
 import threading
@@ -13,12 +14,17 @@ from pathlib import Path
 import pytest
 
 from indexd.errors import CallCancelled, NotAnImage, WorkerDied
+from indexd.image_metadata.byte_source import ByteSource
+from indexd.image_metadata.containers.container_reader import read_container
+from indexd.image_metadata.errors import UnreadableImage
 from indexd.image_metadata.model import ImageFacts, RawChunk
 from indexd.images import read_images, read_limits
 from indexd.images.reader_client import ReaderClient
-from indexd.worker.calls import ReadFailure, ReadImages, StoredTexts, WorkerSettings
+from indexd.worker.call_handle import CallHandle
+from indexd.worker.calls import ImagesRead, ReadFailure, ReadImages, StoredTexts, WorkerSettings
 from indexd.worker.fake_workers import FakeWorkers
 from indexd.worker.local_workers import LocalWorkers
+from indexd.worker.protocol import WorkerBug
 from tests.unit.image_metadata.writers import png, text
 
 INFOTEXT = "a duck\nSteps: 20, Sampler: Euler, Seed: 5"
@@ -135,3 +141,28 @@ except read_limits.ReadLimitReached as error:
 def test_a_file_that_takes_too_much_memory_is_refused() -> None:
     done = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "reading it takes more than 1024 MiB of memory"
+
+
+class _BuggyReader:
+    """Answers every call that contains this path with a wrong result, as `LocalWorkers` reports it."""
+
+    def submit(self, call: ReadImages, **_options: object) -> CallHandle:
+        handle = CallHandle(call)
+        if b"/bad" in call.paths:
+            handle.fail(WorkerBug("a wrong result"))
+        else:
+            handle.finish(ImagesRead(tuple(ReadFailure("missing", "it is gone") for _ in call.paths)))
+        return handle
+
+
+def test_a_wrong_result_costs_one_file() -> None:
+    results = ReaderClient(_BuggyReader()).read_batch([b"/a", b"/bad", b"/b"])
+    reasons = [one.reason for one in results if isinstance(one, ReadFailure)]
+    assert reasons == ["it is gone", "its reader failed; the log has the cause", "it is gone"]
+
+
+def test_a_side_that_no_image_has_is_refused() -> None:
+    header = b"II+\0" + struct.pack("<HHQQ", 8, 0, 16, 2)
+    entries = b"".join(struct.pack("<HHQQ", tag, 16, 1, 1 << 40) for tag in (256, 257))
+    with pytest.raises(UnreadableImage, match="a size that no image has"):
+        read_container(ByteSource.from_bytes(header + entries + bytes(8)))

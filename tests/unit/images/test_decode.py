@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 import struct
 import sys
@@ -17,6 +19,7 @@ from bench.support.synthetic_images import scene_image
 from indexd.errors import NotAnImage, NotRegularFile
 from indexd.images import decode
 from indexd.images.decode import create_thumbnail, make_thumbnails, open_image
+from indexd.images.native_messages import native_messages
 from indexd.images.perceptual_hash import HASH_BYTES
 from indexd.images.thumbnail import thumbnail_path
 from indexd.worker.calls import MakeThumbnails
@@ -203,3 +206,54 @@ def test_a_reason_names_no_python_object() -> None:
     ):
         assert "0x" not in decode._reason(error)
         assert "<" not in decode._reason(error)
+
+
+def _damaged_tiff() -> bytes:
+    stream = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(stream, "TIFF", compression="tiff_adobe_deflate")
+    data = bytearray(stream.getvalue())
+    data[200:260] = b"\xff" * 60
+    return bytes(data)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there the lines stay in the log")
+def test_what_native_decoders_write_to_stderr_stands_in_the_reason_of_the_file(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("multiprocessing.parent_process", lambda: "the daemon")
+    with pytest.raises(NotAnImage, match=r"cannot be decoded: .* \(ZIPDecode: Decoding error"):
+        decode.decode_bytes(_damaged_tiff())
+    assert "ZIPDecode" not in "".join(capfd.readouterr())
+    os.write(2, b"after")
+    assert capfd.readouterr().err == "after"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there the lines stay in the log")
+def test_messages_about_a_file_that_is_decoded_are_bounded_and_logged_with_its_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("multiprocessing.parent_process", lambda: "the daemon")
+    real = decode._decode_first_frame
+
+    def noisy(file: Any) -> decode.DecodedImage:
+        for _ in range(2):
+            os.write(2, b"[ERROR:0@1.25] global grfmt_tiff.cpp:462 \x1b[2Jbad\n" + b"x" * 1000 + b"\n")
+        with pytest.raises(BlockingIOError):
+            while True:
+                os.write(2, b"more\n" * 1000)
+        return real(file)
+
+    monkeypatch.setattr(decode, "_decode_first_frame", noisy)
+    with caplog.at_level(logging.INFO):
+        open_image(saved(tmp_path / "named.png"))
+    [record] = caplog.records
+    assert "named.png is decoded, although a decoder says: grfmt_tiff.cpp:462 [2Jbad; xxx" in record.getMessage()
+    assert len(record.getMessage()) < 1000
+    assert capfd.readouterr().err == ""
+
+
+def test_a_command_keeps_its_stderr_while_it_decodes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with native_messages() as messages:
+        os.write(2, b"progress")
+    assert (messages, capfd.readouterr().err) == ([], "progress")

@@ -75,10 +75,10 @@ def decodes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Counter[str]:
     counter: Counter[str] = Counter()
     real = decode._decode
 
-    def counting(file: BinaryIO) -> decode.DecodedImage:
+    def counting(file: BinaryIO, name: str) -> decode.DecodedImage:
         names = {path.stat().st_ino: path.name for path in (tmp_path / "real images").iterdir()}
         counter[names[os.fstat(file.fileno()).st_ino]] += 1
-        return real(file)
+        return real(file, name)
 
     monkeypatch.setattr(decode, "_decode", counting)
     return counter
