@@ -126,7 +126,7 @@ def _seed(stated: list[Any]) -> dict[str, Any]:
 
 
 def _lora_rows(stated: list[Any]) -> dict[str, Any]:
-    """The rows of rgthree's Power Lora Loader, whose API form names them `lora_1`, `lora_2`, ..."""
+    """The rows of rgthree's Power Lora Loader, whose API form numbers them from 1: "lora_1"."""
     rows = [value for value in stated if isinstance(value, dict) and isinstance(value.get("lora"), str)]
     return {f"lora_{number}": row for number, row in enumerate(rows, 1)}
 
