@@ -99,6 +99,10 @@ class _HeaderScale:
         return alpha / (math.sqrt(rank) if self.use_rslora else rank)
 
 
+class _ModuleMisfit(RenderFailed):
+    """The tensors of one module do not fit its weight in this model."""
+
+
 def read_lora(
     path: Path, name: str, lora_targets: Mapping[str, LoraTarget], base_parameter: BaseParameter | None = None
 ) -> LoraWeights:
@@ -154,10 +158,28 @@ class _LoraReader:
                 f"LoRA {self.name}: {len(unknown)} of its {len(modules)} modules are not in this model and were left out "
                 f"(the first is {unknown[0]})"
             )
-        for module, parts in modules.items():
-            if module in self.targets:
-                self._read_module(module, self.targets[module], parts)
+        misfits = [error for module, parts in modules.items() if (error := self._read_fitting(module, parts))]
+        if len(misfits) == len(modules) - len(unknown):
+            raise misfits[0]
+        if misfits:
+            self.found.notes.append(
+                f"LoRA {self.name}: {len(misfits)} of its {len(modules)} modules have another shape in this model and were "
+                f"left out ({misfits[0]})"
+            )
         return self.found
+
+    def _read_fitting(self, module: str, parts: Mapping[str, torch.Tensor]) -> _ModuleMisfit | None:
+        """Read the module if the model has it; returns why nothing of it is used."""
+        target = self.targets.get(module)
+        if target is None:
+            return None
+        try:
+            self._read_module(module, target, parts)
+        except _ModuleMisfit as error:
+            for parameter in ("weight", "bias"):
+                self.found.vectors.pop((target, parameter), None)
+            return error
+        return None
 
     def _group_by_module(self, weights: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
         modules: dict[str, dict[str, torch.Tensor]] = {}
@@ -287,7 +309,7 @@ class _LoraReader:
             down = down[..., None, None] if down.ndim == 2 else down
             up = up[..., None, None] if up.ndim == 2 else up
         if down.shape[1:] != shape[1:] or up.shape[0] != shape[0] or up.shape[1] != down.shape[0]:
-            raise RenderFailed(
+            raise _ModuleMisfit(
                 f"LoRA {self.name} does not fit this model: {module} is {tuple(shape)} here, and the file has "
                 f"{tuple(pair.down.shape)} and {tuple(pair.up.shape)}"
             )
@@ -310,8 +332,8 @@ class _LoraReader:
         norm = merged.pow(2).sum(dim=others, keepdim=True).sqrt()
         return self._fit_shape(_full_difference(merged * (magnitude.view(shape) / norm) - weight), target, module)
 
-    def _misfit(self, module: str, target: LoraTarget) -> RenderFailed:
-        return RenderFailed(f"LoRA {self.name} does not fit this model: {module} is {target.weight_shape} here")
+    def _misfit(self, module: str, target: LoraTarget) -> _ModuleMisfit:
+        return _ModuleMisfit(f"LoRA {self.name} does not fit this model: {module} is {target.weight_shape} here")
 
 
 def _full_difference(difference: torch.Tensor) -> LoraMatrices:

@@ -298,6 +298,19 @@ def test_parts_that_do_not_fit_the_weight_are_one_sentence(pipeline: Any, tmp_pa
         LoraAdapters(pipeline).activate([LoraRequest("x", tmp_path / "x.safetensors", 1.0)])
 
 
+def test_a_module_of_another_shape_is_a_note_when_others_fit(pipeline: Any, tmp_path: Path) -> None:
+    difference = draw(*pipeline.unet.get_submodule(QUERY).weight.shape)
+    key = QUERY.replace("to_q", "to_k")
+    tensors = {f"{flat(QUERY)}.diff": difference, f"{flat(key)}.diff": draw(3, 3), f"{flat(key)}.diff_b": draw(3)}
+    save_file(tensors, tmp_path / "x.safetensors")
+    before = pipeline.unet.get_submodule(key).weight.clone()
+    adapters = LoraAdapters(pipeline)
+    notes = adapters.activate([LoraRequest("x", tmp_path / "x.safetensors", 1.0)]).notes
+    assert any("1 of its 2 modules have another shape" in note for note in notes), notes
+    assert torch.equal(pipeline.unet.get_submodule(key).weight, before)
+    adapters.activate([])
+
+
 def test_an_embedding_in_the_file_is_found_by_its_word(pipeline: Any, tmp_path: Path) -> None:
     widths = (pipeline.text_encoder.config.hidden_size, pipeline.text_encoder_2.config.hidden_size)
     tensors = {f"{flat(QUERY)}.diff": draw(*pipeline.unet.get_submodule(QUERY).weight.shape)}
