@@ -11,13 +11,15 @@ import copy
 import itertools
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from indexd.jobs.parsing.quoting import quoting_advice
 from indexd.jobs.parsing.validation import FieldError, format_path
-from indexd.jobs.parsing.yaml_guard import FieldPath, YamlDocument
+from indexd.jobs.parsing.yaml_guard import PROMPT_KEYS, FieldPath, YamlDocument
 from indexd_schemas.jobs.job import GRID_KEY, Job
 from indexd_schemas.jobs.job_values import MAX_GRID_AXES
 from indexd_schemas.validation_messages import quote_value
@@ -27,6 +29,7 @@ COMMON_KEYS = ("kind", "output", "priority", "keep", GRID_KEY)
 TEMPLATE_NAME_PATHS: tuple[FieldPath, ...] = (("template",), ("template", "name"))
 """Where a job names its template file, which is merged into the job before the series is read."""
 LABEL_CHARACTERS_MAX = 200
+_UNQUOTED_LIST = re.compile(r"""\[\s*[^\s"']""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,7 @@ def read_series(document: YamlDocument, schema: type[Job], draw_seed: Callable[[
     Every combination has the same seeds: `draw_seed` is called once where the file states none.
     """
     data = {key: value for key, value in document.data.items() if key != GRID_KEY}
-    axes = [*_grid_axes(document), *_list_axes(data, schema)]
+    axes = [*_grid_axes(document), *_list_axes(document, schema)]
     if not axes:
         return None
     if len(axes) > MAX_GRID_AXES:
@@ -189,13 +192,26 @@ def _replacements(
     return tuple(values)
 
 
-def _list_axes(data: Mapping[str, Any], schema: type[Job]) -> list[Axis]:
+def _list_axes(document: YamlDocument, schema: type[Job]) -> list[Axis]:
     """The keys that take one value and have a list."""
-    return [
-        Axis(key, tuple(_axis_value(key, (key,), one, (key, place)) for place, one in enumerate(value)))
-        for key, value in data.items()
-        if isinstance(value, list) and value and key in _single_value_keys(schema)
-    ]
+    axes = []
+    for key, value in document.data.items():
+        if key != GRID_KEY and isinstance(value, list) and value and key in _single_value_keys(schema):
+            if key in PROMPT_KEYS:
+                _refuse_prompt_in_brackets(document, key)
+            axes.append(Axis(key, tuple(_axis_value(key, (key,), one, (key, at)) for at, one in enumerate(value))))
+    return axes
+
+
+def _refuse_prompt_in_brackets(document: YamlDocument, key: str) -> None:
+    """Raise FieldError for `prompt: [red:blue:0.5]` and `[ugly, blurry]`: prompts begin so in A1111's syntax."""
+    line = document.line_of((key,))
+    if _UNQUOTED_LIST.match(line[document.value_position((key,)).column - 1 :]):
+        raise FieldError(
+            (key,),
+            f"{key}: YAML reads `[` at the start of a text as a list; {quoting_advice(line)}. A series of prompts has "
+            f'quotes in its list: {key}: ["…", "…"]',
+        )
 
 
 @lru_cache(maxsize=16)

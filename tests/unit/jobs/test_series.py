@@ -55,6 +55,22 @@ def test_every_combination_is_an_image_with_a_recipe_like_any_other(setup: JobSe
     }
 
 
+@pytest.mark.parametrize("text", ["[red:blue:0.5]", "[ugly, blurry]", "[fox|owl]", "\n  [a, b]"])
+def test_a_prompt_in_brackets_is_no_list_of_prompts(setup: JobSetup, text: str) -> None:
+    reason = _refusal(setup, f"negative_prompt: {text}")
+    assert "negative_prompt: YAML reads `[` at the start of a text as a list; put the text in quotes" in reason
+
+
+@pytest.mark.parametrize(
+    "text", ['["red:blue:0.5", "a fox"]', "['red:blue:0.5', 'a fox']", "\n- red:blue:0.5\n- a fox"]
+)
+def test_prompts_in_quotes_or_a_line_each_are_a_series(setup: JobSetup, text: str) -> None:
+    assert [recipe["negative_prompt"] for recipe in _recipes(setup, f"negative_prompt: {text}")] == [
+        "red:blue:0.5",
+        "a fox",
+    ]
+
+
 def test_a_third_axis_and_several_seeds_are_tables_below_each_other(setup: JobSetup) -> None:
     *_, sheet = _submit(setup, "seeds: [5, 6]\ngrid:\n  cfg: [4, 7]\n  steps: [1, 2, 3]\n  size: [64x64, 64x128]")
     assert [(block["title"], block["items"][:3]) for block in sheet["sheet"]["blocks"]] == [
