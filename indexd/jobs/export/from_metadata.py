@@ -200,6 +200,7 @@ def _remarks_on_dropped(made: ImageMetadata, file_problem: FileProblem) -> Itera
         yield from _remark(f"embeddings: {embedding.name}", file_problem("embedding", embedding.name))
     hashes = {
         (made.model_name or "model"): made.model_hash,
+        (made.vae or "vae"): made.vae_hash,
         **{lora.name: lora.hash for lora in made.loras},
         **{embedding.name: embedding.hash for embedding in made.embeddings},
     }

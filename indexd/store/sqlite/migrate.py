@@ -103,18 +103,17 @@ def _migrate(database: Database, steps: Sequence[Migration]) -> None:
         if connection.pragma("journal_mode") != "wal":
             connection.pragma("journal_mode", "wal")
     if version < len(steps):
-        for step in steps[version:]:
-            _apply(database, step)
+        _apply(database, steps)
 
 
-def _apply(database: Database, step: Migration) -> None:
+def _apply(database: Database, steps: Sequence[Migration]) -> None:
+    """Apply the missing steps in one transaction: no other process sees an index between two of them."""
     with database.write(durable=True) as connection:
-        # Another process may have done this step while we waited for the lock.
-        if connection.pragma("user_version") >= step.number:
-            return
-        connection.execute(step.script).fetchall()
-        connection.pragma("application_id", APPLICATION_ID)
-        connection.pragma("user_version", step.number)
+        # Another process may have done them while we waited for the lock.
+        for step in steps[connection.pragma("user_version") :]:
+            connection.execute(step.script).fetchall()
+            connection.pragma("application_id", APPLICATION_ID)
+            connection.pragma("user_version", step.number)
 
 
 def _checked_version(connection: Connection, path: Path, newest: int) -> int:

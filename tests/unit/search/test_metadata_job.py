@@ -261,6 +261,7 @@ STATED: dict[str, tuple[Any, str]] = {
     "clip_skip": (3, "3"),
     "model_name": ("heronXL", "heronXL"),
     "model_hash": ("beef00beef", "beef00beef"),
+    "vae_hash": ("facade0123", "facade0123"),
     "vae": ("heronvae", "heronvae"),
     "variation_seed": ("777", "777"),
     "variation_strength": (0.21, "0.21"),
