@@ -51,6 +51,8 @@ class IngestPipeline:
         on_failure: Callable[[BaseException], None],
         readers: int = 2,
     ) -> None:
+        # Now, because a thread may find no file handle to list and import them with.
+        file_kinds.fill()
         self._store = store
         self._context = context
         self._on_recorded = on_recorded
